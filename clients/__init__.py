@@ -1,0 +1,1 @@
+"""Flower's client side."""

@@ -1,0 +1,62 @@
+"""The client: a few lines of Flower over ``fedkd.federation``."""
+
+import tempfile
+from pathlib import Path
+
+from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+from clients.vault import Vault
+from fedkd import runtime
+from fedkd.experiment import Experiment, experiment_of
+from fedkd.federation import ClientState, client_round, follow
+from fedkd.messages import Answer, answer_fields, read_offer
+from fedkd.seeding import Purpose, generator
+
+app = ClientApp()
+
+
+@app.query()
+def hello(message: Message, context: Context) -> Message:
+    """Say which client this is, so that the server can order clients alike in every engine."""
+    return _reply(message, Answer(_partition(context)))
+
+
+@app.train()
+def train(message: Message, context: Context) -> Message:
+    """Take part in a round, or ask for the dense model where the offer can't be followed."""
+    runtime.configure()
+    experiment = experiment_of(context.run_config)
+    offer = read_offer(message.content.config_records["offer"])
+    partition, vault = _partition(context), Vault(_state_file(context))
+    state = vault.load() or _new_client(experiment)
+    base = follow(state, offer, experiment.spec)
+    if base is None:
+        return _reply(message, Answer(partition))
+    data, held = experiment.client_data(partition)
+    rng = generator(experiment.config.seed, Purpose.TRAINING, offer.round, partition)
+    state, upload = client_round(state, base, offer, data, experiment, rng)
+    vault.save(state)
+    metrics = {f"loss_{role}": loss for role, loss in upload.losses.items()}
+    if experiment.evaluates(offer.round):
+        metrics |= experiment.teacher_quality(state.local.get("teacher"), held)
+    return _reply(message, Answer(partition, upload.blob, upload.examples, metrics))
+
+
+def _new_client(experiment: Experiment) -> ClientState:
+    """State before the first round: its shared model follows from the seed, so it need not be sent."""
+    local = experiment.trainer.initial_state()
+    return ClientState(0, local.pop(experiment.config.exchange.shared), local)
+
+
+def _reply(message: Message, answer: Answer) -> Message:
+    return Message(RecordDict({"answer": ConfigRecord(answer_fields(answer))}), reply_to=message)
+
+
+def _partition(context: Context) -> int:
+    return int(context.node_config["partition-id"])
+
+
+def _state_file(context: Context) -> Path:
+    default = Path(tempfile.gettempdir()) / f"fedkd-{context.run_id}"
+    return Path(str(context.node_config.get("state-dir", default))) / f"client-{_partition(context)}.safetensors"

@@ -1,0 +1,289 @@
+"""An experiment in full: frozen dataclasses, their rules, and the dotted keys by which files and commands set them."""
+
+import difflib
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from fedkd.errors import InputError
+
+Scalar = str | int | float | bool
+Settings = Mapping[str, Scalar]
+
+
+def _require(ok: bool, key: str, value: object, rule: str) -> None:
+    if not ok:
+        raise InputError(f"{key} must be {rule}, got {value!r}")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes of the built-in models; 0 leaves the choice to the task."""
+
+    teacher_width: int = 0
+    student_width: int = 0
+    vocabulary: int = 4000
+
+    def __post_init__(self) -> None:
+        """Check the rules."""
+        _require(self.teacher_width >= 0, "model.teacher_width", self.teacher_width, "0 (the task's choice) or more")
+        _require(self.student_width >= 0, "model.student_width", self.student_width, "0 (the task's choice) or more")
+        _require(self.vocabulary >= 2, "model.vocabulary", self.vocabulary, "at least 2 (padding and unknown)")
+
+
+@dataclass(frozen=True)
+class PartitionConfig:
+    """How the training examples are dealt to the clients."""
+
+    kind: str = "iid"
+    alpha: float = 0.5
+    shards: int = 2
+    minimum: int = 8
+
+    def __post_init__(self) -> None:
+        """Check the rules."""
+        kinds = ("iid", "dirichlet", "shards", "natural")
+        _require(self.kind in kinds, "partition.kind", self.kind, f"one of {', '.join(kinds)}")
+        _require(self.alpha > 0, "partition.alpha", self.alpha, "above 0")
+        _require(self.shards >= 1, "partition.shards", self.shards, "at least 1 (shards a client)")
+        _require(self.minimum >= 2, "partition.minimum", self.minimum, "at least 2 (examples a client)")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What a client does in a round."""
+
+    models: str = "both"
+    epochs: int = 1
+    batch_size: int = 32
+    optimizer: str = "adam"
+    teacher_lr: float = 1e-3
+    student_lr: float = 1e-3
+    reset_student_moments: bool = False
+    holdout: float = 0.1
+    evaluate_every: int = 5
+
+    def __post_init__(self) -> None:
+        """Check the rules."""
+        _require(self.models in ("both", "teacher", "student"), "train.models", self.models, "both, teacher or student")
+        _require(self.epochs >= 1, "train.epochs", self.epochs, "at least 1")
+        _require(self.batch_size >= 1, "train.batch_size", self.batch_size, "at least 1")
+        _require(self.optimizer in ("adam", "sgd"), "train.optimizer", self.optimizer, "adam or sgd")
+        _require(self.teacher_lr > 0, "train.teacher_lr", self.teacher_lr, "above 0")
+        _require(self.student_lr > 0, "train.student_lr", self.student_lr, "above 0")
+        _require(0 <= self.holdout < 1, "train.holdout", self.holdout, "in [0, 1)")
+        _require(self.evaluate_every >= 1, "train.evaluate_every", self.evaluate_every, "at least 1 (rounds)")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Switches of the losses (Wu et al. 2022, eqs 1-7)."""
+
+    mutual: bool = True
+    adaptive: bool = True
+    hidden: bool = True
+    undetached: bool = False
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the rules."""
+        _require(self.temperature > 0, "loss.temperature", self.temperature, "above 0")
+
+
+@dataclass(frozen=True)
+class ExchangeConfig:
+    """What crosses the network, and how it is averaged."""
+
+    shared: str = "student"
+    svd_up: bool = True
+    svd_down: bool = True
+    energy_start: float = 0.95
+    energy_end: float = 0.98
+    weighting: str = "examples"
+
+    def __post_init__(self) -> None:
+        """Check the rules."""
+        _require(self.shared in ("student", "teacher"), "exchange.shared", self.shared, "student or teacher")
+        _require(0 < self.energy_start <= 1, "exchange.energy_start", self.energy_start, "in (0, 1]")
+        _require(0 < self.energy_end <= 1, "exchange.energy_end", self.energy_end, "in (0, 1]")
+        kinds = ("examples", "uniform")
+        _require(self.weighting in kinds, "exchange.weighting", self.weighting, "examples or uniform")
+
+
+@dataclass(frozen=True)
+class EdgeConfig:
+    """How the shared model is made ready for a device."""
+
+    sparsity: float = 0.5
+    finish_rounds: int = 3
+    calibration: int = 64
+    precisions: str = "float32 float16 dynamic int8"
+
+    def __post_init__(self) -> None:
+        """Check the rules."""
+        _require(0 <= self.sparsity < 1, "edge.sparsity", self.sparsity, "in [0, 1)")
+        _require(self.finish_rounds >= 0, "edge.finish_rounds", self.finish_rounds, "0 or more")
+        _require(self.calibration >= 1, "edge.calibration", self.calibration, "at least 1 (examples)")
+        known = set(EdgeConfig.precisions.split())
+        rule = f"none, or some of {EdgeConfig.precisions}"
+        _require(set(self.wanted) <= known, "edge.precisions", self.precisions, rule)
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """Precisions to write, none for ``none``."""
+        return () if self.precisions == "none" else tuple(self.precisions.split())
+
+
+@dataclass(frozen=True)
+class Config:
+    """An experiment: all that is needed to run it again."""
+
+    task: str = "digits"
+    method: str = "fedkd"
+    seed: int = 0
+    rounds: int = 20
+    clients: int = 0
+    fraction: float = 1.0
+    threads: int = 0
+    model: ModelConfig = field(default_factory=ModelConfig)
+    partition: PartitionConfig = field(default_factory=PartitionConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    exchange: ExchangeConfig = field(default_factory=ExchangeConfig)
+    edge: EdgeConfig = field(default_factory=EdgeConfig)
+
+    def __post_init__(self) -> None:
+        """Check the rules that one section can't check alone."""
+        _require(self.seed >= 0, "seed", self.seed, "0 or more")
+        _require(self.rounds >= 1, "rounds", self.rounds, "at least 1")
+        _require(self.clients >= 0, "clients", self.clients, "0 (the task's choice) or more")
+        _require(0 < self.fraction <= 1, "fraction", self.fraction, "in (0, 1]")
+        _require(self.threads >= 0, "threads", self.threads, "0 (all cores) or more")
+        shared, models = self.exchange.shared, self.train.models
+        _require(models in ("both", shared), "exchange.shared", shared, f"a model that is trained ({models})")
+
+    @property
+    def total_rounds(self) -> int:
+        """Rounds of training and of finishing together."""
+        return self.rounds + (self.edge.finish_rounds if self.edge.sparsity else 0)
+
+
+def keys(of: type = Config, prefix: str = "") -> Iterator[tuple[str, type]]:
+    """All dotted keys of a configuration with their types, e.g. ``("train.epochs", int)``."""
+    for item in fields(of):
+        kind = item.type
+        if is_dataclass(kind) and isinstance(kind, type):
+            yield from keys(kind, f"{prefix}{item.name}.")
+        elif isinstance(kind, type):
+            yield f"{prefix}{item.name}", kind
+
+
+def flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
+    """Turn nested tables into dotted keys: ``{"train": {"epochs": 5}}`` into ``{"train.epochs": 5}``."""
+    flat: dict[str, Scalar] = {}
+    for key, value in table.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def nest(flat: Mapping[str, Scalar]) -> dict[str, Any]:
+    """Turn dotted keys back into nested tables."""
+    table: dict[str, Any] = {}
+    for key, value in flat.items():
+        *path, last = key.split(".")
+        into = table
+        for part in path:
+            into = into.setdefault(part, {})
+        into[last] = value
+    return table
+
+
+def check_settings(settings: Settings) -> dict[str, Scalar]:
+    """Return settings with the types of their keys.
+
+    Raises:
+        InputError: An unknown key (with the nearest known one), or a value of another type.
+    """
+    known = dict(keys())
+    return {key: _typed(key, value, known) for key, value in settings.items()}
+
+
+def _typed(key: str, value: Any, known: Mapping[str, type]) -> Scalar:
+    if key not in known:
+        near = difflib.get_close_matches(key, known, 1)
+        raise InputError(
+            f"unknown key {key!r}" + (f": did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}")
+        )
+    kind = known[key]
+    if kind is float and type(value) is int:
+        value = float(value)
+    _require(
+        type(value) is kind,
+        key,
+        value,
+        {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "text"),
+    )
+    return value
+
+
+def build(settings: Settings) -> Config:
+    """Build a configuration from dotted keys; what is not given has its default.
+
+    Raises:
+        InputError: Naming the key, the value and the rule.
+    """
+    return _construct(Config, nest(check_settings(settings)))
+
+
+def _construct(of: type, table: Mapping[str, Any]) -> Any:
+    kinds: dict[str, Any] = {item.name: item.type for item in fields(of)}
+    return of(**{k: _construct(kinds[k], v) if isinstance(v, Mapping) else v for k, v in table.items()})
+
+
+def to_settings(config: Config) -> dict[str, Scalar]:
+    """All dotted keys of a configuration and their values."""
+    flat: dict[str, Scalar] = {}
+    for key, _ in keys():
+        value: Any = config
+        for part in key.split("."):
+            value = getattr(value, part)
+        flat[key] = value
+    return flat
+
+
+def read_toml(path: Path) -> dict[str, Scalar]:
+    """Read a TOML file as dotted keys.
+
+    Raises:
+        InputError: The file is missing or isn't TOML.
+    """
+    try:
+        return flatten(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise InputError(f"{path}: can't be read ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a TOML file ({error})") from None
+
+
+def to_toml(config: Config) -> str:
+    """Return the configuration as TOML text that ``read_toml`` and ``build`` turn back into it."""
+    return tomli_w.dumps(nest(to_settings(config)))
+
+
+def parse_assignment(text: str) -> tuple[str, Scalar]:
+    """Split ``key=value`` of the command line; the value is TOML, or text where it isn't.
+
+    >>> parse_assignment("train.epochs=5"), parse_assignment("task=digits")
+    (('train.epochs', 5), ('task', 'digits'))
+    """
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise InputError(f"--set takes key=value, got {text!r}")
+    try:
+        return key.strip(), tomllib.loads(f"v = {value}")["v"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()

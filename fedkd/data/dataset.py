@@ -1,0 +1,57 @@
+"""Examples with labels, checked once when they are made."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedkd.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Examples of one split.
+
+    Args:
+        x: float32 of shape (n, height, width, channels) for images or (n, steps, channels) for windows of sensor
+            data, or int32 of shape (n, tokens), where 0 is padding.
+        y: int32 class of each example, shape (n,).
+        owners: Natural client of each example, shape (n,), where the data have them.
+        segments: Stretch of recording each example was cut from, shape (n,), where neighbours overlap.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    owners: np.ndarray | None = None
+    segments: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        """Number of examples."""
+        return len(self.y)
+
+    def take(self, rows: np.ndarray) -> "Dataset":
+        """Return the examples of some rows, in the order given."""
+        owners = None if self.owners is None else self.owners[rows]
+        segments = None if self.segments is None else self.segments[rows]
+        return Dataset(self.x[rows], self.y[rows], owners, segments)
+
+
+def checked(source: str, split: str, data: Dataset, classes: int) -> Dataset:
+    """Return the data set, or say which of its arrays breaks which rule.
+
+    Raises:
+        InputError: Empty, lengths that differ, NaN or Inf, or labels outside 0 .. classes - 1.
+    """
+    if not len(data):
+        raise InputError(f"{source}: the {split} split is empty, at least one example is needed")
+    for name, array in (("x", data.x), ("client", data.owners), ("segment", data.segments)):
+        if array is not None and len(array) != len(data):
+            raise InputError(
+                f"{source}: {name}_{split} has {len(array)} rows, y_{split} has {len(data)}; they must be equal"
+            )
+    if np.issubdtype(data.x.dtype, np.floating) and not np.isfinite(data.x).all():
+        row = int(np.argwhere(~np.isfinite(data.x))[0][0])
+        raise InputError(f"{source}: x_{split} holds NaN or Inf (first in row {row}); clean the data first")
+    if data.y.min() < 0 or data.y.max() >= classes:
+        worst = int(data.y.max() if data.y.max() >= classes else data.y.min())
+        raise InputError(f"{source}: y_{split} holds label {worst}, labels must be from 0 to {classes - 1}")
+    return data

@@ -1,0 +1,123 @@
+"""Who holds what: the training rows of each client, and what a client holds out for itself."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from fedkd.config import PartitionConfig
+from fedkd.data.dataset import Dataset
+from fedkd.errors import InputError
+
+Rows = list[np.ndarray]
+_TRIES = 200
+
+
+def client_count(asked: int, data: Dataset, config: PartitionConfig, default: int = 10) -> int:
+    """Return how many clients there are: what was asked, or the natural ones, or the default.
+
+    Raises:
+        InputError: The partition is natural and the data have no clients, or another number than asked.
+    """
+    if config.kind != "natural":
+        return asked or default
+    if data.owners is None:
+        raise InputError("partition.kind must be iid, dirichlet or shards, got 'natural': the data name no clients")
+    natural = len(np.unique(data.owners))
+    if asked not in (0, natural):
+        raise InputError(f"clients must be {natural} (the data's own) with partition.kind = 'natural', got {asked}")
+    return natural
+
+
+def partition(data: Dataset, clients: int, config: PartitionConfig, rng: np.random.Generator) -> Rows:
+    """Deal the rows of a data set to clients.
+
+    Args:
+        data: n examples.
+        clients: Number of clients.
+        config: Kind of partition and its numbers.
+        rng: The only source of chance.
+
+    Returns:
+        For each client its rows, ascending; every row belongs to one client, each has ``config.minimum`` or more.
+
+    Raises:
+        InputError: There are too few examples, or no deal with the minimum was found.
+    """
+    if clients > len(data):
+        raise InputError(f"clients must be at most the number of training examples, {len(data)}, got {clients}")
+    if clients * config.minimum > len(data):
+        need = clients * config.minimum
+        raise InputError(
+            f"clients must be at most {len(data) // config.minimum}, got {clients}: with partition.minimum ="
+            f" {config.minimum} they need {need} examples, there are {len(data)}"
+        )
+    deal = {"iid": _iid, "dirichlet": _dirichlet, "shards": _shards, "natural": _natural}[config.kind]
+    return [np.sort(rows) for rows in _with_minimum(deal, data, clients, config, rng)]
+
+
+def _with_minimum(
+    deal: Callable[[Dataset, int, PartitionConfig, np.random.Generator], Rows],
+    data: Dataset,
+    clients: int,
+    config: PartitionConfig,
+    rng: np.random.Generator,
+) -> Rows:
+    smallest = 0
+    for _ in range(_TRIES):
+        rows = deal(data, clients, config, rng)
+        smallest = max(smallest, min(len(r) for r in rows))
+        if smallest >= config.minimum:
+            return rows
+    raise InputError(
+        f"partition.minimum must be at most {smallest} with {clients} clients and partition.kind = {config.kind!r}"
+        f" (best of {_TRIES} deals), got {config.minimum}: lower it, take fewer clients or a larger partition.alpha"
+    )
+
+
+def _iid(data: Dataset, clients: int, _: PartitionConfig, rng: np.random.Generator) -> Rows:
+    return list(np.array_split(rng.permutation(len(data)), clients))
+
+
+def _dirichlet(data: Dataset, clients: int, config: PartitionConfig, rng: np.random.Generator) -> Rows:
+    """Split each class in shares drawn from Dirichlet(α) (Hsu et al. 2019, with a share a client of each class)."""
+    parts: list[list[np.ndarray]] = [[] for _ in range(clients)]
+    for label in np.unique(data.y):
+        rows = rng.permutation(np.flatnonzero(data.y == label))
+        shares = rng.dirichlet(np.full(clients, config.alpha))
+        cuts = np.round(np.cumsum(shares)[:-1] * len(rows)).astype(int)
+        for part, piece in zip(parts, np.split(rows, cuts), strict=True):
+            part.append(piece)
+    return [np.concatenate(part) for part in parts]
+
+
+def _shards(data: Dataset, clients: int, config: PartitionConfig, rng: np.random.Generator) -> Rows:
+    """Sort by label, cut in shards, deal each client its number of them (McMahan et al. 2017)."""
+    order = rng.permutation(len(data))
+    pieces = np.array_split(order[np.argsort(data.y[order], kind="stable")], clients * config.shards)
+    dealt = rng.permutation(len(pieces)).reshape(clients, config.shards)
+    return [np.concatenate([pieces[i] for i in mine]) for mine in dealt]
+
+
+def _natural(data: Dataset, clients: int, _: PartitionConfig, __: np.random.Generator) -> Rows:
+    owners = np.zeros(len(data), int) if data.owners is None else data.owners
+    return [np.flatnonzero(owners == owner) for owner in np.unique(owners)]
+
+
+def hold_out(data: Dataset, share: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Split rows in those to train on and those held out; overlapping segments stay on one side.
+
+    Args:
+        data: n examples.
+        share: Share to hold out, in [0, 1).
+        rng: The only source of chance.
+
+    Returns:
+        Ascending rows to train on (at least one) and rows held out (at least one where share > 0 and n > 1).
+    """
+    units = np.arange(len(data)) if data.segments is None else np.unique(data.segments, return_inverse=True)[1]
+    kinds = int(units.max()) + 1
+    if share == 0 or kinds == 1:
+        return np.arange(len(data)), np.arange(0)
+    held = rng.permutation(kinds)[: min(max(1, round(share * kinds)), kinds - 1)]
+    inside = np.isin(units, held)
+    return np.flatnonzero(~inside), np.flatnonzero(inside)

@@ -1,0 +1,1 @@
+"""What happens inside a client: the losses and the trainer."""

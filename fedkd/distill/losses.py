@@ -1,0 +1,143 @@
+"""The losses of FedKD on one batch (Wu et al. 2022, eqs 1-7), one equation a function.
+
+``share`` is each example's share of the batch, shape (n,), summing to 1: padding has none.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from fedkd.config import LossConfig
+from fedkd.errors import InputError
+from fedkd.models.inspect import Outputs
+
+EPSILON = 1e-8
+
+
+class Totals(NamedTuple):
+    """L_t and L_s (eqs 6-7), scalars."""
+
+    teacher: tf.Tensor
+    student: tf.Tensor
+
+
+def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
+    """CE of logits (n, classes) with labels (n,): the task loss (eq. 5)."""
+    return tf.reduce_sum(share * tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+
+
+def kl(target: tf.Tensor, model: tf.Tensor, share: tf.Tensor, temperature: float = 1.0) -> tf.Tensor:
+    """KL(softmax(target/τ) || softmax(model/τ)) τ², summed over classes (eqs 1-2; τ² as Hinton et al. 2015)."""
+    log_target = tf.nn.log_softmax(target / temperature)
+    log_model = tf.nn.log_softmax(model / temperature)
+    return temperature**2 * tf.reduce_sum(share * tf.reduce_sum(tf.exp(log_target) * (log_target - log_model), -1))
+
+
+def mse(a: tf.Tensor, b: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
+    """Mean squared difference of two tensors (n, ...) over all but the first axis."""
+    return tf.reduce_sum(share * tf.reduce_mean(tf.square(a - b), axis=list(range(1, len(a.shape)))))
+
+
+def align(teacher_layers: int, student_layers: int) -> list[tuple[int, int]]:
+    """Pair layers (teacher, student), from 0: last with last, then evenly backwards.
+
+    >>> align(12, 4)
+    [(2, 0), (5, 1), (8, 2), (11, 3)]
+    """
+    pairs = min(teacher_layers, student_layers)
+    return [((j + 1) * teacher_layers // pairs - 1, (j + 1) * student_layers // pairs - 1) for j in range(pairs)]
+
+
+def projection_shapes(teacher: Outputs, student: Outputs) -> list[tuple[int, int]]:
+    """Shapes (student features, teacher features) of W_h, one a matched pair of layers.
+
+    Raises:
+        InputError: A matched pair differs in more than its features.
+    """
+    shapes = []
+    for t, s in align(len(teacher.hidden), len(student.hidden)):
+        left, right = tuple(teacher.hidden[t].shape), tuple(student.hidden[s].shape)
+        if left[1:-1] != right[1:-1]:
+            raise InputError(
+                f"hidden states must differ in features only: teacher layer {t} has {left[1:]}, student layer {s}"
+                f" {right[1:]}; set loss.hidden = false or pool both models alike"
+            )
+        shapes.append((right[-1], left[-1]))
+    return shapes
+
+
+def hidden_loss(teacher: Outputs, student: Outputs, projection: Sequence[tf.Tensor], share: tf.Tensor) -> tf.Tensor:
+    """MSE(H_t, H_s W_h) + MSE(A_t, A_s), each summed over matched layers (eqs 3-4, before the weight 1/D)."""
+    states = [
+        mse(teacher.hidden[t], student.hidden[s] @ w, share)
+        for (t, s), w in zip(align(len(teacher.hidden), len(student.hidden)), projection, strict=True)
+    ]
+    maps = [
+        mse(*_comparable(teacher.attention[t], student.attention[s]), share)
+        for t, s in align(len(teacher.attention), len(student.attention))
+        if teacher.attention[t].shape[2:] == student.attention[s].shape[2:]
+    ]
+    return tf.add_n([tf.zeros(()), *states, *maps])
+
+
+def _comparable(a: tf.Tensor, b: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Average attention maps (n, heads, steps, steps) over heads where the head counts differ."""
+    same = a.shape[1] == b.shape[1]
+    return (a, b) if same else (tf.reduce_mean(a, 1), tf.reduce_mean(b, 1))
+
+
+def confidence(ce_teacher: tf.Tensor, ce_student: tf.Tensor, config: LossConfig) -> tf.Tensor:
+    """D = CE_t + CE_s + ε, whose inverse weighs what the models teach each other; 1 without adaptive weight.
+
+    A constant for the gradient unless ``config.undetached``: else the coefficient of the CE gradient would be
+    1 - (KL + MSE) / D², which turns negative once both models agree with the labels.
+    """
+    if not config.adaptive:
+        return tf.ones(())
+    total = ce_teacher + ce_student + EPSILON
+    return total if config.undetached else tf.stop_gradient(total)
+
+
+def mutual_losses(
+    teacher: Outputs,
+    student: Outputs,
+    projection: Sequence[tf.Tensor],
+    labels: tf.Tensor,
+    share: tf.Tensor,
+    config: LossConfig,
+) -> Totals:
+    """L_t and L_s of one batch.
+
+    Args:
+        teacher: The teacher's outputs on n examples.
+        student: The student's outputs on the same examples.
+        projection: W_h of each matched layer pair, shapes (d_s, d_t).
+        labels: Shape (n,), int.
+        share: Shape (n,), sums to 1.
+        config: Switches.
+
+    Returns:
+        Totals. The gradient of their sum is, for each model, that of its own total: the peer is a constant in it
+        (unless ``config.undetached``, which gives the gradient of the sum, as the published code does).
+
+    Reference:
+        Wu et al. 2022, eqs 1-7.
+    """
+    ce_t, ce_s = cross_entropy(teacher.logits, labels, share), cross_entropy(student.logits, labels, share)
+    d = confidence(ce_t, ce_s, config)
+    still_t, still_s = (teacher, student) if config.undetached else (_constant(teacher), _constant(student))
+    total_t, total_s = ce_t, ce_s
+    if config.mutual:
+        total_t += kl(still_s.logits, teacher.logits, share, config.temperature) / d
+        total_s += kl(still_t.logits, student.logits, share, config.temperature) / d
+    if config.hidden:
+        still_w = projection if config.undetached else [tf.stop_gradient(w) for w in projection]
+        total_t += hidden_loss(teacher, still_s, still_w, share) / d
+        total_s += hidden_loss(still_t, student, projection, share) / d
+    return Totals(total_t, total_s)
+
+
+def _constant(outputs: Outputs) -> Outputs:
+    stop = tf.stop_gradient
+    return Outputs(stop(outputs.logits), [stop(h) for h in outputs.hidden], [stop(a) for a in outputs.attention])

@@ -1,0 +1,1 @@
+"""What reaches a device: pruning, conversion to TFLite and the runtime that checks every file."""

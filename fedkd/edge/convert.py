@@ -1,0 +1,258 @@
+"""From a .keras file to TFLite files, in a child process, for the converter can take its process down with it."""
+
+import argparse
+import importlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+
+from fedkd.errors import InputError
+
+PRECISIONS = ("float32", "float16", "dynamic", "int8")
+
+# What TensorFlow says on stderr when all is well, and Python's "Traceback" frames, which name no cause.
+_CHATTER = re.compile(r"^([IWE]\d{4} |\d{4}-\d\d-\d\d |INFO:|WARNING:|fully_quantize:|Traceback |\s)")
+_MISSING_OPS = re.compile(r"^(Custom|TF Select) ops:")
+_ERROR_LENGTH = 300
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What became of one precision.
+
+    Args:
+        precision: One of PRECISIONS.
+        path: The TFLite file, or None if it failed; a file of that name from an earlier call then stays as it was.
+        error: One line that says why it failed, or None.
+    """
+
+    precision: str
+    path: Path | None
+    error: str | None
+
+
+def convert(
+    model_path: Path,
+    calibration: np.ndarray,
+    out_dir: Path,
+    precisions: Sequence[str] = PRECISIONS,
+    stem: str = "student",
+    modules: Sequence[str] = (),
+) -> list[Conversion]:
+    """Write `<out_dir>/<stem>_<precision>.tflite` for each precision, with the batch fixed to 1.
+
+    One child process does them all; when it dies in one precision, a fresh child takes up the rest.
+
+    Args:
+        model_path: A .keras file of one input (float32, or int32 ids) and one output (logits).
+        calibration: Rows (n, *input_shape) that show int8 the range of every activation; a hundred or so.
+        out_dir: Made if missing. Each file appears whole or not at all.
+        precisions: Some of PRECISIONS. int8 is int8 at both ends, but ids stay int32.
+        stem: Start of the file names.
+        modules: Python modules that define the model's own layers, for Keras looks these up by registered name.
+
+    Returns:
+        One Conversion a precision, in the order asked.
+
+    Raises:
+        InputError: `model_path` is no .keras file, a precision is unknown, or int8 is asked without calibration rows.
+    """
+    _check(model_path, calibration, precisions)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    done: list[Conversion] = []
+    while len(done) < len(precisions):
+        done += _run_child(model_path, calibration, out_dir / stem, modules, precisions[len(done) :])
+    return done
+
+
+def _check(model_path: Path, calibration: np.ndarray, precisions: Sequence[str]) -> None:
+    """Raise InputError on what can be seen to be wrong without starting a child."""
+    if not model_path.is_file():
+        raise InputError(f"{model_path} must be a .keras file, got no file there")
+    if not zipfile.is_zipfile(model_path):
+        raise InputError(f"{model_path} must be a .keras file, got one that is no zip archive")
+    unknown = [precision for precision in precisions if precision not in PRECISIONS]
+    if unknown:
+        raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, got {unknown[0]}")
+    if "int8" in precisions and len(calibration) == 0:
+        raise InputError("calibration must have at least 1 row for int8, got 0")
+
+
+def _run_child(
+    model_path: Path, calibration: np.ndarray, prefix: Path, modules: Sequence[str], precisions: Sequence[str]
+) -> list[Conversion]:
+    """Convert until the child ends; the precision a signal interrupted gets an error and is the last one returned."""
+    # Beside the files, so that os.replace stays on one file system; removed here, for a dead child can't.
+    with tempfile.TemporaryDirectory(prefix=".convert-", dir=prefix.parent) as work:
+        np.save(Path(work, "calibration.npy"), calibration, allow_pickle=False)
+        arguments = [str(model_path), work, str(prefix), *precisions, "--modules", *modules]
+        command = [sys.executable, "-m", "fedkd.edge.convert", *arguments]
+        child = subprocess.run(
+            command, env=_child_environment(), capture_output=True, encoding="utf-8", errors="replace"
+        )
+    done = [_parse(line) for line in child.stdout.splitlines()]
+    left = precisions[len(done) :]
+    # A signal says nothing of the other precisions; a plain exit means that no child would get any further.
+    failed = left[:1] if child.returncode < 0 else left
+    return done + [Conversion(precision, None, _obituary(precision, child)) for precision in failed]
+
+
+def _child_environment() -> dict[str, str]:
+    """This process's environment and import path; TensorFlow as backend, quiet, and off the GPU."""
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
+        "KERAS_BACKEND": "tensorflow",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "CUDA_VISIBLE_DEVICES": "-1",
+    }
+
+
+def _parse(line: str) -> Conversion:
+    """Read one JSON line of the child."""
+    said = json.loads(line)
+    return Conversion(said["precision"], Path(said["path"]) if said["path"] else None, said["error"])
+
+
+def _obituary(precision: str, child: subprocess.CompletedProcess[str]) -> str:
+    """Say how the child died and what it said last."""
+    code = child.returncode
+    end = f"died of {signal.Signals(-code).name}" if code < 0 else f"stopped with exit code {code}"
+    words = [line for line in child.stderr.splitlines() if line.strip() and not _CHATTER.match(line)]
+    known = precision == "int8" and code == -signal.SIGSEGV
+    hint = " (int8 calibration crashes on LSTM and GRU layers unless unroll=True)" if known else ""
+    return f"the converter {end} in {precision}{hint}" + (f": {words[-1].strip()[:_ERROR_LENGTH]}" if words else "")
+
+
+# From here on: what runs in the child. Only this imports TensorFlow.
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Convert one model and print one JSON line a precision: its name, path and error.
+
+    Args:
+        arguments: Command line: model, work directory holding calibration.npy, path prefix, precisions.
+    """
+    parser = argparse.ArgumentParser(prog="python -m fedkd.edge.convert")
+    parser.add_argument("model", type=Path)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("prefix", type=Path)
+    parser.add_argument("precisions", nargs="+", choices=PRECISIONS)
+    parser.add_argument("--modules", nargs="*", default=[])
+    job = parser.parse_args(arguments)
+    report = _claim_stdout()
+    for done in convert_here(job.model, job.work, job.prefix, job.precisions, job.modules):
+        print(json.dumps(asdict(done), default=str), file=report, flush=True)
+
+
+def _claim_stdout() -> TextIO:
+    """Keep stdout for the report: whatever else prints there, C++ included, goes to stderr from now on."""
+    report = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return report
+
+
+def convert_here(
+    model_path: Path, work: Path, prefix: Path, precisions: Sequence[str], modules: Sequence[str] = ()
+) -> Iterator[Conversion]:
+    """Convert in this process, at its peril; see `convert`.
+
+    Args:
+        model_path: A .keras file of one input and one output.
+        work: Scratch directory on the file system of `prefix`, holding calibration.npy.
+        prefix: Path of the TFLite files up to `_<precision>.tflite`.
+        precisions: Some of PRECISIONS.
+        modules: See `convert`.
+
+    Yields:
+        A Conversion as each is done; a model that can't be loaded fails them all alike.
+    """
+    # Any exception is an answer here: this process exists to find out whether conversion works.
+    try:
+        for module in modules:
+            importlib.import_module(module)
+        dtype, shape = _export(model_path, work / "saved_model")
+    except Exception as error:
+        yield from (Conversion(precision, None, _summary(error)) for precision in precisions)
+        return
+    for precision in precisions:
+        try:
+            path = _write(_flatbuffer(work, precision, dtype, shape), work, Path(f"{prefix}_{precision}.tflite"))
+            yield Conversion(precision, path, None)
+        except Exception as error:
+            yield Conversion(precision, None, _summary(error))
+
+
+def _export(model_path: Path, saved_model: Path) -> tuple[str, tuple[int, ...]]:
+    """Write a SavedModel of batch 1; return dtype and shape of a row.
+
+    A free batch would put SHAPE and PACK into the file, and Flex ops where there is an LSTM.
+    """
+    import keras
+
+    model = keras.saving.load_model(model_path, compile=False)
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise InputError(f"the model must have 1 input and 1 output, got {len(model.inputs)} and {len(model.outputs)}")
+    dtype, shape = model.inputs[0].dtype, tuple(model.inputs[0].shape[1:])
+    if None in shape:
+        raise InputError(f"the model's input shape must be fixed, got {shape}")
+    signature = [keras.InputSpec(shape=(1, *shape), dtype=dtype)]
+    model.export(saved_model, verbose=False, input_signature=signature)
+    return dtype, shape
+
+
+def _flatbuffer(work: Path, precision: str, dtype: str, shape: tuple[int, ...]) -> bytes:
+    """Convert the SavedModel to one precision."""
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(work / "saved_model"))
+    if precision != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if precision == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if precision == "int8":
+        rows = _calibration(work, dtype, shape)
+        converter.representative_dataset = lambda: ([row] for row in rows[:, np.newaxis])
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        # Ids index a table: 8 bits hold too few of them, and rounding one gives another word.
+        converter.inference_input_type = tf.int8 if dtype.startswith("float") else tf.float32
+        converter.inference_output_type = tf.int8
+    return converter.convert()
+
+
+def _calibration(work: Path, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Rows (n, *shape) in the dtype of the model's input."""
+    rows = np.load(work / "calibration.npy", allow_pickle=False)
+    if rows.shape[1:] != shape:
+        raise InputError(f"calibration must have shape (n, {', '.join(map(str, shape))}), got {rows.shape}")
+    return rows.astype(dtype)
+
+
+def _write(content: bytes, work: Path, path: Path) -> Path:
+    """Put the file in its place in one step."""
+    half = work / path.name
+    half.write_bytes(content)
+    os.replace(half, path)
+    return path
+
+
+def _summary(error: Exception) -> str:
+    """One line of an exception: the ops TFLite lacks if it names them, else its first line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
+    missing = next((line for line in lines if _MISSING_OPS.match(line)), lines[0])
+    return f"{type(error).__name__}: {missing}"[:_ERROR_LENGTH]
+
+
+if __name__ == "__main__":
+    main()

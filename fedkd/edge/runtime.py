@@ -1,0 +1,156 @@
+"""Running a TFLite file in LiteRT as a device does; needs neither keras nor tensorflow."""
+
+import gzip
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from fedkd.errors import InputError
+from fedkd.quiet import silent_stderr
+
+
+class DeviceModel(TypedDict):
+    """What an engineer asks of a file before flashing it.
+
+    Attributes:
+        path: File name, without its directory.
+        precision: What the file holds, whatever its name says: float32, float16, dynamic or int8.
+        bytes: Size of the file.
+        gzip_bytes: Size over the air, gzip level 9.
+        input_dtype: What the device feeds.
+        output_dtype: What it reads.
+        float_tensors: How many tensors are float32 or float16; 0 in a fully integer file.
+        tensors: How many tensors there are.
+    """
+
+    path: str
+    precision: str
+    bytes: int
+    gzip_bytes: int
+    input_dtype: str
+    output_dtype: str
+    float_tensors: int
+    tensors: int
+
+
+def predict(path: Path, x: np.ndarray) -> np.ndarray:
+    """Run a TFLite classifier over every row, one at a time, on one thread.
+
+    Args:
+        path: A TFLite file of one input with batch 1 and one output.
+        x: Floats (n, *input_shape) for a model that takes float32 or int8, which is quantised here with the file's
+            own scale; integers (n, *input_shape) for one that takes int32 ids.
+
+    Returns:
+        Logits, float32 (n, classes), dequantised if the file gives int8.
+
+    Raises:
+        InputError: The file is missing, is not TFLite, can't run here, or `x` does not fit its input.
+    """
+    interpreter = _open(path)
+    source, sink = _ends(interpreter, path)
+    _allocate(interpreter, path)
+    rows = _quantise(_checked(x, source), source)
+    logits = np.empty((len(rows), *sink["shape"][1:]), sink["dtype"])
+    for row, logit in zip(rows, logits, strict=True):
+        interpreter.set_tensor(source["index"], row[np.newaxis])
+        interpreter.invoke()
+        logit[...] = interpreter.get_tensor(sink["index"])[0]
+    return _dequantise(logits, sink)
+
+
+def describe(path: Path) -> DeviceModel:
+    """Measure a TFLite file.
+
+    Args:
+        path: A TFLite file of one input and one output.
+
+    Returns:
+        Its sizes in bytes, its dtypes and its tensor counts.
+
+    Raises:
+        InputError: The file is missing, is not TFLite, or has other ends.
+    """
+    # Not allocated: kernels would add scratch tensors, and the count is to be the file's own.
+    interpreter = _open(path)
+    source, sink = _ends(interpreter, path)
+    dtypes = [np.dtype(tensor["dtype"]) for tensor in interpreter.get_tensor_details()]
+    content = path.read_bytes()
+    return DeviceModel(
+        path=path.name,
+        precision=_precision(dtypes, np.dtype(sink["dtype"])),
+        bytes=len(content),
+        gzip_bytes=len(gzip.compress(content, compresslevel=9, mtime=0)),
+        input_dtype=np.dtype(source["dtype"]).name,
+        output_dtype=np.dtype(sink["dtype"]).name,
+        float_tensors=sum(dtype.kind == "f" for dtype in dtypes),
+        tensors=len(dtypes),
+    )
+
+
+def _open(path: Path) -> Interpreter:
+    """Open a TFLite file, or raise InputError."""
+    if not path.is_file():
+        raise InputError(f"{path} must be a TFLite file, got no file there")
+    try:
+        return Interpreter(str(path), num_threads=1)
+    except ValueError as error:
+        raise InputError(f"{path} must be a TFLite file: {error}") from error
+
+
+def _allocate(interpreter: Interpreter, path: Path) -> None:
+    """Make the interpreter ready to run, or raise InputError for an op that LiteRT lacks."""
+    try:
+        with silent_stderr():
+            interpreter.allocate_tensors()
+    except RuntimeError as error:
+        raise InputError(f"{path} can't run in LiteRT: {error}") from error
+
+
+def _ends(interpreter: Interpreter, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The details of the one input and the one output."""
+    sources, sinks = interpreter.get_input_details(), interpreter.get_output_details()
+    if len(sources) != 1 or len(sinks) != 1 or list(sources[0]["shape"][:1]) != [1]:
+        found = f"{len(sources)} and {len(sinks)}, input shape {tuple(sources[0]['shape']) if sources else ()}"
+        raise InputError(f"{path} must have one input of batch 1 and one output, got {found}")
+    return sources[0], sinks[0]
+
+
+def _checked(x: np.ndarray, source: dict[str, Any]) -> np.ndarray:
+    """`x` itself if its shape and kind fit the input tensor, or raise InputError."""
+    shape = tuple(int(size) for size in source["shape"][1:])
+    if x.ndim == 0 or x.shape[1:] != shape:
+        raise InputError(f"x must have shape (n, {', '.join(map(str, shape))}), got {x.shape}")
+    ids = source["dtype"] == np.int32
+    if x.dtype.kind not in ("iu" if ids else "f"):
+        raise InputError(f"x must hold {'integers' if ids else 'floats'} for this file, got {x.dtype}")
+    return x
+
+
+def _quantise(x: np.ndarray, source: dict[str, Any]) -> np.ndarray:
+    """`x` as the input tensor takes it: real / scale + zero point in int8, else a plain cast."""
+    if source["dtype"] != np.int8:
+        return x.astype(source["dtype"])
+    if not np.isfinite(x).all():
+        raise InputError("x must be finite to be quantised, got NaN or infinity")
+    scale, zero_point = source["quantization"]
+    return np.clip(np.round(x.astype(np.float32) / np.float32(scale)) + zero_point, -128, 127).astype(np.int8)
+
+
+def _dequantise(logits: np.ndarray, sink: dict[str, Any]) -> np.ndarray:
+    """Logits in float32: (int8 - zero point) * scale, or a plain cast."""
+    if sink["dtype"] != np.int8:
+        return logits.astype(np.float32)
+    scale, zero_point = sink["quantization"]
+    return (logits.astype(np.float32) - zero_point) * np.float32(scale)
+
+
+def _precision(dtypes: list[np.dtype], output: np.dtype) -> str:
+    """Name the precision by the tensors a file holds."""
+    if output == np.int8:
+        return "int8"
+    if np.dtype(np.float16) in dtypes:
+        return "float16"
+    return "dynamic" if np.dtype(np.int8) in dtypes else "float32"

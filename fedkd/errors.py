@@ -1,0 +1,8 @@
+"""The one exception that is meant for the person at the keyboard."""
+
+
+class InputError(ValueError):
+    """Something the user gave is wrong: its one line names the key or file, the value and the rule.
+
+    The command line prints it without a traceback and exits with code 2.
+    """

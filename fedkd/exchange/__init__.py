@@ -1,0 +1,1 @@
+"""What crosses the network: the energy schedule, the SVD and the payload."""

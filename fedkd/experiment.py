@@ -1,0 +1,156 @@
+"""A configuration made real: its task, who holds which rows, the models and the compiled trainer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fedkd.config import Config, Scalar, build, check_settings
+from fedkd.data.dataset import Dataset
+from fedkd.data.partition import client_count, hold_out, partition
+from fedkd.edge.prune import polynomial_sparsity
+from fedkd.errors import InputError
+from fedkd.exchange import schedule
+from fedkd.methods import method
+from fedkd.seeding import Purpose, generator, integer
+from fedkd.tasks.task import Task, load_task
+from fedkd.tensors import Spec, Weights
+
+if TYPE_CHECKING:
+    import keras
+
+    from fedkd.distill.trainer import Trainer
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """Everything that servers and clients derive alike from a configuration.
+
+    Args:
+        config: Resolved: the number of clients is known.
+        task: Its data and models.
+        calibration: Training rows that stay with the server, for the ranges of the int8 model.
+        rows: For each client the training rows it holds.
+    """
+
+    config: Config
+    task: Task
+    calibration: np.ndarray
+    rows: tuple[np.ndarray, ...]
+
+    def client_data(self, partition_id: int) -> tuple[Dataset, Dataset]:
+        """Return what a client trains on and what it holds out, which no model of the run is trained on."""
+        data = self.task.train.take(self.rows[partition_id])
+        rng = generator(self.config.seed, Purpose.HOLDOUT, partition_id)
+        train, held = hold_out(data, self.config.train.holdout, rng)
+        return data.take(train), data.take(held)
+
+    @cached_property
+    def trainer(self) -> "Trainer":
+        """The compiled trainer all clients of this process share; TensorFlow is imported here, after all checks."""
+        from fedkd.distill.trainer import Trainer
+
+        roles = ("teacher", "student") if self.config.train.models == "both" else (self.config.train.models,)
+        models = {role: self.build(role) for role in roles}
+        seed = integer(self.config.seed, Purpose.MODEL, len(_ROLES))
+        return Trainer(models, self.config.train, self.config.loss, seed)
+
+    def initial_shared(self) -> Weights:
+        """The shared model before the first round, which the seed alone determines."""
+        return self.trainer.learners[self.config.exchange.shared].initial()
+
+    def build(self, role: str) -> "keras.Model":
+        """Build the teacher or the student with the initial weights that the seed gives it."""
+        from fedkd.models.inspect import build_model
+
+        builder = {"teacher": self.task.teacher, "student": self.task.student}[role]
+        return build_model(builder, integer(self.config.seed, Purpose.MODEL, _ROLES.index(role)))
+
+    @cached_property
+    def spec(self) -> Spec:
+        """Tensors of the shared model."""
+        from fedkd.models.inspect import model_spec
+
+        return model_spec(self.trainer.learners[self.config.exchange.shared].model)
+
+    def energy(self, round_: int) -> float:
+        """Energy threshold T of a round; finishing rounds keep that of the last."""
+        exchange = self.config.exchange
+        return schedule.energy(round_, self.config.rounds, exchange.energy_start, exchange.energy_end)
+
+    def sparsity(self, round_: int) -> float:
+        """Sparsity of the base of a round: 0 while training, then rising to the final one."""
+        edge = self.config.edge
+        if round_ <= self.config.rounds:
+            return 0.0
+        return polynomial_sparsity(round_ - self.config.rounds, edge.finish_rounds, edge.sparsity)
+
+    def evaluates(self, round_: int) -> bool:
+        """Whether clients measure their teachers in a round: every few, and in the last of training."""
+        return round_ == self.config.rounds or round_ % self.config.train.evaluate_every == 0
+
+    def teacher_quality(self, teacher: Weights | None, held: Dataset) -> dict[str, float]:
+        """Accuracy of a client's own teacher on the test set and on what the client held out; empty without one."""
+        if teacher is None:
+            return {}
+        quality = {"teacher": self.trainer.accuracy("teacher", teacher, self.task.test)}
+        return quality | ({"teacher_personal": self.trainer.accuracy("teacher", teacher, held)} if len(held) else {})
+
+    @cached_property
+    def parameters(self) -> dict[str, int]:
+        """Parameter counts of the teacher and the student, whether or not the method trains both."""
+        from fedkd.models.inspect import parameters
+
+        held = {role: learner.model for role, learner in self.trainer.learners.items()}
+        return {role: parameters(held[role] if role in held else self.build(role)) for role in _ROLES}
+
+
+_ROLES = ("teacher", "student")
+
+
+def resolve(settings: Mapping[str, Scalar]) -> Experiment:
+    """Turn settings into an experiment: defaults, then the task's, then the method's, then what is given.
+
+    Raises:
+        InputError: An unknown key, task or method, or a value that breaks a rule.
+    """
+    given = check_settings(settings)
+    first = build(given)
+    task = load_task(first.task, first.model)
+    config = build({**task.defaults, **method(first.method).settings, **given})
+    config = replace(config, clients=client_count(config.clients, task.train, config.partition))
+    calibration, rest = _calibration_rows(task, config)
+    held = partition(task.train.take(rest), config.clients, config.partition, generator(config.seed, Purpose.PARTITION))
+    return Experiment(config, task, calibration, tuple(rest[rows] for rows in held))
+
+
+def _calibration_rows(task: Task, config: Config) -> tuple[np.ndarray, np.ndarray]:
+    """Set aside the server's rows, never more than a tenth of the training examples."""
+    count = min(config.edge.calibration, len(task.train) // 10)
+    order = generator(config.seed, Purpose.CALIBRATION).permutation(len(task.train))
+    if config.clients > len(task.train):
+        raise InputError(
+            f"clients must be at most the number of training examples, {len(task.train)}, got {config.clients}"
+        )
+    return np.sort(order[:count]), np.sort(order[count:])
+
+
+# What a run needs beside the experiment itself; never part of it, so that it can't change a result.
+RUN_KEYS = ("name", "out", "engine", "overwrite")
+
+
+def experiment_of(run_config: Mapping[str, Scalar]) -> Experiment:
+    """Return the experiment of a Flower run's configuration; one and the same for all calls of a process.
+
+    An empty text means "not set": Flower takes only keys that the app's own file lists, and a key that is listed
+    always has a value.
+    """
+    given = {key: value for key, value in run_config.items() if key not in RUN_KEYS and value != ""}
+    return _cached(tuple(sorted(given.items())))
+
+
+@lru_cache(maxsize=1)
+def _cached(settings: tuple[tuple[str, Scalar], ...]) -> Experiment:
+    return resolve(dict(settings))

@@ -1,0 +1,205 @@
+"""The protocol of FedKD on one page: what a client and the server do in a round, as pure functions.
+
+Both sides hold the same shared model, bit for bit. Round r starts by making the *base* of the round on both: the
+shared model after the last round, pruned to the round's sparsity (0 in ordinary rounds, rising in finishing rounds;
+pruning is deterministic, so no mask crosses the network). A client sends how its training changed the base; the server
+averages, compresses the average by the same rule and adds what it *decodes*, as every client will.
+
+    server                                             client
+    base = prune(shared, sparsity)
+    offer(round, digest(base), steps or dense)  ->     base = follow(steps)  or  "send me the dense model"
+                                                <-     encode(train(base) - base)
+    shared = base + decode(encode(mean))
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fedkd.data.dataset import Dataset
+from fedkd.distill.trainer import State
+from fedkd.edge.prune import masks, prune
+from fedkd.exchange.codec import Header, Payload, PayloadError, decode, encode
+from fedkd.experiment import Experiment
+from fedkd.tensors import Spec, Weights, add, digest, subtract, weighted_mean
+
+
+@dataclass(frozen=True)
+class Step:
+    """From the base of round - 1 to that of ``round``: add the update in ``blob`` (none where empty), then prune."""
+
+    round: int
+    blob: bytes
+    sparsity: float
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What the server sends a client in a round.
+
+    Args:
+        round: From 1.
+        base: Digest of the model this round builds on.
+        energy: Threshold T of the round.
+        sparsity: Of the base; above 0 the client keeps its zeros while it trains.
+        steps: From a base the client is thought to hold to this round's, oldest first; none with ``dense``.
+        dense: The base itself, encoded dense, for a client that can't follow the steps.
+    """
+
+    round: int
+    base: str
+    energy: float
+    sparsity: float
+    steps: tuple[Step, ...]
+    dense: bytes = b""
+
+    @property
+    def size(self) -> int:
+        """Bytes of payload."""
+        return len(self.dense) + sum(len(step.blob) for step in self.steps)
+
+
+@dataclass(frozen=True)
+class ClientState:
+    """What a client keeps: the base of the last round it took part in, and its trainer's private state."""
+
+    round: int
+    base: Weights
+    local: State
+
+
+@dataclass(frozen=True)
+class ServerState:
+    """What the server keeps: the shared model, the base of the round under way, and the steps that led to it."""
+
+    round: int
+    shared: Weights
+    base: Weights
+    digest: str
+    steps: tuple[Step, ...] = ()
+    update: bytes = b""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A client's answer: its encoded update, how many examples it trained on, its mean losses."""
+
+    blob: bytes
+    examples: int
+    losses: Mapping[str, float]
+
+
+def follow(state: ClientState, offer: Offer, spec: Spec) -> Weights | None:
+    """Bring the shared model up to date with an offer.
+
+    Returns:
+        The base of the round, or None where the client can't get there: its state is too old, new or lost.
+
+    Raises:
+        PayloadError: The dense model, or an update that leads to the right model, is damaged.
+    """
+    if offer.dense:
+        base = decode(offer.dense, spec).tensors
+        if digest(base) != offer.base:
+            raise PayloadError("base", "the dense model has another hash than the server announced")
+        return base
+    ahead = [step for step in offer.steps if step.round > state.round]
+    if [step.round for step in ahead] != list(range(state.round + 1, offer.round + 1)):
+        return None
+    base = state.base
+    for step in ahead:
+        base = advance(base, step, spec)
+    return base if digest(base) == offer.base else None
+
+
+def advance(base: Weights, step: Step, spec: Spec) -> Weights:
+    """Return the base one round further on."""
+    shared = add(base, decode(step.blob, spec).tensors) if step.blob else base
+    return prune(shared, step.sparsity, kernels(spec))
+
+
+def kernels(spec: Spec) -> tuple[bool, ...]:
+    """Which tensors are pruned: kernels and tables, never biases or statistics, whatever their rank."""
+    return tuple(item.leading > 0 for item in spec)
+
+
+def client_round(
+    state: ClientState, base: Weights, offer: Offer, data: Dataset, experiment: Experiment, rng: np.random.Generator
+) -> tuple[ClientState, Upload]:
+    """Train both models on local data and encode the change of the shared one.
+
+    Args:
+        state: The client's state before the round; not changed.
+        base: From ``follow``.
+        offer: The server's.
+        data: The client's training examples.
+        experiment: Its trainer, the spec of the shared model, and the switches.
+        rng: Of this client in this round.
+
+    Returns:
+        The state after the round, which holds the base and not the trained shared model, and the upload.
+
+    Raises:
+        PayloadError: Training ended in NaN or Inf.
+
+    Reference:
+        Wu et al. 2022, algorithm 1, client side.
+    """
+    config, spec, trainer = experiment.config, experiment.spec, experiment.trainer
+    shared = config.exchange.shared
+    local = {**state.local, shared: base}
+    if config.train.reset_student_moments:
+        local[f"{shared}.moments"] = trainer.initial_moments(shared)
+    keep = {shared: trainer.learners[shared].trainable(masks(base, kernels(spec)))} if offer.sparsity else None
+    after, losses = trainer.fit(local, data, rng, keep)
+    header = Header(offer.round, offer.base, config.method)
+    blob = encode(subtract(after[shared], base), spec, header, offer.energy if config.exchange.svd_up else None)
+    kept = {group: arrays for group, arrays in after.items() if group != shared}
+    return ClientState(offer.round, base, kept), Upload(blob, len(data), losses)
+
+
+def begin_round(state: ServerState, sparsity: float, spec: Spec) -> ServerState:
+    """Make the base of the next round and remember the step that leads to it."""
+    step = Step(state.round + 1, state.update, sparsity)
+    base = prune(state.shared, sparsity, kernels(spec))
+    return replace(state, round=step.round, base=base, digest=digest(base), steps=(*state.steps, step))
+
+
+def make_offer(state: ServerState, held: int | None, energy: float, dense: bytes) -> Offer:
+    """Offer a client what is smaller: the steps since the round whose base it holds, or the model.
+
+    Args:
+        state: After ``begin_round``.
+        held: The round whose base the client holds, 0 for the initial model, None if it holds nothing of use.
+        energy: Threshold T of the round.
+        dense: The base, encoded dense.
+    """
+    steps = tuple(step for step in state.steps if held is not None and step.round > held)
+    offer = Offer(state.round, state.digest, energy, state.steps[-1].sparsity, steps)
+    return replace(offer, steps=(), dense=dense) if held is None or offer.size > len(dense) else offer
+
+
+def server_round(
+    state: ServerState, updates: Sequence[Weights], weights: Sequence[float], energy: float, experiment: Experiment
+) -> tuple[ServerState, Payload]:
+    """Average the clients' decoded updates, compress the average and apply what it decodes to.
+
+    Args:
+        state: After ``begin_round``.
+        updates: Decoded, in the order of partition ids, at least one.
+        weights: Of each client: its number of examples, or 1.
+        energy: Threshold T of the round.
+        experiment: The spec of the shared model, and the switches.
+
+    Returns:
+        The state after the round, and the decoded broadcast (with its ranks).
+
+    Reference:
+        Wu et al. 2022, algorithm 1, server side.
+    """
+    config, spec = experiment.config, experiment.spec
+    header = Header(state.round, state.digest, config.method)
+    blob = encode(weighted_mean(updates, weights), spec, header, energy if config.exchange.svd_down else None)
+    payload = decode(blob, spec)
+    return replace(state, shared=add(state.base, payload.tensors), update=blob), payload

@@ -1,0 +1,101 @@
+"""What the protocol needs to know of a Keras model: its outputs, the spec of its tensors, its logits alone."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from fedkd.errors import InputError
+from fedkd.tensors import Spec, TensorSpec, Weights
+
+
+class Outputs(NamedTuple):
+    """Logits (n, classes), hidden states and attention maps of a batch, first layer first."""
+
+    logits: Any
+    hidden: Sequence[Any]
+    attention: Sequence[Any]
+
+
+def split_outputs(output: Any) -> Outputs:
+    """Read a model's output in any of the forms ``fedkd.models`` allows."""
+    if isinstance(output, dict):
+        return Outputs(output["logits"], output.get("hidden", ()), output.get("attention", ()))
+    return Outputs(output, (), ())
+
+
+def build_model(builder: Callable[[], keras.Model], seed: int) -> keras.Model:
+    """Build a model whose initial weights depend on the seed alone.
+
+    Raises:
+        InputError: The model has weights that aren't float32, or doesn't return logits.
+    """
+    keras.utils.set_random_seed(seed)
+    model = builder()
+    output = split_outputs(model.output)
+    if len(output.logits.shape) != 2:
+        raise InputError(f"{model.name}: logits must have shape (n, classes), got {tuple(output.logits.shape)}")
+    for weight in model.weights:
+        if keras.backend.standardize_dtype(weight.dtype) != "float32":
+            raise InputError(f"{model.name}: weight {weight.path} must be float32, got {weight.dtype}")
+    return model
+
+
+def get_weights(model: keras.Model) -> Weights:
+    """Copy of a model's weights, in the order of ``model.weights``."""
+    return [np.array(w, np.float32) for w in model.get_weights()]
+
+
+def model_spec(model: keras.Model) -> Spec:
+    """Spec of each tensor in ``model.weights``, with the matrix form that suits the layer it belongs to."""
+    leading: dict[int, int] = {}
+    for layer in model._flatten_layers():
+        for weight in getattr(layer, "weights", ()) if not _has_children(layer) else ():
+            leading[id(weight)] = _leading_axes(layer, weight)
+    return tuple(
+        TensorSpec(w.path, tuple(w.shape), leading.get(id(w), max(len(w.shape) - 1, 0))) for w in model.weights
+    )
+
+
+def _has_children(layer: keras.layers.Layer) -> bool:
+    return next(iter(layer._flatten_layers(include_self=False)), None) is not None
+
+
+def _leading_axes(layer: keras.layers.Layer, weight: keras.Variable) -> int:
+    rank = len(weight.shape)
+    if isinstance(layer, keras.layers.EinsumDense):
+        if weight is not layer.kernel:
+            return 0
+        inputs, rest = layer.equation.replace("...", "").split(",")
+        kernel, output = rest.split("->")
+        contracted = [axis for axis in kernel if axis in inputs and axis not in output]
+        # Only a kernel whose contracted axes come first is a matrix without moving axes; Keras makes no other.
+        return len(contracted) if kernel.startswith("".join(contracted)) and contracted else rank - 1
+    depthwise = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+    if (isinstance(layer, depthwise) and rank > 2) or "depthwise" in weight.name:
+        return rank - 2
+    return max(rank - 1, 0)
+
+
+def layer_modules(model: keras.Model) -> tuple[str, ...]:
+    """Python modules of the layers that aren't Keras' own, which must be imported before the model can be loaded."""
+    modules = {type(layer).__module__ for layer in model._flatten_layers()}
+    return tuple(sorted(name for name in modules if name.split(".")[0] != "keras"))
+
+
+def parameters(model: keras.Model) -> int:
+    """Number of numbers in ``model.weights``."""
+    return int(sum(np.prod(w.shape) for w in model.weights))
+
+
+def logits_model(model: keras.Model, weights: Weights | None = None) -> keras.Model:
+    """Return a copy of the model that returns logits alone, for saving and for the device.
+
+    Args:
+        model: As built by a task.
+        weights: In the order of ``model.weights``; the model's own where None.
+    """
+    clone = keras.models.clone_model(model)
+    clone.set_weights(get_weights(model) if weights is None else weights)
+    return keras.Model(clone.inputs[0], split_outputs(clone.output).logits, name="student")

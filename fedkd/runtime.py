@@ -1,0 +1,30 @@
+"""Settings of the process that exact and quiet runs depend on; to be called before TensorFlow is imported."""
+
+import logging
+import os
+
+import threadpoolctl
+
+from fedkd.quiet import silent_stderr
+
+
+def configure() -> None:
+    """Start TensorFlow without its chatter, with one thread an operation; once a process, later calls do nothing.
+
+    The number of threads inside an operation changes the last bits of its result, so it is fixed; the cores are used
+    by clients side by side. BLAS (for the SVD) gets one thread for the same reason.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with silent_stderr():
+        import tensorflow as tf
+
+        if tf.config.threading.get_intra_op_parallelism_threads() != 1:
+            tf.config.threading.set_intra_op_parallelism_threads(1)
+            tf.constant(0)  # starts the runtime here, where it is silent
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    threadpoolctl.threadpool_limits(1)
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,73 @@
+"""A task from one .npz file: x_train y_train x_test y_test classes, client_train where clients are natural."""
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from fedkd.config import ModelConfig
+from fedkd.data.dataset import Dataset
+from fedkd.errors import InputError
+from fedkd.tasks.builtin import builders
+from fedkd.tasks.task import Task
+
+UNKNOWN_WORD = 1
+_REQUIRED = ("x_train", "y_train", "x_test", "y_test", "classes")
+
+
+def load(path: Path, models: ModelConfig) -> Task:
+    """Read the file and choose models by the shape and type of x.
+
+    x as uint8 (n, height, width) or (n, height, width, channels) is an image, divided by 255; as floats (n, steps,
+    channels) a window of sensor data; as integers (n, tokens) word ids, 0 padding and 1 unknown, of which those from
+    ``model.vocabulary`` on become unknown.
+
+    Raises:
+        InputError: Missing or malformed file, missing arrays, or arrays of another kind.
+    """
+    arrays = _read(path)
+    classes = tuple(str(c) for c in np.atleast_1d(arrays["classes"]))
+    train, test = (_split(path, arrays, split, models) for split in ("train", "test"))
+    if train.x.shape[1:] != test.x.shape[1:]:
+        raise InputError(f"{path}: x_test has examples of shape {test.x.shape[1:]}, x_train of {train.x.shape[1:]}")
+    words = max(int(train.x.max()), int(test.x.max())) + 1 if train.x.ndim == 2 and len(train.x) and len(test.x) else 0
+    teacher, student, defaults = builders(train.x.shape[1:], len(classes), words, models)
+    return Task(f"npz:{path}", classes, train, test, teacher, student, defaults)
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            wanted = {*_REQUIRED, "client_train", "segment_train"} & set(file.files)
+            arrays = {name: file[name] for name in wanted}
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; --task npz:PATH takes the path of an .npz file") from None
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: not a readable .npz file of plain arrays ({error})") from None
+    if missing := [name for name in _REQUIRED if name not in arrays]:
+        raise InputError(f"{path}: arrays missing: {', '.join(missing)}; needed: {', '.join(_REQUIRED)}")
+    return arrays
+
+
+def _split(path: Path, arrays: Mapping[str, np.ndarray], split: str, models: ModelConfig) -> Dataset:
+    x, y = arrays[f"x_{split}"], arrays[f"y_{split}"]
+    if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
+        raise InputError(f"{path}: y_{split} must be whole numbers of shape (n,), got {y.dtype} of shape {y.shape}")
+    owners, segments = (arrays.get(f"{kind}_{split}") for kind in ("client", "segment"))
+    return Dataset(_inputs(path, split, x, models), y.astype(np.int32), owners, segments)
+
+
+def _inputs(path: Path, split: str, x: np.ndarray, models: ModelConfig) -> np.ndarray:
+    if x.dtype == np.uint8 and x.ndim in (3, 4):
+        return (x if x.ndim == 4 else x[..., None]).astype(np.float32) / np.float32(255)
+    if np.issubdtype(x.dtype, np.floating) and x.ndim in (3, 4):
+        return x.astype(np.float32)
+    if np.issubdtype(x.dtype, np.integer) and x.ndim == 2:
+        if len(x) and x.min() < 0:
+            raise InputError(f"{path}: x_{split} holds word id {x.min()}, ids must be 0 or more")
+        return np.where(x < models.vocabulary, x, UNKNOWN_WORD).astype(np.int32)
+    raise InputError(
+        f"{path}: x_{split} must be images (uint8, or floats with 4 axes), windows (floats, 3 axes) or word ids"
+        f" (integers, 2 axes), got {x.dtype} of shape {x.shape}"
+    )

@@ -1,0 +1,84 @@
+"""The weights of a model as a list of arrays, what each tensor is, and their hash."""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+Weights = list[np.ndarray]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """What a tensor must look like before it is accepted from the network.
+
+    Args:
+        name: For people; never used to match tensors (position does).
+        shape: Shape in Keras layout.
+        leading: How many leading axes become the rows of the matrix the SVD sees. All but the last for kernels,
+            all but the last two for depthwise kernels, the contracted axes for attention kernels.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    leading: int
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def matrix(self) -> tuple[int, int]:
+        """Shape (P, Q) of the matrix form; a vector of n elements is (1, n), a scalar (1, 1).
+
+        >>> TensorSpec("conv", (3, 3, 16, 32), 3).matrix
+        (144, 32)
+        >>> TensorSpec("bias", (32,), 0).matrix
+        (1, 32)
+        """
+        return math.prod(self.shape[: self.leading]), math.prod(self.shape[self.leading :])
+
+
+Spec = tuple[TensorSpec, ...]
+
+
+def default_spec(shapes: Sequence[tuple[int, ...]]) -> Spec:
+    """Spec of ordinary kernels and vectors: all axes but the last are rows."""
+    return tuple(TensorSpec(f"tensor{i}", tuple(s), max(len(s) - 1, 0)) for i, s in enumerate(shapes))
+
+
+def digest(weights: Sequence[np.ndarray]) -> str:
+    """SHA-256 (64 hex digits) of shapes and little-endian float32 bytes, in order."""
+    sha = hashlib.sha256()
+    for array in weights:
+        sha.update(repr(array.shape).encode())
+        sha.update(np.ascontiguousarray(array, dtype="<f4").data)
+    return sha.hexdigest()
+
+
+def add(weights: Sequence[np.ndarray], update: Sequence[np.ndarray]) -> Weights:
+    """Element-wise sum in float32, the same bits on every machine."""
+    return [w + u for w, u in zip(weights, update, strict=True)]
+
+
+def subtract(after: Sequence[np.ndarray], before: Sequence[np.ndarray]) -> Weights:
+    """Element-wise difference in float32: the update of a round of training."""
+    return [a - b for a, b in zip(after, before, strict=True)]
+
+
+def weighted_mean(updates: Sequence[Sequence[np.ndarray]], weights: Sequence[float]) -> Weights:
+    """Mean of several lists of arrays, summed in float64 in the order given, returned in float32.
+
+    Args:
+        updates: n lists of arrays with equal shapes.
+        weights: n positive numbers; only their ratios matter.
+    """
+    shares = np.asarray(weights, np.float64) / np.sum(np.asarray(weights, np.float64))
+    total = [np.zeros(a.shape, np.float64) for a in updates[0]]
+    for share, update in zip(shares, updates, strict=True):
+        for into, array in zip(total, update, strict=True):
+            into += share * array
+    return [a.astype(np.float32) for a in total]

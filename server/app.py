@@ -1,0 +1,47 @@
+"""The server: runs a federation over Flower and writes the run's folder."""
+
+import time
+
+from flwr.app import ArrayRecord, Context
+from flwr.serverapp import Grid, ServerApp
+
+from fedkd import runtime
+from fedkd.experiment import experiment_of
+from fedkd.models.inspect import logits_model
+from fedkd.tensors import Weights
+from server.results import summarise, to_device
+from server.run_folder import RunFolder, run_path
+from server.strategy import FedKD, Record
+
+# Seconds to wait for clients to come, and for the answers of a round.
+TIMEOUT = 3600.0
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Train, finish, convert and measure; what is left is the folder ``out``."""
+    runtime.configure()
+    options = context.run_config
+    experiment = experiment_of(options)
+    out = run_path(options.get("out"), experiment.config)
+    folder = RunFolder.create(out, experiment.config, bool(options.get("overwrite", False)))
+    history: list[Record] = []
+    trained: list[Weights] = []
+
+    def on_round(record: Record, shared: Weights) -> None:
+        history.append(record)
+        folder.append(record)
+        if record["round"] == experiment.config.rounds:
+            trained.append(shared)
+
+    strategy, started = FedKD(experiment, on_round, TIMEOUT), time.monotonic()
+    initial = ArrayRecord(strategy.state.shared)
+    strategy.start(grid, initial, experiment.config.total_rounds, TIMEOUT)
+    seconds = time.monotonic() - started
+    summary = summarise(experiment, out.name, str(options.get("engine", "flwr")), history, trained[0], seconds)
+    shared = experiment.trainer.learners[experiment.config.exchange.shared].model
+    logits_model(shared, trained[0]).save(out / "student.keras")
+    summary["edge"] = to_device(experiment, strategy.state.shared, out)
+    folder.write_summary(summary)

@@ -1,0 +1,69 @@
+"""The folder a run writes: its configuration, a line a round, its models and its summary."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from fedkd.config import Config, to_toml
+from fedkd.errors import InputError
+
+
+class RunFolder:
+    """Writes ``config.toml``, ``history.jsonl`` and ``summary.json``.
+
+    Args:
+        path: An empty folder, see ``create``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, path: Path, config: Config, overwrite: bool) -> "RunFolder":
+        """Make the folder and write the configuration into it.
+
+        Raises:
+            InputError: The folder exists and ``overwrite`` is off, or it is no run's folder, or it can't be made.
+        """
+        check_free(path, overwrite)
+        try:
+            if path.exists():
+                shutil.rmtree(path)
+            path.mkdir(parents=True)
+        except OSError as error:
+            raise InputError(f"out: {path} can't be written ({error.strerror})") from None
+        (path / "config.toml").write_text(to_toml(config), encoding="utf-8")
+        return cls(path)
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Add a line to the history, on disk when this returns: an interrupted run leaves what it reached."""
+        with (self.path / "history.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Write the summary in one step."""
+        temporary = self.path / ".summary.json"
+        temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        os.replace(temporary, self.path / "summary.json")
+
+
+def check_free(path: Path, overwrite: bool) -> None:
+    """Say why a run can't write into a folder, before anything is done.
+
+    Raises:
+        InputError: It exists and ``overwrite`` is off, or it holds something that isn't a run.
+    """
+    if not path.exists():
+        return
+    if not overwrite:
+        raise InputError(f"out: {path} exists; choose another folder, or give --overwrite to replace it")
+    if not path.is_dir() or (any(path.iterdir()) and not (path / "config.toml").exists()):
+        raise InputError(f"out: {path} is not the folder of a run, --overwrite would destroy it; choose another")
+
+
+def run_path(out: object, config: Config) -> Path:
+    """Folder of a run: ``out``, or ``runs/TASK-METHOD-SEED`` where that is empty."""
+    task = Path(config.task.rpartition(":")[2]).stem
+    return Path(str(out or Path("runs") / f"{task}-{config.method}-{config.seed}"))

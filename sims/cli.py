@@ -1,0 +1,147 @@
+"""The command ``fedkd``. Heavy modules are imported by the commands that need them, so that --help is quick."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from fedkd.errors import InputError
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich",
+    help="Federated knowledge distillation: from data to a TFLite model in one command.",
+)  # fmt: skip
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+TaskOption = Annotated[str | None, typer.Option(help="digits, npz:PATH or package.module:function; see `fedkd tasks`.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="Any key of the configuration, e.g. train.epochs=5. May be repeated.")
+]
+
+
+@app.command()
+def run(
+    config: Annotated[Path | None, typer.Argument(help="Settings as a TOML file; options override it.")] = None,
+    task: TaskOption = None,
+    method: Annotated[str | None, typer.Option(help="See `fedkd methods`. [default: fedkd]")] = None,
+    clients: Annotated[int | None, typer.Option(help="Number of clients. [default: 10, or the natural ones]")] = None,
+    rounds: Annotated[
+        int | None, typer.Option(help="Rounds of training, before finishing rounds. [default: 20]")
+    ] = None,
+    partition: Annotated[
+        str | None, typer.Option(help="Who holds what: iid, dirichlet, shards or natural. [default: iid]")
+    ] = None,
+    alpha: Annotated[
+        float | None,
+        typer.Option(help="Concentration of the Dirichlet partition, above 0; small is uneven. [default: 0.5]"),
+    ] = None,
+    fraction: Annotated[
+        float | None, typer.Option(help="Share of the clients that take part in a round, in (0, 1]. [default: 1]")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same bytes. [default: 0]")] = None,
+    engine: Annotated[
+        str, typer.Option(help="local: threads of this process; ray: Flower's simulation engine (extra `ray`).")
+    ] = "local",
+    out: Annotated[Path | None, typer.Option(help="Folder to write. [default: runs/TASK-METHOD-SEED]")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace the folder of an earlier run.")] = False,
+    keep_clients: Annotated[bool, typer.Option(help="Keep every client's teacher, as clients/ in the folder.")] = False,
+    set_: SetOption = None,
+) -> None:
+    """Train a federation, make device files of its student, and write a report."""
+    flags = {
+        "task": task, "method": method, "clients": clients, "rounds": rounds, "partition.kind": partition,
+        "partition.alpha": alpha, "fraction": fraction, "seed": seed,
+    }  # fmt: skip
+    with _errors_for_people():
+        from fedkd.config import parse_assignment, read_toml
+        from sims.run import run as run_experiment
+
+        settings = read_toml(config) if config else {}
+        settings |= {key: value for key, value in flags.items() if value is not None}
+        settings |= dict(parse_assignment(text) for text in set_ or ())
+        console = Console()
+        folder = run_experiment(settings, engine, out, overwrite, keep_clients, console)
+        _write_report(folder, console)
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, finished or not.")]) -> None:
+    """Write report.html and its plots again, and print the figures of a run."""
+    with _errors_for_people():
+        _write_report(folder, Console())
+
+
+@app.command()
+def evaluate(
+    file: Annotated[Path, typer.Argument(help="A .tflite file.")],
+    task: Annotated[str, typer.Option(help="Task whose test set to run; see `fedkd tasks`.")],
+    set_: SetOption = None,
+) -> None:
+    """Run a device file in LiteRT over a task's whole test set and print its accuracy."""
+    with _errors_for_people():
+        from fedkd.config import build, parse_assignment
+        from fedkd.edge.runtime import predict
+        from fedkd.tasks.task import load_task
+
+        test = load_task(task, build(dict(parse_assignment(text) for text in set_ or ())).model).test
+        right = int((predict(file, test.x).argmax(-1) == test.y).sum())
+        print(f"{file}: accuracy {right / len(test):.4f} ({right} of {len(test)} test examples)")
+
+
+@app.command()
+def tasks() -> None:
+    """List the tasks."""
+    from fedkd.tasks.task import TASKS
+
+    table = Table("task", "what it is", box=None)
+    for name, text in TASKS.items():
+        table.add_row(name, text)
+    Console().print(table)
+
+
+@app.command()
+def methods() -> None:
+    """List the methods."""
+    from fedkd.methods import METHODS
+
+    table = Table("method", "what it is", "from", box=None)
+    for method in METHODS.values():
+        table.add_row(method.name, method.summary, method.citation)
+    Console().print(table)
+
+
+def _write_report(folder: Path, console: Console) -> None:
+    from sims.report.page import write_report
+    from sims.report.run_folder import read
+    from sims.report.table import summary_table
+
+    page, summary = write_report(folder), read(folder).summary
+    if summary is None:
+        console.print(f"report of an interrupted run: {page}", highlight=False)
+    else:
+        console.print(summary_table(summary, page))
+
+
+@contextmanager
+def _errors_for_people() -> Iterator[None]:
+    """One line on standard error and an exit code: 2 for bad input, 1 for a run that failed, 130 for Ctrl-C."""
+    try:
+        yield
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(BAD_INPUT) from None
+    except KeyboardInterrupt as stop:
+        print(f"interrupted: {stop}" if str(stop) else "interrupted", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def main() -> None:
+    """Entry point of the command."""
+    app()

@@ -1,0 +1,87 @@
+"""Flower's Grid in this process: clients are called directly, on threads, and nothing is serialised.
+
+The one module that touches Flower's internals: messages can't be made outside a Flower task, and a Grid's type needs
+``Run`` and ``NodeInfo``.
+"""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from flwr.app import Context, Error, Message, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid
+from flwr.supercore.run import Run
+from flwr.supercore.task_identity import TaskIdentity
+
+_RUN_ID = 1
+_SERVER_NODE = 1
+# Flower's error code for a client app that raised.
+_CLIENT_APP_RAISED = 2
+
+
+class LocalGrid(Grid):
+    """A federation whose nodes are calls of one ClientApp.
+
+    Args:
+        client_app: The app of every node.
+        contexts: One a node; node ids must be distinct.
+        threads: Clients trained side by side. Which client runs on which thread can't change a result: clients share
+            no state, and the server orders their answers.
+    """
+
+    def __init__(self, client_app: ClientApp, contexts: Sequence[Context], threads: int) -> None:
+        TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = _RUN_ID, _SERVER_NODE, 1
+        self._client_app, self._threads = client_app, threads
+        self._contexts = {context.node_id: context for context in contexts}
+        self._replies: dict[str, Message] = {}
+        self._ids = (f"message-{i}" for i in itertools.count())
+        self._run = Run.create_empty(run_id=_RUN_ID)
+
+    def set_run(self, run: Run) -> None:
+        """Take the description of another run."""
+        self._run = run
+
+    @property
+    def run(self) -> Run:
+        """Description of the run."""
+        return self._run
+
+    def create_message(
+        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+    ) -> Message:
+        """Make a message of this run."""
+        return Message(content, dst_node_id, message_type, group_id=group_id, ttl=ttl)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Ids of all nodes; they are there from the start."""
+        return list(self._contexts)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Run the clients and keep their replies; returns the ids to pull them by."""
+        messages = list(messages)
+        for message in messages:
+            message.metadata.__dict__["_message_id"] = next(self._ids)
+        with ThreadPoolExecutor(self._threads) as pool:
+            futures = [pool.submit(self._call, message) for message in messages]
+            try:
+                self._replies |= {m.metadata.message_id: f.result() for m, f in zip(messages, futures, strict=True)}
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        return [message.metadata.message_id for message in messages]
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Hand out the replies to some messages, once."""
+        return [self._replies.pop(i) for i in message_ids if i in self._replies]
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+        """Run the clients and return their replies, in the order of the messages."""
+        return self.pull_messages(self.push_messages(messages))
+
+    def _call(self, message: Message) -> Message:
+        """Run one client; what it raises becomes an error reply, as on a real node."""
+        try:
+            return self._client_app(message, self._contexts[message.metadata.dst_node_id])
+        except Exception as error:
+            return Message(Error(_CLIENT_APP_RAISED, f"{type(error).__name__}: {error}"), reply_to=message)

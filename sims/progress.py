@@ -1,0 +1,206 @@
+"""A run's progress, read from the history it writes: a live bar on a terminal, a line a round elsewhere."""
+
+import json
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from threading import Event, Thread
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from sims.report.table import percent, size
+
+POLL = 0.25  # seconds between two looks at the file; stopping does not wait for the next
+RECENT = 5  # rounds whose duration says how long the next ones take
+NUMBERS = ("rounds", "shared_accuracy", "teacher_mean", "up_bytes", "down_bytes", "seconds")
+
+
+@contextmanager
+def watch(history: Path, rounds: int, console: Console) -> Iterator[None]:
+    """Show a run's progress while the body runs; the run may be the body's or another process's.
+
+    Args:
+        history: the run's ``history.jsonl``, which need not exist yet.
+        rounds: rounds the run will have; the history's own figure wins.
+        console: where to show it: a live bar on a terminal, else a plain line for each round.
+    """
+    state = State(Tail(history), rounds)
+    if not console.is_terminal or console.is_dumb_terminal:
+        deque(state.news(), maxlen=0)  # rounds that ended before count, but are no news to print
+        with _polling(lambda: _print_news(state, console)):
+            yield
+        return
+    with Live(state, console=console, auto_refresh=False) as live:
+        try:
+            with _polling(lambda: _draw_news(state, live)):
+                yield
+        finally:
+            state.stopped = True  # Live draws once more as it ends, and leaves that on the screen
+
+
+@contextmanager
+def _polling(look: Callable[[], None]) -> Iterator[None]:
+    """Look for news in a thread until the body ends, however it ends, and once more after that."""
+    stop = Event()
+
+    def poll() -> None:
+        while not stop.wait(POLL):
+            look()
+
+    thread = Thread(target=poll, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        look()
+
+
+def _draw_news(state: "State", live: Live) -> None:
+    """Bring the live bar up to date."""
+    deque(state.news(), maxlen=0)
+    live.refresh()
+
+
+def _print_news(state: "State", console: Console) -> None:
+    """Print a plain line for each new round."""
+    for row in state.news():
+        left = state.seconds_left()
+        times = f"{row.get('seconds') or 0:.1f} s" + (f", {_clock(left)} left" if left else "")
+        console.print(Text(f"{state.title()}: {state.figures()} · {times}"), soft_wrap=True, highlight=False)
+
+
+@dataclass
+class Tail:
+    """The new lines of a file that grows, and that a new run may cut back, replace or remove.
+
+    Args:
+        path: the file.
+        offset: bytes read so far, always up to the end of a line.
+        inode: which file they were read from.
+    """
+
+    path: Path
+    offset: int = 0
+    inode: int = 0
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield the rounds written since the last call; a line that is none is for the report to complain of."""
+        try:
+            with self.path.open("rb") as file:
+                status = os.fstat(file.fileno())
+                if status.st_ino != self.inode or status.st_size < self.offset:
+                    self.offset, self.inode = 0, status.st_ino
+                file.seek(self.offset)
+                lines, end, _ = file.read().rpartition(b"\n")
+        except OSError:
+            self.offset = 0  # not there yet, or removed for a new run
+            return
+        self.offset += len(lines) + len(end)
+        yield from filter(None, map(_row, lines.splitlines()))
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    """A line's round, None where it is none."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(row, dict) or not isinstance(row.get("round"), int):
+        return None
+    return row if all(isinstance(row.get(key), int | float | None) for key in NUMBERS) else None
+
+
+@dataclass
+class State:
+    """What is known of the run so far; rich draws it.
+
+    Args:
+        tail: where news comes from.
+        rounds: rounds the run will have.
+        rows: the rounds so far by number, in order.
+        started: when the watching began, by the monotonic clock.
+        latest: when the last round was seen.
+        stopped: whether the watching has ended.
+    """
+
+    tail: Tail
+    rounds: int
+    rows: dict[int, dict[str, Any]] = field(default_factory=dict)
+    started: float = field(default_factory=time.monotonic)
+    latest: float = field(default_factory=time.monotonic)
+    stopped: bool = False
+
+    def news(self) -> Iterator[dict[str, Any]]:
+        """Take in the rounds written since the last call, and yield each as it is the last."""
+        if not self.tail.path.exists():
+            self.rows = {}  # what was there belonged to an earlier run
+        for row in self.tail.rows():
+            number = row["round"]
+            if self.rows.get(number) == row:
+                continue
+            # A run continued from a checkpoint repeats rounds: those that came after them no longer count.
+            self.rows = {old: self.rows[old] for old in self.rows if old < number} | {number: row}
+            self.rounds = row.get("rounds") or self.rounds
+            self.latest = time.monotonic()
+            yield row
+
+    def seconds_left(self) -> float | None:
+        """Seconds until the last round ends, by the median of recent rounds; None before the first."""
+        took = [row["seconds"] for row in list(self.rows.values())[-RECENT:] if row.get("seconds")]
+        if not took:
+            return None
+        return max(0.0, (self.rounds - max(self.rows)) * median(took) - (time.monotonic() - self.latest))
+
+    def title(self) -> str:
+        """How far the run is."""
+        done = max(self.rows, default=0)
+        if self.stopped and done < self.rounds:
+            return f"stopped after round {done}/{self.rounds}"
+        pruning = done and self.rows[done].get("phase") == "finish"
+        return f"{'pruning, ' if pruning else ''}round {done}/{self.rounds}"
+
+    def figures(self) -> str:
+        """The last figures known; bytes are those of all clients since the first round."""
+        rows = list(self.rows.values())
+        shared, teachers = (_known(rows, key) for key in ("shared_accuracy", "teacher_mean"))
+        quality = f"shared model {percent(shared)}"
+        if teachers is not None:
+            quality = f"student {percent(shared)} · teachers {percent(teachers)}"
+        up, down = (sum(row.get(key) or 0 for row in rows) for key in ("up_bytes", "down_bytes"))
+        return f"{quality} · up {size(up)} · down {size(down)}"
+
+    def __rich__(self) -> RenderableType:
+        """Two lines: the bar with its times, and the last figures."""
+        done = max(self.rows, default=0)
+        started = bool(self.rows) or self.stopped
+        bar = ProgressBar(total=max(1, self.rounds), completed=done, width=22, pulse=not started)
+        times, left = f"{_clock(time.monotonic() - self.started)} elapsed", self.seconds_left()
+        if left is not None and not self.stopped and done < self.rounds:
+            times += f", {_clock(left)} left"
+        line = Table.grid(padding=(0, 1))
+        line.add_row(self.title(), bar, times)
+        text = self.figures() if self.rows else "no round ended" if self.stopped else "compiling and training round 1"
+        return Group(line, Text(text, no_wrap=True, overflow="ellipsis"))
+
+
+def _known(rows: list[dict[str, Any]], key: str) -> float | None:
+    """The last value measured, None where there is none yet."""
+    return next((row[key] for row in reversed(rows) if row.get(key) is not None), None)
+
+
+def _clock(seconds: float) -> str:
+    """Seconds as hours, minutes and seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

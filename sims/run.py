@@ -1,0 +1,106 @@
+"""One run from settings to a folder with models, figures and a report."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from fedkd import runtime
+from fedkd.config import Scalar, to_settings
+from fedkd.errors import InputError
+from fedkd.experiment import Experiment, experiment_of
+from server.run_folder import check_free, run_path
+
+ENGINE_NAMES = ("local", "ray")
+
+
+def run(
+    settings: Mapping[str, Scalar], engine: str, out: Path | None, overwrite: bool, keep_clients: bool, console: Console
+) -> Path:
+    """Run an experiment and write its folder.
+
+    Args:
+        settings: Dotted keys, see ``fedkd.config``.
+        engine: ``local`` or ``ray``.
+        out: Folder of the run; ``runs/TASK-METHOD-SEED`` where None.
+        overwrite: Replace the folder of an earlier run.
+        keep_clients: Keep each client's teacher and optimiser state in the folder, as ``clients/``.
+        console: Where to show progress.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: A setting or a file breaks a rule; nothing was written then.
+        KeyboardInterrupt: Stopped by the user; ``history.jsonl`` holds the rounds that were done.
+    """
+    if engine not in ENGINE_NAMES:
+        raise InputError(f"engine must be one of {', '.join(ENGINE_NAMES)}, got {engine!r}")
+    experiment = experiment_of(_absolute(settings))
+    config = experiment.config
+    folder = run_path(out, config).absolute()
+    check_free(folder, overwrite)
+    if folder.exists():
+        shutil.rmtree(folder)  # now, lest the progress bar show the rounds of the run before
+    with console.status("starting TensorFlow and building the models"):
+        runtime.configure()
+        _introduce(experiment, console)
+        from sims.engines import ENGINES
+    run_config = {**to_settings(config), "out": str(folder), "engine": engine, "overwrite": overwrite}
+    with _state_dir(folder, keep_clients) as state_dir, _watching(folder, config.total_rounds, console):
+        try:
+            ENGINES[engine](config, run_config, state_dir)
+        finally:
+            _write_partition(experiment, folder)
+    return folder
+
+
+def _absolute(settings: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """Make the path of an .npz task absolute: clients may run in another folder."""
+    task = str(settings.get("task", ""))
+    if not task.startswith("npz:"):
+        return dict(settings)
+    return {**settings, "task": f"npz:{Path(task.removeprefix('npz:')).absolute()}"}
+
+
+def _introduce(experiment: Experiment, console: Console) -> None:
+    config, count = experiment.config, experiment.parameters
+    sizes = [len(rows) for rows in experiment.rows]
+    console.print(
+        f"[bold]{config.method}[/] on [bold]{experiment.task.name}[/]: {config.clients} clients with {min(sizes)} to"
+        f" {max(sizes)} examples; teacher {count['teacher']:,}, student {count['student']:,} parameters",
+        highlight=False,
+    )
+    if count["student"] > count["teacher"]:
+        console.print("[yellow]warning:[/] the student is larger than the teacher: FedKD saves bytes by the reverse")
+
+
+@contextmanager
+def _state_dir(folder: Path, keep: bool) -> Iterator[Path]:
+    if keep:
+        yield folder / "clients"
+    else:
+        with tempfile.TemporaryDirectory(prefix="fedkd-") as path:
+            yield Path(path)
+
+
+@contextmanager
+def _watching(folder: Path, rounds: int, console: Console) -> Iterator[None]:
+    from sims.progress import watch
+
+    with watch(folder / "history.jsonl", rounds, console):
+        yield
+
+
+def _write_partition(experiment: Experiment, folder: Path) -> None:
+    """Record who holds what, for the report; simulations may know, servers may not."""
+    if not folder.exists():
+        return
+    classes, labels = experiment.task.classes, experiment.task.train.y
+    counts = [np.bincount(labels[rows], minlength=len(classes)).tolist() for rows in experiment.rows]
+    (folder / "partition.json").write_text(json.dumps({"classes": classes, "counts": counts}) + "\n", encoding="utf-8")

@@ -1,0 +1,126 @@
+"""Laws of the optimisers and the trainer."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from fedkd.config import LossConfig, TrainConfig
+from fedkd.distill.optimizers import SGD, Adam
+from fedkd.distill.trainer import Trainer, batches
+from fedkd.models.inspect import build_model, get_weights
+from tests import tiny
+
+TRAIN = TrainConfig(epochs=2, batch_size=8, teacher_lr=3e-3, student_lr=3e-3)
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+@pytest.fixture(scope="module")
+def trainer():
+    models = {"teacher": build_model(lambda: tiny.network(12), 1), "student": build_model(lambda: tiny.network(4), 2)}
+    return Trainer(models, TRAIN, LossConfig(), seed=3)
+
+
+def same(a, b):
+    return all(np.array_equal(x, y) for key in a for x, y in zip(a[key], b[key], strict=True))
+
+
+@pytest.mark.parametrize(
+    "own, theirs", [(Adam(1e-2), keras.optimizers.Adam(1e-2)), (SGD(0.1), keras.optimizers.SGD(0.1))]
+)
+def test_optimisers_take_the_steps_of_keras(own, theirs):
+    weights = rng().normal(size=7).astype(np.float32)
+    variable, values, moments = keras.Variable(weights), weights, own.initial(7)
+    for step in range(5):
+        gradient = rng(step).normal(size=7).astype(np.float32)
+        theirs.apply([tf.constant(gradient)], [variable])
+        change, moments = own.step(moments, tf.constant(gradient))
+        values = values + change
+        np.testing.assert_allclose(values, variable.numpy(), rtol=2e-6, atol=1e-7)
+
+
+def test_training_learns_both_models(trainer):
+    state, data = trainer.initial_state(), tiny.examples(120, 0)
+    history = []
+    for round_ in range(8):
+        state, losses = trainer.fit(state, data, rng(round_))
+        history.append(losses)
+    assert all(history[-1][role] < 0.6 * history[0][role] for role in ("teacher", "student"))
+    test = tiny.examples(60, 1)
+    assert trainer.accuracy("teacher", state["teacher"], test) > 0.85
+    assert trainer.accuracy("student", state["student"], test) > 0.75
+
+
+def test_same_state_and_seed_end_in_the_same_bits(trainer):
+    results = [trainer.fit(trainer.initial_state(), tiny.examples(50, 0), rng(5))[0] for _ in range(2)]
+    assert same(*results)
+
+
+def test_training_leaves_the_given_state_alone(trainer):
+    state = trainer.initial_state()
+    before = {key: [a.copy() for a in arrays] for key, arrays in state.items()}
+    trainer.fit(state, tiny.examples(30, 0), rng())
+    assert same(before, state)
+
+
+def test_one_fit_continues_another(trainer):
+    """Moments are part of the state: two fits of two steps are one of four, given the same batches."""
+    data = tiny.examples(16, 0)
+    halfway, _ = trainer.fit(trainer.initial_state(), data, rng(1))
+    assert float(halfway["student.moments"][0]) == 4
+    after, _ = trainer.fit(halfway, data, rng(2))
+    assert float(after["student.moments"][0]) == 8
+
+
+def test_statistics_of_batch_normalisation_move(trainer):
+    before = trainer.initial_state()["student"]
+    after = trainer.fit(trainer.initial_state(), tiny.examples(30, 0), rng())[0]["student"]
+    moved = [not np.array_equal(a, b) for a, b in zip(before, after, strict=True)]
+    assert all(moved)
+
+
+def test_masked_weights_stay_zero(trainer):
+    state = trainer.initial_state()
+    kernel = np.ones(state["student"][0].shape, np.float32)
+    kernel[0] = 0
+    masks = trainer.learners["student"].no_masks()
+    masks[0] = kernel
+    state["student"][0] = state["student"][0] * kernel
+    after, _ = trainer.fit(state, tiny.examples(30, 0), rng(), {"student": masks})
+    assert not after["student"][0][0].any()
+    assert after["student"][0][1].all()
+
+
+@pytest.mark.parametrize("role", ["teacher", "student"])
+def test_one_model_alone_takes_the_plain_gradient_steps_of_keras(role):
+    """No distillation: a step of SGD on cross-entropy equals Keras' own train_on_batch."""
+    inputs = keras.Input((6, 6, 1))
+    model = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(inputs)))
+    data = tiny.examples(8, 0)
+    train = TrainConfig(epochs=1, batch_size=8, optimizer="sgd", teacher_lr=0.1, student_lr=0.1)
+    trainer = Trainer({role: model}, train, LossConfig(), 0)
+    after = trainer.fit(trainer.initial_state(), data, rng())[0][role]
+    model.compile(keras.optimizers.SGD(0.1), loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.train_on_batch(data.x, data.y)
+    for ours, theirs in zip(after, get_weights(model), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_batches_hold_each_example_once_an_epoch_with_equal_shares():
+    rows, shares = batches(11, 4, 3, rng())
+    assert rows.shape == shares.shape == (9, 4)
+    for epoch in range(3):
+        used = rows[3 * epoch : 3 * epoch + 3][shares[3 * epoch : 3 * epoch + 3] > 0]
+        assert sorted(used.tolist()) == list(range(11))
+    np.testing.assert_allclose(shares.sum(1), 1.0, rtol=1e-6)
+    assert shares[2].tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0])
+
+
+def test_evaluation_does_not_depend_on_how_many_examples_are_asked(trainer):
+    weights, x = trainer.initial_state()["student"], tiny.examples(300, 0).x
+    np.testing.assert_array_equal(
+        trainer.logits("student", weights, x)[:10], trainer.logits("student", weights, x[:10])
+    )

@@ -1,0 +1,122 @@
+"""Laws of the payload."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fedkd.exchange.codec import DENSE, Header, PayloadError, decode, encode
+from fedkd.tensors import TensorSpec
+
+SPEC = (
+    TensorSpec("conv", (3, 3, 4, 16), 3),
+    TensorSpec("bias", (16,), 0),
+    TensorSpec("query", (32, 4, 8), 1),
+    TensorSpec("still", (8, 8), 1),
+)
+HEADER = Header(3, "ab" * 32, "fedkd")
+
+
+def update(seed=0):
+    """A low-rank kernel, a vector, a noisy kernel, and one that did not change."""
+    rng = np.random.default_rng(seed)
+    conv = np.outer(rng.normal(size=36), rng.normal(size=16)).astype(np.float32).reshape(SPEC[0].shape)
+    rest = [rng.normal(size=s.shape).astype(np.float32) for s in SPEC[1:3]]
+    return [conv, *rest, np.zeros((8, 8), np.float32)]
+
+
+def test_decoding_gives_back_what_was_encoded():
+    payload = decode(encode(update(), SPEC, HEADER, 0.95), SPEC)
+    assert payload.header == HEADER
+    assert payload.ranks[0] == 1
+    assert payload.ranks[1] == DENSE
+    assert payload.ranks[3] == 0
+    np.testing.assert_array_equal(payload.tensors[1], update()[1])
+    np.testing.assert_allclose(payload.tensors[0], update()[0], atol=1e-5)
+
+
+def test_dense_encoding_is_exact():
+    for got, sent in zip(decode(encode(update(), SPEC, HEADER, None), SPEC).tensors, update(), strict=True):
+        np.testing.assert_array_equal(got, sent)
+
+
+def test_encoding_is_the_same_bytes_every_time():
+    assert len({encode(update(), SPEC, HEADER, 0.95) for _ in range(20)}) == 1
+
+
+def test_payload_is_its_numbers_and_a_small_header():
+    tensors = update()
+    blob = encode(tensors, SPEC, HEADER, None)
+    assert len(blob) <= 4 * sum(t.size for t in tensors[:3]) + 400
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_update_that_is_not_finite_is_refused_by_name(bad):
+    tensors = update()
+    tensors[2][1, 2, 3] = bad
+    with pytest.raises(PayloadError, match="query holds NaN or Inf") as caught:
+        encode(tensors, SPEC, HEADER, 0.95)
+    assert caught.value.reason == "not_finite"
+
+
+def test_update_of_another_shape_is_refused_by_name():
+    tensors = update()
+    tensors[0] = tensors[0].reshape(36, 16)
+    with pytest.raises(PayloadError, match="conv must have shape"):
+        encode(tensors, SPEC, HEADER, 0.95)
+
+
+def test_truncation_at_every_byte_is_refused():
+    blob = encode(update(), SPEC, HEADER, 0.9)
+    for length in range(0, len(blob), 7):
+        with pytest.raises(PayloadError):
+            decode(blob[:length], SPEC)
+
+
+def test_trailing_bytes_are_refused():
+    blob = encode(update(), SPEC, HEADER, 0.9)
+    for tail in (b"\0", b" " * 8, blob):
+        with pytest.raises(PayloadError):
+            decode(blob + tail, SPEC)
+
+
+def test_huge_declared_header_is_refused():
+    blob = encode(update(), SPEC, HEADER, 0.9)
+    with pytest.raises(PayloadError, match="header"):
+        decode((2**62).to_bytes(8, "little") + blob[8:], SPEC)
+
+
+def test_blob_larger_than_the_model_is_refused_before_it_is_read():
+    with pytest.raises(PayloadError) as caught:
+        decode(bytes(10**7), SPEC)
+    assert caught.value.reason == "size"
+
+
+def test_blob_for_another_model_is_refused():
+    with pytest.raises(PayloadError):
+        decode(encode(update(), SPEC, HEADER, 0.9), SPEC[:3])
+
+
+@pytest.mark.parametrize("rank", [-2, 17, 2**31 - 1])
+def test_rank_out_of_range_is_refused(rank):
+    blob = encode(update(), SPEC, HEADER, 0.9)
+    ranks = np.array(decode(blob, SPEC).ranks, "<i4").tobytes()
+    position = blob.rindex(ranks)
+    forged = blob[:position] + rank.to_bytes(4, "little", signed=True) + blob[position + 4 :]
+    with pytest.raises(PayloadError) as caught:
+        decode(forged, SPEC)
+    assert caught.value.reason == "rank"
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.data())
+def test_damaged_blob_is_refused_or_is_another_valid_update(data):
+    """Whatever decodes must encode to itself: there is one blob for each update and header, and no crash."""
+    blob = bytearray(encode(update(), SPEC, HEADER, 0.9))
+    for _ in range(data.draw(st.integers(1, 4))):
+        blob[data.draw(st.integers(0, len(blob) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        payload = decode(bytes(blob), SPEC)
+    except PayloadError:
+        return
+    assert all(np.isfinite(t).all() and t.shape == s.shape for t, s in zip(payload.tensors, SPEC, strict=True))

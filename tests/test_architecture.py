@@ -1,0 +1,102 @@
+"""Laws of the code as a whole."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from fedkd.config import keys
+from fedkd.experiment import RUN_KEYS
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("fedkd", "clients", "server", "sims")
+# What each part may import of the others; inside fedkd, by folder or module.
+MAY_IMPORT = {
+    "fedkd": {"fedkd"},
+    "clients": {"fedkd", "clients"},
+    "server": {"fedkd", "server"},
+    "sims": {"fedkd", "clients", "server", "sims"},
+}
+LAYERS = {
+    "data": {"config", "data", "errors"},
+    "models": {"config", "errors", "models", "tensors"},
+    "exchange": {"exchange", "tensors", "errors"},
+    "distill": {"config", "data", "distill", "errors", "exchange", "models", "tensors"},
+    "tasks": {"config", "data", "errors", "models", "tasks"},
+    "edge": {"edge", "errors", "models", "quiet", "tasks", "tensors"},
+}
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def sources(package):
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_import_in_one_direction(package):
+    for path in sources(package):
+        for name in imports(path):
+            top = name.split(".")[0]
+            assert top not in PACKAGES or top in MAY_IMPORT[package], f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_layers_of_the_method_import_in_one_direction(layer):
+    for path in sources(f"fedkd/{layer}"):
+        for name in imports(path):
+            parts = name.split(".")
+            assert parts[0] != "fedkd" or parts[1] in LAYERS[layer], f"{path} imports {name}"
+
+
+def test_the_method_knows_no_flower():
+    for path in sources("fedkd"):
+        assert not {n.split(".")[0] for n in imports(path)} & {"flwr", "ray", "grpc"}, path
+
+
+def test_flowers_internals_are_touched_in_one_module():
+    public = {"flwr.app", "flwr.clientapp", "flwr.serverapp", "flwr.serverapp.strategy", "flwr.simulation"}
+    inner = {
+        p.name
+        for package in PACKAGES
+        for p in sources(package)
+        for n in imports(p)
+        if n.startswith("flwr") and n not in public
+    }
+    assert inner == {"grid.py"}
+
+
+def test_nothing_is_unpickled():
+    for package in PACKAGES:
+        for path in sources(package):
+            text = path.read_text()
+            assert "pickle" not in {n.split(".")[0] for n in imports(path)}, path
+            assert "allow_pickle=True" not in text, path
+
+
+def test_flower_app_lists_every_key_of_the_configuration():
+    app = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["flwr"]["app"]["config"]
+    flat = {f"{k}.{inner}" for k, v in app.items() if isinstance(v, dict) for inner in v}
+    flat |= {k for k, v in app.items() if not isinstance(v, dict)}
+    assert flat - set(RUN_KEYS) == {key for key, _ in keys()}
+
+
+def test_help_and_checks_of_settings_need_no_tensorflow():
+    code = "import sys, sims.cli, sims.run, fedkd.experiment as e; e.resolve({}); print('tensorflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_device_runtime_needs_neither_keras_nor_tensorflow():
+    code = "import sys, fedkd.edge.runtime; print({'keras', 'tensorflow', 'flwr'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "set()"

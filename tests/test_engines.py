@@ -1,0 +1,172 @@
+"""Laws of the engines: one protocol, the same bytes."""
+
+import json
+
+import pytest
+from flwr.app import Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+from rich.console import Console
+
+from server.strategy import NoAnswerError
+from sims.grid import LocalGrid
+from sims.run import run
+from tests import flower
+
+SETTINGS = {
+    "task": "tests.tiny:task",
+    "clients": 4,
+    "rounds": 3,
+    "fraction": 0.6,
+    "partition.kind": "dirichlet",
+    "edge.finish_rounds": 1,
+    "edge.precisions": "none",
+}
+KEYS = {
+    "name", "method", "task", "seed", "engine", "rounds", "finish_rounds", "clients", "parameters", "accuracy",
+    "traffic", "speed", "edge", "shared_sha256",
+}  # fmt: skip
+
+
+def run_in(folder, engine="local", **settings):
+    run({**SETTINGS, **settings}, engine, folder, False, False, Console(quiet=True))
+    return json.loads((folder / "summary.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reference") / "run"
+    return folder, run_in(folder, **{"edge.precisions": "float32 float16 dynamic int8"})
+
+
+def history(folder):
+    return [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+
+
+def test_run_leaves_all_it_promises(reference):
+    folder, summary = reference
+    assert set(summary) == KEYS
+    assert set(summary["accuracy"]) == {"shared", "teacher_mean", "teacher_std", "teacher_personal", "majority"}
+    names = {path.name for path in folder.iterdir()}
+    assert {"config.toml", "history.jsonl", "student.keras", "summary.json", "partition.json"} <= names
+    assert [row["precision"] for row in summary["edge"]] == ["float32", "float16", "dynamic", "int8"]
+    for row in summary["edge"]:
+        assert (folder / row["path"]).stat().st_size == row["bytes"]
+    assert [r["round"] for r in history(folder)] == [1, 2, 3, 4]
+    assert [r["phase"] for r in history(folder)] == ["train"] * 3 + ["finish"]
+    assert all(len(r["participants"]) == 2 for r in history(folder))
+
+
+def test_history_adds_up_to_the_traffic(reference):
+    """Dense bytes: 2 (up and down) x 4 bytes x parameters x participations / clients."""
+    folder, summary = reference
+    lines, traffic = history(folder), summary["traffic"]
+    assert traffic["up_bytes_per_client"] == sum(r["up_bytes"] for r in lines) / 4
+    assert traffic["down_bytes_per_client"] == sum(r["down_bytes"] for r in lines) / 4
+    dense = 2 * 4 * summary["parameters"]["teacher"] * sum(len(r["participants"]) for r in lines) / 4
+    assert traffic["dense_teacher_bytes_per_client"] == dense
+    sent = traffic["up_bytes_per_client"] + traffic["down_bytes_per_client"]
+    assert traffic["reduction_vs_teacher"] == pytest.approx(dense / sent)
+
+
+def test_same_seed_gives_the_same_bytes_whatever_the_threads(reference, tmp_path):
+    _, summary = reference
+    again = [run_in(tmp_path / str(threads), threads=threads) for threads in (1, 3)]
+    assert {s["shared_sha256"] for s in again} == {summary["shared_sha256"]}
+
+
+def test_another_seed_gives_other_bytes(reference, tmp_path):
+    assert run_in(tmp_path / "run", seed=1)["shared_sha256"] != reference[1]["shared_sha256"]
+
+
+def test_written_configuration_repeats_the_run(reference, tmp_path):
+    from fedkd.config import read_toml
+
+    folder, summary = reference
+    again = run_in(tmp_path / "run", **read_toml(folder / "config.toml"))
+    assert again["shared_sha256"] == summary["shared_sha256"]
+
+
+@pytest.mark.parametrize("method", ["fedavg_teacher", "fedavg_student", "fedmutual", "undetached", "no_svd_down"])
+def test_every_kind_of_method_runs_to_its_end(method, tmp_path):
+    summary = run_in(tmp_path / "run", method=method, rounds=2)
+    assert summary["method"] == method
+    assert (summary["accuracy"]["teacher_mean"] is None) == method.startswith("fedavg")
+    if method == "fedavg_teacher":
+        assert summary["traffic"]["reduction_vs_teacher"] > 0.9
+
+
+def failing(*bad):
+    """A ClientApp like the real one, but some of whose partitions raise in training."""
+    import clients.app
+
+    app = ClientApp()
+
+    @app.query()
+    def query(message, context):
+        return clients.app.app(message, context)
+
+    @app.train()
+    def train(message, context):
+        if context.node_config["partition-id"] in bad:
+            raise OSError("disk full")
+        return clients.app.app(message, context)
+
+    return app
+
+
+def serve(client_app, tmp_path):
+    import server.app
+    from fedkd.config import to_settings
+    from fedkd.experiment import experiment_of
+
+    config = experiment_of({**SETTINGS, "fraction": 1.0}).config
+    options = {**to_settings(config), "out": str(tmp_path / "run")}
+    nodes = [
+        Context(1, i + 2, {"partition-id": i, "state-dir": str(tmp_path)}, RecordDict(), options) for i in range(4)
+    ]
+    server.app.app(LocalGrid(client_app, nodes, 2), Context(1, 1, {}, RecordDict(), options))
+    return history(tmp_path / "run")
+
+
+def test_round_goes_on_without_a_client_that_fails(tmp_path):
+    lines = serve(failing(2), tmp_path)
+    assert all(line["participants"] == [0, 1, 3] for line in lines)
+    assert all(line["refused"][0]["reason"] == "error" for line in lines)
+    assert "disk full" in lines[0]["refused"][0]["why"]
+
+
+def test_run_ends_with_the_reason_where_every_client_fails(tmp_path):
+    with pytest.raises(NoAnswerError, match=r"no usable update from any client: .*disk full"):
+        serve(failing(0, 1, 2, 3), tmp_path)
+
+
+def test_grid_answers_each_message_once_and_in_order():
+    app = ClientApp()
+
+    @app.query()
+    def echo(message: Message, context: Context) -> Message:
+        return Message(RecordDict(), reply_to=message)
+
+    grid = LocalGrid(app, [Context(1, i, {}, RecordDict(), {}) for i in (5, 3, 9)], 2)
+    messages = [grid.create_message(RecordDict(), "query", node, "1") for node in grid.get_node_ids()]
+    replies = list(grid.send_and_receive(messages))
+    assert [r.metadata.src_node_id for r in replies] == [5, 3, 9]
+    assert [r.metadata.reply_to_message_id for r in replies] == [m.metadata.message_id for m in messages]
+    assert list(grid.pull_messages([m.metadata.message_id for m in messages])) == []
+
+
+@pytest.mark.slow
+def test_ray_ends_in_the_same_bytes(reference, tmp_path):
+    pytest.importorskip("ray")
+    assert run_in(tmp_path / "run", engine="ray")["shared_sha256"] == reference[1]["shared_sha256"]
+
+
+@pytest.mark.slow
+def test_flwr_run_ends_in_the_same_bytes(tmp_path):
+    """The bundled digits, since a task of the tests is not in the app that Flower bundles."""
+    pytest.importorskip("ray")
+    settings = {"task": "digits", "clients": 3, "rounds": 2, "edge.finish_rounds": 1, "train.epochs": 1}
+    expected = run(settings, "local", tmp_path / "local", False, False, Console(quiet=True))
+    flower.run_app(settings, tmp_path / "flwr", tmp_path, supernodes=3)
+    hashes = [json.loads((p / "summary.json").read_text())["shared_sha256"] for p in (expected, tmp_path / "flwr")]
+    assert hashes[0] == hashes[1]

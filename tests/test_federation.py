@@ -1,0 +1,163 @@
+"""Laws of the protocol, without Flower: server and clients are pure functions."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fedkd.exchange.codec import Header, PayloadError, decode, encode
+from fedkd.experiment import resolve
+from fedkd.federation import ClientState, ServerState, begin_round, client_round, follow, make_offer, server_round
+from fedkd.messages import Answer, answer_fields, offer_fields, read_answer, read_offer
+from fedkd.seeding import Purpose, generator
+from fedkd.tensors import add, digest, subtract, weighted_mean
+
+
+@pytest.fixture(scope="module")
+def experiment():
+    return resolve({"task": "tests.tiny:task", "clients": 3, "rounds": 4, "edge.finish_rounds": 2})
+
+
+class Federation:
+    """A server and clients that exchange nothing but offers and uploads."""
+
+    def __init__(self, experiment):
+        self.experiment = experiment
+        initial = experiment.initial_shared()
+        self.server = ServerState(0, initial, initial, digest(initial))
+        local = experiment.trainer.initial_state()
+        base = local.pop("student")
+        self.clients = {i: ClientState(0, base, local) for i in range(experiment.config.clients)}
+        self.held = {}
+
+    def round(self, participants):
+        experiment, number = self.experiment, self.server.round + 1
+        self.server = begin_round(self.server, experiment.sparsity(number), experiment.spec)
+        dense = encode(self.server.base, experiment.spec, Header(number, self.server.digest, "fedkd"), None)
+        uploads, self.offers = [], {}
+        for i in participants:
+            offer = make_offer(self.server, self.held.get(i, 0), experiment.energy(number), dense)
+            base = follow(self.clients[i], offer, experiment.spec)
+            if base is None:
+                offer = make_offer(self.server, None, experiment.energy(number), dense)
+                base = follow(self.clients[i], offer, experiment.spec)
+            self.offers[i] = offer
+            rng = generator(0, Purpose.TRAINING, number, i)
+            data, _ = experiment.client_data(i)
+            self.clients[i], upload = client_round(self.clients[i], base, offer, data, experiment, rng)
+            self.held[i] = number
+            uploads.append(upload)
+        updates = [decode(u.blob, experiment.spec).tensors for u in uploads]
+        weights = [u.examples for u in uploads]
+        self.server, _ = server_round(self.server, updates, weights, experiment.energy(number), experiment)
+
+
+def assert_identical(a, b):
+    for x, y in zip(a, b, strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def test_server_and_clients_hold_the_same_bits_after_every_round(experiment):
+    """All rounds, finishing ones too; client 1 misses two rounds and follows three steps, client 2 loses its state."""
+    federation = Federation(experiment)
+    schedule = [[0, 1, 2], [0, 2], [0, 2], [0, 1, 2], [0, 1, 2], [1, 2]]
+    for number, participants in enumerate(schedule, 1):
+        if number == 5:
+            federation.clients[2] = Federation(experiment).clients[2]
+        federation.round(participants)
+        for i in participants:
+            assert_identical(federation.clients[i].base, federation.server.base)
+        if number == 4:
+            assert [step.round for step in federation.offers[1].steps] == [2, 3, 4] or federation.offers[1].dense
+        if number == 5:
+            assert federation.offers[2].dense
+            assert not federation.offers[0].dense
+
+
+def test_first_round_sends_nothing_down_because_the_seed_gives_the_student(experiment):
+    federation = Federation(experiment)
+    federation.round([0, 1])
+    assert all(offer.size == 0 for offer in federation.offers.values())
+
+
+def test_whole_run_twice_ends_in_the_same_bits(experiment):
+    ends = []
+    for _ in range(2):
+        federation = Federation(experiment)
+        for participants in ([0, 1, 2], [1, 2], [0, 2]):
+            federation.round(participants)
+        ends.append(digest(federation.server.shared))
+    assert ends[0] == ends[1]
+
+
+def test_client_with_another_model_asks_for_the_dense_one(experiment):
+    federation = Federation(experiment)
+    federation.round([0, 1, 2])
+    offer = replace(federation.offers[0], base="0" * 64)
+    assert follow(Federation(experiment).clients[0], offer, experiment.spec) is None
+
+
+def test_client_too_far_behind_asks_for_the_dense_model(experiment):
+    federation = Federation(experiment)
+    for _ in range(3):
+        federation.round([0, 1, 2])
+    offer = federation.offers[0]
+    assert [step.round for step in offer.steps] == [3]
+    assert follow(Federation(experiment).clients[0], offer, experiment.spec) is None
+
+
+def test_dense_model_with_another_hash_is_refused(experiment):
+    federation = Federation(experiment)
+    federation.round([0])
+    header = Header(1, federation.server.digest, "fedkd")
+    blob = encode(add(federation.server.base, federation.server.base), experiment.spec, header, None)
+    offer = replace(federation.offers[0], dense=blob)
+    with pytest.raises(PayloadError, match="another hash"):
+        follow(federation.clients[1], offer, experiment.spec)
+
+
+def test_average_is_of_decoded_updates_weighed_by_examples():
+    updates = [[np.full((2, 2), 1.0, np.float32)], [np.full((2, 2), 4.0, np.float32)]]
+    np.testing.assert_array_equal(weighted_mean(updates, [2, 1])[0], np.full((2, 2), 2.0, np.float32))
+    np.testing.assert_array_equal(weighted_mean(updates, [1, 1])[0], np.full((2, 2), 2.5, np.float32))
+
+
+def test_server_applies_what_it_broadcasts_and_not_the_exact_mean(experiment):
+    federation = Federation(experiment)
+    federation.server = begin_round(federation.server, 0.0, experiment.spec)
+    rng = np.random.default_rng(0)
+    updates = [[rng.normal(size=s.shape).astype(np.float32) for s in experiment.spec] for _ in range(2)]
+    after, broadcast = server_round(federation.server, updates, [1, 1], 0.6, experiment)
+    assert_identical(after.shared, add(federation.server.base, broadcast.tensors))
+    assert any(not np.array_equal(a, b) for a, b in zip(broadcast.tensors, weighted_mean(updates, [1, 1]), strict=True))
+
+
+def test_client_sends_the_change_and_keeps_the_global_student(experiment):
+    federation = Federation(experiment)
+    before = federation.clients[0].base
+    federation.round([0])
+    assert_identical(federation.clients[0].base, before)
+    assert any(u.any() for u in subtract(federation.server.shared, before))
+    assert set(federation.clients[0].local) == {
+        "teacher", "projection", "teacher.moments", "student.moments", "projection.moments"
+    }  # fmt: skip
+
+
+def test_pruned_weights_stay_pruned_through_the_finishing_rounds(experiment):
+    federation = Federation(experiment)
+    for _ in range(6):
+        federation.round([0, 1, 2])
+    kernel = federation.server.base[0]
+    assert np.mean(kernel == 0) == pytest.approx(0.5, abs=1 / kernel.size)
+
+
+def test_offers_and_answers_survive_the_transport(experiment):
+    federation = Federation(experiment)
+    federation.round([0, 1])
+    federation.round([0, 1])
+    offer = federation.offers[0]
+    assert read_offer(offer_fields(offer)) == offer
+    answer = Answer(3, b"blob", 17, {"teacher": 0.5, "loss_student": 1.25})
+    assert read_answer(answer_fields(answer)) == answer
+    assert not answer.needs_dense
+    assert Answer(3).needs_dense

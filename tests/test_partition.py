@@ -1,0 +1,104 @@
+"""Laws of who holds what."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fedkd.config import PartitionConfig
+from fedkd.data.dataset import Dataset
+from fedkd.data.partition import client_count, hold_out, partition
+from fedkd.errors import InputError
+
+
+def data(examples=600, classes=5, owners=None, segments=None):
+    y = (np.arange(examples) * 7 % classes).astype(np.int32)
+    return Dataset(np.zeros((examples, 2, 2, 1), np.float32), y, owners, segments)
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.sampled_from(["iid", "dirichlet", "shards"]), st.integers(1, 12), st.integers(0, 99))
+def test_every_example_belongs_to_exactly_one_client(kind, clients, seed):
+    config = PartitionConfig(kind=kind, alpha=5.0)
+    rows = partition(data(), clients, config, rng(seed))
+    assert len(rows) == clients
+    np.testing.assert_array_equal(np.sort(np.concatenate(rows)), np.arange(600))
+    assert min(len(r) for r in rows) >= config.minimum
+
+
+@pytest.mark.parametrize("kind", ["iid", "dirichlet", "shards"])
+def test_same_seed_deals_the_same_rows(kind):
+    deals = [partition(data(), 7, PartitionConfig(kind=kind), rng(3)) for _ in range(2)]
+    for first, second in zip(*deals, strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_iid_clients_differ_by_one_example_at_most():
+    sizes = [len(r) for r in partition(data(605), 10, PartitionConfig(), rng())]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_small_alpha_is_more_uneven_than_large():
+    def spread(alpha):
+        rows = partition(data(), 5, PartitionConfig(kind="dirichlet", alpha=alpha, minimum=2), rng())
+        shares = np.array([np.bincount(data().y[r], minlength=5) / len(r) for r in rows])
+        return shares.std()
+
+    assert spread(0.2) > 2 * spread(100.0)
+
+
+def test_a_client_with_two_shards_holds_few_classes():
+    rows = partition(data(), 10, PartitionConfig(kind="shards", shards=2), rng())
+    assert max(len(np.unique(data().y[r])) for r in rows) <= 4
+
+
+def test_natural_clients_hold_their_own_examples():
+    owners = np.repeat([4, 9, 2], 200)
+    rows = partition(data(owners=owners), 3, PartitionConfig(kind="natural"), rng())
+    assert [set(owners[r]) for r in rows] == [{2}, {4}, {9}]
+
+
+def test_more_clients_than_examples_is_refused():
+    with pytest.raises(InputError, match="clients must be at most the number of training examples, 20, got 21"):
+        partition(data(20), 21, PartitionConfig(), rng())
+
+
+def test_clients_that_cannot_have_their_minimum_are_refused():
+    with pytest.raises(InputError, match=r"partition.minimum = 8 they need 24 examples, there are 20"):
+        partition(data(20), 3, PartitionConfig(), rng())
+    with pytest.raises(InputError, match=r"partition.minimum must be at most \d+ with 10 clients"):
+        partition(data(100), 10, PartitionConfig(kind="dirichlet", alpha=0.01, minimum=10), rng())
+
+
+def test_natural_partition_needs_the_datas_own_clients():
+    config = PartitionConfig(kind="natural")
+    with pytest.raises(InputError, match="the data name no clients"):
+        client_count(0, data(), config)
+    owned = data(owners=np.repeat([1, 2], 300))
+    assert client_count(0, owned, config) == 2
+    with pytest.raises(InputError, match="clients must be 2"):
+        client_count(5, owned, config)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(2, 200), st.floats(0.01, 0.9), st.integers(0, 99))
+def test_holding_out_splits_all_rows_and_leaves_some_on_both_sides(examples, share, seed):
+    train, held = hold_out(data(examples), share, rng(seed))
+    np.testing.assert_array_equal(np.sort(np.concatenate([train, held])), np.arange(examples))
+    assert len(train) >= 1
+    assert len(held) >= 1
+
+
+def test_overlapping_segments_stay_on_one_side():
+    segments = np.repeat(np.arange(20), 5)
+    train, held = hold_out(data(100, segments=segments), 0.25, rng())
+    assert len(held) == 25
+    assert not set(segments[train]) & set(segments[held])
+
+
+def test_no_share_holds_nothing_out():
+    assert [len(rows) for rows in hold_out(data(50), 0.0, rng())] == [50, 0]

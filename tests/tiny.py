@@ -1,0 +1,40 @@
+"""A task of the tests' own, small enough to train in a blink: `tests.tiny:task`."""
+
+import keras
+import numpy as np
+from keras import layers
+
+from fedkd.data.dataset import Dataset
+from fedkd.tasks.task import Task
+
+
+def examples(count, seed):
+    """Three kinds of stripes on 6 x 6 pixels, with noise."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 3, count).astype(np.int32)
+    ramp = np.arange(6)
+    pictures = np.stack([np.tile(ramp % 2, (6, 1)), np.tile(ramp[:, None] % 2, (1, 6)), (ramp + ramp[:, None]) % 2])
+    x = pictures[y] + rng.normal(0, 0.4, (count, 6, 6))
+    return Dataset(x.astype(np.float32)[..., None], y, owners=rng.integers(0, 4, count))
+
+
+def network(width):
+    inputs = keras.Input((6, 6, 1))
+    x = layers.Conv2D(width, 3, padding="same", use_bias=False)(inputs)
+    x = layers.BatchNormalization()(x)
+    x = layers.MaxPooling2D()(layers.ReLU()(x))
+    hidden = x
+    x = layers.Dropout(0.1)(layers.Flatten()(x))
+    return keras.Model(inputs, {"logits": layers.Dense(3)(x), "hidden": [hidden]})
+
+
+def task():
+    return Task(
+        name="tiny",
+        classes=("vertical", "horizontal", "checks"),
+        train=examples(120, 0),
+        test=examples(60, 1),
+        teacher=lambda: network(12),
+        student=lambda: network(4),
+        defaults={"train.batch_size": 8, "train.epochs": 2, "partition.minimum": 2, "edge.calibration": 12},
+    )
