@@ -63,6 +63,7 @@ class TrainConfig:
     optimizer: str = "adam"
     teacher_lr: float = 1e-3
     student_lr: float = 1e-3
+    decay: float = 1.0
     reset_student_moments: bool = False
     holdout: float = 0.1
     evaluate_every: int = 5
@@ -75,6 +76,7 @@ class TrainConfig:
         _require(self.optimizer in ("adam", "sgd"), "train.optimizer", self.optimizer, "adam or sgd")
         _require(self.teacher_lr > 0, "train.teacher_lr", self.teacher_lr, "above 0")
         _require(self.student_lr > 0, "train.student_lr", self.student_lr, "above 0")
+        _require(0 < self.decay <= 1, "train.decay", self.decay, "in (0, 1] (last learning rate / first)")
         _require(0 <= self.holdout < 1, "train.holdout", self.holdout, "in [0, 1)")
         _require(self.evaluate_every >= 1, "train.evaluate_every", self.evaluate_every, "at least 1 (rounds)")
 

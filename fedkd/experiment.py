@@ -55,7 +55,7 @@ class Experiment:
         roles = ("teacher", "student") if self.config.train.models == "both" else (self.config.train.models,)
         models = {role: self.build(role) for role in roles}
         seed = integer(self.config.seed, Purpose.MODEL, len(_ROLES))
-        return Trainer(models, self.config.train, self.config.loss, seed)
+        return Trainer(models, self.config.train, self.config.loss, seed, self.task.augment)
 
     def initial_shared(self) -> Weights:
         """The shared model before the first round, which the seed alone determines."""
@@ -79,6 +79,10 @@ class Experiment:
         """Energy threshold T of a round; finishing rounds keep that of the last."""
         exchange = self.config.exchange
         return schedule.energy(round_, self.config.rounds, exchange.energy_start, exchange.energy_end)
+
+    def rate(self, round_: int) -> float:
+        """Learning rates of a round as a share of the first round's: from 1 down to ``train.decay``, linearly."""
+        return 1.0 + (self.config.train.decay - 1.0) * schedule.progress(round_, self.config.rounds)
 
     def sparsity(self, round_: int) -> float:
         """Sparsity of the base of a round: 0 while training, then rising to the final one."""

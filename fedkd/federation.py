@@ -152,7 +152,7 @@ def client_round(
     if config.train.reset_student_moments:
         local[f"{shared}.moments"] = trainer.initial_moments(shared)
     keep = {shared: trainer.learners[shared].trainable(masks(base, kernels(spec)))} if offer.sparsity else None
-    after, losses = trainer.fit(local, data, rng, keep)
+    after, losses = trainer.fit(local, data, rng, experiment.rate(offer.round), keep)
     header = Header(offer.round, offer.base, config.method)
     blob = encode(subtract(after[shared], base), spec, header, offer.energy if config.exchange.svd_up else None)
     kept = {group: arrays for group, arrays in after.items() if group != shared}

@@ -11,6 +11,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
+from fedkd.errors import RunError
 from fedkd.exchange.codec import Header, Payload, PayloadError, decode, encode
 from fedkd.experiment import Experiment
 from fedkd.federation import ServerState, begin_round, make_offer
@@ -24,7 +25,7 @@ log = logging.getLogger("fedkd.server")
 Record = dict[str, Any]
 
 
-class NoAnswerError(RuntimeError):
+class NoAnswerError(RunError):
     """A round in which no client sent an update that could be used."""
 
 

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from fedkd.errors import InputError
+from fedkd.errors import InputError, RunError
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich",
@@ -18,6 +18,7 @@ app = typer.Typer(
 )  # fmt: skip
 
 BAD_INPUT = 2
+RUN_FAILED = 1
 INTERRUPTED = 130
 
 TaskOption = Annotated[str | None, typer.Option(help="digits, npz:PATH or package.module:function; see `fedkd tasks`.")]
@@ -137,8 +138,11 @@ def _errors_for_people() -> Iterator[None]:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(BAD_INPUT) from None
+    except RunError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(RUN_FAILED) from None
     except KeyboardInterrupt as stop:
-        print(f"interrupted: {stop}" if str(stop) else "interrupted", file=sys.stderr)
+        print(f"interrupted {stop}".rstrip(), file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
 
 

@@ -55,9 +55,17 @@ def run(
     with _state_dir(folder, keep_clients) as state_dir, _watching(folder, config.total_rounds, console):
         try:
             ENGINES[engine](config, run_config, state_dir)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(_how_far(folder, config.total_rounds)) from None
         finally:
             _write_partition(experiment, folder)
     return folder
+
+
+def _how_far(folder: Path, rounds: int) -> str:
+    history = folder / "history.jsonl"
+    done = len(history.read_text(encoding="utf-8").splitlines()) if history.exists() else 0
+    return f"after round {done} of {rounds}; {history} holds what was reached"
 
 
 def _absolute(settings: Mapping[str, Scalar]) -> dict[str, Scalar]:

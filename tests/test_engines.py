@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
@@ -93,6 +94,29 @@ def test_every_kind_of_method_runs_to_its_end(method, tmp_path):
     assert (summary["accuracy"]["teacher_mean"] is None) == method.startswith("fedavg")
     if method == "fedavg_teacher":
         assert summary["traffic"]["reduction_vs_teacher"] > 0.9
+
+
+def windows(path, rng):
+    y = np.arange(60) % 3
+    x = (np.sin(np.arange(32) * (y[:, None] + 1) / 3)[..., None] + rng.normal(0, 0.1, (60, 32, 2))).astype(np.float16)
+    np.savez(path, x_train=x, y_train=y, x_test=x, y_test=y, classes=list("abc"), client_train=np.arange(60) % 2)
+
+
+def words(path, rng):
+    y = np.arange(60) % 2
+    x = rng.integers(2, 30, (60, 12)) * (np.arange(12) < rng.integers(4, 13, (60, 1)))
+    x[:, 0] = 2 + y
+    np.savez(path, x_train=x, y_train=y, x_test=x, y_test=y, classes=["no", "yes"], client_train=np.arange(60) % 2)
+
+
+@pytest.mark.parametrize("make", [windows, words])
+def test_npz_of_sensor_windows_or_words_trains_to_int8(make, tmp_path):
+    make(tmp_path / "data.npz", np.random.default_rng(0))
+    settings = {"task": f"npz:{tmp_path / 'data.npz'}", "partition.kind": "natural", "fraction": 1.0, "clients": 2}
+    sizes = {"model.teacher_width": 8, "model.student_width": 4, "edge.precisions": "int8", "rounds": 1}
+    summary = run_in(tmp_path / "run", **settings, **sizes)
+    assert summary["edge"][0]["agreement"] > 0.8
+    assert ("f1_positive" in summary) == (make is words)
 
 
 def failing(*bad):

@@ -2,7 +2,7 @@
 
 import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -18,6 +18,7 @@ from fedkd.models.inspect import split_outputs
 from fedkd.tensors import Weights
 
 State = dict[str, Weights]
+Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 # Batches unrolled in one compiled call. Worth it where a batch takes less than some milliseconds, that is for models
 # of few tensors; for others the call costs nothing against the work, and tracing would take long.
@@ -34,6 +35,7 @@ class Trainer:
         train: Optimiser, learning rates, epochs, batch size.
         loss: Switches of the mutual losses.
         seed: Of the projection's initial values.
+        augment: Changes inputs (batches, size, ...) at random before each use; both models see the same.
 
     A client's ``State`` maps group names to lists of arrays: each role's weights, ``projection`` (W_h), and each
     group's optimiser variables as ``GROUP.moments``.
@@ -42,8 +44,15 @@ class Trainer:
         InputError: Hidden states of the two models that can't be matched.
     """
 
-    def __init__(self, models: Mapping[str, keras.Model], train: TrainConfig, loss: LossConfig, seed: int) -> None:
-        self.train, self.loss = train, loss
+    def __init__(
+        self,
+        models: Mapping[str, keras.Model],
+        train: TrainConfig,
+        loss: LossConfig,
+        seed: int,
+        augment: Augment | None = None,
+    ) -> None:
+        self.train, self.loss, self._augment = train, loss, augment
         self.learners = {role: Learner(model) for role, model in models.items()}
         self._projection = self._build_projection(seed) if len(models) == 2 and loss.hidden else []
         rates = {"teacher": train.teacher_lr, "student": train.student_lr, "projection": train.teacher_lr}
@@ -75,7 +84,12 @@ class Trainer:
         return self._optimizers[group].initial(sum(math.prod(shape) for shape in self._shapes[group]))
 
     def fit(
-        self, state: State, data: Dataset, rng: np.random.Generator, masks: Mapping[str, Weights] | None = None
+        self,
+        state: State,
+        data: Dataset,
+        rng: np.random.Generator,
+        rate: float = 1.0,
+        masks: Mapping[str, Weights] | None = None,
     ) -> tuple[State, dict[str, float]]:
         """Train for the configured epochs.
 
@@ -83,6 +97,7 @@ class Trainer:
             state: The client's state; not changed.
             data: The client's training examples.
             rng: Draws the order of examples and the states of random layers.
+            rate: Multiplies all learning rates, for their decay over the rounds.
             masks: By role, a 0/1 array for each trainable weight, which is multiplied after each step.
 
         Returns:
@@ -93,11 +108,13 @@ class Trainer:
         full = {role: learner.no_masks() for role, learner in self.learners.items()} | dict(masks or {})
         tensors = tf.nest.map_structure(tf.convert_to_tensor, (state, seeds, full))
         carry, full, start, losses = tensors[:2], tensors[2], 0, []
+        scale = tf.constant(rate, tf.float32)
         while start < len(rows):
             count = self._unroll if len(rows) - start >= self._unroll else 1
             take = rows[start : start + count]
-            batch = (data.x[take], data.y[take], shares[start : start + count])
-            carry, loss = self._compiled(self._step, carry, full, *map(tf.convert_to_tensor, batch))
+            x = data.x[take] if self._augment is None else self._augment(data.x[take], rng)
+            batch = (x, data.y[take], shares[start : start + count])
+            carry, loss = self._compiled(self._step, carry, full, scale, *map(tf.convert_to_tensor, batch))
             losses.append(loss)
             start += count
         after = tf.nest.map_structure(np.asarray, carry[0])
@@ -131,15 +148,15 @@ class Trainer:
             self._traced.add(key)
         return result
 
-    def _steps(self, carry: tuple[Any, Any], masks: Any, x: Any, y: Any, shares: Any) -> tuple[tuple[Any, Any], Any]:
+    def _steps(self, carry: Any, masks: Any, rate: Any, x: Any, y: Any, shares: Any) -> tuple[tuple[Any, Any], Any]:
         """Unrolled steps over x (steps, n, ...), y (steps, n), shares (steps, n)."""
         sums: dict[str, Any] = {role: tf.zeros(()) for role in self.learners}
         for i in range(x.shape[0]):
-            carry, losses = self._one_step(*carry, masks, x[i], y[i], shares[i])
+            carry, losses = self._one_step(*carry, masks, rate, x[i], y[i], shares[i])
             sums = {role: sums[role] + losses[role] for role in sums}
         return carry, sums
 
-    def _one_step(self, state: Any, seeds: Any, masks: Any, x: Any, y: Any, share: Any) -> tuple[Any, Any]:
+    def _one_step(self, state: Any, seeds: Any, masks: Any, rate: Any, x: Any, y: Any, share: Any) -> tuple[Any, Any]:
         groups = {role: learner.trainable(state[role]) for role, learner in self.learners.items()}
         if self._projection:
             groups["projection"] = list(state["projection"])
@@ -156,7 +173,7 @@ class Trainer:
             # One flat vector a group: a tenth of the operations, and the same bits, as a step a tensor.
             flat = tf.concat([tf.reshape(tf.convert_to_tensor(g), [-1]) for g in gradients[group]], 0)
             change, state[f"{group}.moments"] = self._optimizers[group].step(state[f"{group}.moments"], flat)
-            changes = _unflatten(change, self._shapes[group])
+            changes = _unflatten(rate * change, self._shapes[group])
             self._put_back(state, group, [v + c for v, c in zip(values, changes, strict=True)], masks)
         return (state, seeds), losses
 

@@ -15,9 +15,9 @@ def student(shape: tuple[int, int, int], classes: int, width: int = 16) -> keras
     return _network(shape, classes, filters=(width, 2 * width), depth=1, dense=0)
 
 
-def teacher(shape: tuple[int, int, int], classes: int, width: int = 48) -> keras.Model:
+def teacher(shape: tuple[int, int, int], classes: int, width: int = 48, dense: int = 128) -> keras.Model:
     """Twice two convolutions and a hidden dense layer, wider than the student; pooled at the same places."""
-    return _network(shape, classes, filters=(width, 2 * width), depth=2, dense=128)
+    return _network(shape, classes, filters=(width, 2 * width), depth=2, dense=dense)
 
 
 def _network(

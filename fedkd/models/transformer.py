@@ -70,7 +70,7 @@ def student(steps: int, vocabulary: int, classes: int, width: int = 64) -> keras
     return _network(steps, vocabulary, classes, width, depth=2)
 
 
-def teacher(steps: int, vocabulary: int, classes: int, width: int = 128) -> keras.Model:
+def teacher(steps: int, vocabulary: int, classes: int, width: int = 96) -> keras.Model:
     """Four layers; as many heads as the student, so that their attention maps compare head by head."""
     return _network(steps, vocabulary, classes, width, depth=4)
 

@@ -28,20 +28,23 @@ def builders(
     """
     module = {3: "cnn", 2: "temporal", 1: "transformer"}[len(shape)]
     first: tuple[object, ...] = (shape[0], words) if module == "transformer" else (shape,)
-    teacher = _builder(module, "teacher", (*first, classes), models.teacher_width)
-    return teacher, _builder(module, "student", (*first, classes), models.student_width), _DEFAULTS[module]
+    teacher = builder(module, "teacher", *first, classes, width=models.teacher_width)
+    student = builder(module, "student", *first, classes, width=models.student_width)
+    return teacher, student, _DEFAULTS[module]
 
 
 _DEFAULTS: dict[str, Mapping[str, Scalar]] = {
     "cnn": {"train.student_lr": 2e-3},
-    "temporal": {"train.epochs": 2, "train.student_lr": 2e-3},
-    "transformer": {},
+    "temporal": {"train.epochs": 3, "train.teacher_lr": 2e-3, "train.student_lr": 4e-3, "train.decay": 0.2},
+    "transformer": {"train.batch_size": 64, "train.student_lr": 2e-3},
 }
 
 
-def _builder(module: str, role: str, arguments: tuple[object, ...], width: int) -> Builder:
+def builder(module: str, role: str, *arguments: object, **options: int) -> Builder:
+    """Return a function that builds a model of ``fedkd.models``; options of 0 are left to the model."""
+
     def build() -> "keras.Model":
         function = getattr(importlib.import_module(f"fedkd.models.{module}"), role)
-        return function(*arguments, **({"width": width} if width else {}))
+        return function(*arguments, **{name: value for name, value in options.items() if value})
 
     return build

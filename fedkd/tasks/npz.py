@@ -33,7 +33,7 @@ def load(path: Path, models: ModelConfig) -> Task:
         raise InputError(f"{path}: x_test has examples of shape {test.x.shape[1:]}, x_train of {train.x.shape[1:]}")
     words = max(int(train.x.max()), int(test.x.max())) + 1 if train.x.ndim == 2 and len(train.x) and len(test.x) else 0
     teacher, student, defaults = builders(train.x.shape[1:], len(classes), words, models)
-    return Task(f"npz:{path}", classes, train, test, teacher, student, defaults)
+    return Task(f"npz:{path}", classes, train, test, teacher, student, defaults=defaults)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

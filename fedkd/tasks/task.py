@@ -28,6 +28,7 @@ class Task:
         test: Examples on which every model is measured.
         teacher: Builds the large model; its output is as ``fedkd.models`` says, or plain logits.
         student: Builds the small model that is shared.
+        augment: Changes a batch of inputs at random while training, both models' alike; None for no change.
         defaults: Settings that suit the task, e.g. ``{"train.epochs": 5}``; methods and users override them.
     """
 
@@ -37,6 +38,7 @@ class Task:
     test: Dataset
     teacher: Callable[[], "keras.Model"]
     student: Callable[[], "keras.Model"]
+    augment: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None
     defaults: Mapping[str, Scalar] = field(default_factory=dict)
 
     @property

@@ -89,7 +89,7 @@ def test_masked_weights_stay_zero(trainer):
     masks = trainer.learners["student"].no_masks()
     masks[0] = kernel
     state["student"][0] = state["student"][0] * kernel
-    after, _ = trainer.fit(state, tiny.examples(30, 0), rng(), {"student": masks})
+    after, _ = trainer.fit(state, tiny.examples(30, 0), rng(), masks={"student": masks})
     assert not after["student"][0][0].any()
     assert after["student"][0][1].all()
 
@@ -107,6 +107,17 @@ def test_one_model_alone_takes_the_plain_gradient_steps_of_keras(role):
     model.train_on_batch(data.x, data.y)
     for ours, theirs in zip(after, get_weights(model), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_rate_scales_every_change():
+    """One step of SGD: half the rate is half the change."""
+    inputs = keras.Input((6, 6, 1))
+    model = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(inputs)))
+    train = TrainConfig(epochs=1, batch_size=8, optimizer="sgd", student_lr=0.1)
+    trainer, data = Trainer({"student": model}, train, LossConfig(), 0), tiny.examples(8, 0)
+    start = trainer.initial_state()["student"][0]
+    full, half = (trainer.fit(trainer.initial_state(), data, rng(), rate)[0]["student"][0] for rate in (1.0, 0.5))
+    np.testing.assert_allclose(half - start, (full - start) / 2, atol=1e-7)
 
 
 def test_batches_hold_each_example_once_an_epoch_with_equal_shares():

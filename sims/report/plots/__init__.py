@@ -1,0 +1,18 @@
+"""A run's pictures: figures that stand alone, without pyplot and its global state."""
+
+from sims.report.plots.files import device_files
+from sims.report.plots.look import DARK, LIGHT, Look
+from sims.report.plots.partition import partition_picture
+from sims.report.plots.quality import quality_by_megabytes, quality_by_round
+from sims.report.plots.ranks import ranks_heatmap
+
+__all__ = [
+    "DARK",
+    "LIGHT",
+    "Look",
+    "device_files",
+    "partition_picture",
+    "quality_by_megabytes",
+    "quality_by_round",
+    "ranks_heatmap",
+]

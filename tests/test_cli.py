@@ -1,0 +1,118 @@
+"""Laws of the command line."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from sims.cli import app
+
+FEDKD = [sys.executable, "-c", "from sims.cli import main; main()"]
+ROOT = Path(__file__).parents[1]
+
+
+def call(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def bad_file(path):
+    np.savez(path, x_train=np.zeros((4, 8, 8), np.uint8))
+    return path
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--task", "cats"], "unknown task 'cats'"),
+        (["--method", "magic"], "unknown method 'magic'; known: fedkd"),
+        (["--set", "train.epoch=3"], "unknown key 'train.epoch': did you mean 'train.epochs'?"),
+        (["--set", "exchange.energy_end=1.5"], "exchange.energy_end must be in (0, 1], got 1.5"),
+        (["--set", "rounds"], "--set takes key=value, got 'rounds'"),
+        (["--clients", "5000"], "clients must be at most the number of training examples, 1437, got 5000"),
+        (["--engine", "cloud"], "engine must be one of local, ray, got 'cloud'"),
+        (["--task", "npz:none.npz"], "none.npz: no such file"),
+        (["--fraction", "0"], "fraction must be in (0, 1], got 0.0"),
+        (["--partition", "natural"], "got 'natural': the data name no clients"),
+        (["none.toml"], "none.toml: can't be read"),
+    ],
+)
+def test_bad_input_gets_one_line_and_code_2_and_writes_nothing(tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    result = call("run", *arguments)
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert result.stderr.startswith("error: ")
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_malformed_file_is_named(tmp_path):
+    result = call("run", "--task", f"npz:{bad_file(tmp_path / 'bad.npz')}", "--out", tmp_path / "run")
+    assert result.exit_code == 2
+    assert "bad.npz: arrays missing: y_train" in result.stderr
+
+
+def test_existing_folder_is_kept_unless_it_is_a_run_to_overwrite(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    for flags in ([], ["--overwrite"]):
+        result = call("run", "--out", tmp_path, *flags)
+        assert result.exit_code == 2
+        assert str(tmp_path) in result.stderr
+        assert (tmp_path / "thesis.tex").exists()
+
+
+def test_other_commands_refuse_bad_input_alike(tmp_path):
+    for arguments in (["report", tmp_path / "none"], ["evaluate", tmp_path / "none.tflite", "--task", "digits"]):
+        result = call(*arguments)
+        assert result.exit_code == 2
+        assert "none" in result.stderr
+
+
+def test_help_names_every_option_with_its_default():
+    text = call("run", "--help").output
+    for option in ("--task", "--method", "--clients", "--rounds", "--partition", "--alpha", "--fraction", "--seed"):
+        assert option in text
+    assert text.count("default") >= 9
+
+
+def test_lists_of_tasks_and_methods():
+    assert "npz:PATH" in call("tasks").output
+    assert "fedavg_teacher" in call("methods").output
+
+
+def test_run_evaluate_and_report_agree(tmp_path):
+    """`fedkd evaluate` on the int8 file prints the accuracy that the summary holds."""
+    run = tmp_path / "run"
+    sizes = ["--rounds", "2", "--clients", "3", "--set", "edge.finish_rounds=1", "--set", "edge.precisions=int8"]
+    done = call("run", "--out", run, *sizes)
+    assert done.exit_code == 0, done.output
+    summary = json.loads((run / "summary.json").read_text())
+    printed = call("evaluate", run / "student_int8.tflite", "--task", "digits").output
+    assert f"accuracy {summary['edge'][0]['accuracy']:.4f} " in printed
+    (run / "report.html").unlink()
+    assert call("report", run).exit_code == 0
+    assert (run / "report.html").exists()
+
+
+def test_interrupted_run_leaves_its_history_and_says_how_far_it_came(tmp_path):
+    run = tmp_path / "run"
+    command = [*FEDKD, "run", "--out", str(run), "--rounds", "500"]
+    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 120
+    while not ((run / "history.jsonl").exists() and len((run / "history.jsonl").read_text().splitlines()) >= 2):
+        assert time.monotonic() < end
+        assert child.poll() is None
+        time.sleep(0.1)
+    child.send_signal(signal.SIGINT)
+    _, errors = child.communicate(timeout=60)
+    lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    assert child.returncode == 130
+    assert re.search(rf"interrupted after round {len(lines)} of 503", errors)
+    assert call("report", run).exit_code == 0
