@@ -8,6 +8,7 @@ from flwr.clientapp import ClientApp
 
 from clients.vault import Vault
 from fedkd import runtime
+from fedkd.config import hash_of
 from fedkd.experiment import Experiment, experiment_of
 from fedkd.federation import ClientState, client_round, follow
 from fedkd.messages import Answer, answer_fields, read_offer
@@ -28,7 +29,10 @@ def train(message: Message, context: Context) -> Message:
     runtime.configure()
     experiment = experiment_of(context.run_config)
     offer = read_offer(message.content.config_records["offer"])
-    partition, vault = _partition(context), Vault(_state_file(context))
+    partition, vault = (
+        _partition(context),
+        Vault(_state_file(context), f"{context.run_id}:{hash_of(experiment.config)}"),
+    )
     state = vault.load() or _new_client(experiment)
     base = follow(state, offer, experiment.spec)
     if base is None:

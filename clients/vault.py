@@ -19,16 +19,19 @@ class Vault:
 
     Args:
         path: Created with its folder on the first save.
+        run: What run the state belongs to; the state of another one counts as none.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, run: str) -> None:
+        self.path, self.run = path, run
 
     def load(self) -> ClientState | None:
         """Return the state saved last, or None where there is none or it can't be read."""
         try:
             with safe_open(self.path, framework="numpy") as file:
                 header = json.loads(file.metadata()["fedkd"])
+                if header["run"] != self.run:
+                    return None
                 groups = {g: [file.get_tensor(f"{g}/{i}") for i in range(n)] for g, n in header["groups"].items()}
             return ClientState(int(header["round"]), groups.pop(_BASE), groups)
         except (FileNotFoundError, SafetensorError, KeyError, TypeError, ValueError):
@@ -39,7 +42,11 @@ class Vault:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         groups: dict[str, Weights] = {_BASE: state.base, **state.local}
         tensors = {f"{group}/{i}": array for group, arrays in groups.items() for i, array in enumerate(arrays)}
-        header = {"round": state.round, "groups": {group: len(arrays) for group, arrays in groups.items()}}
+        header = {
+            "run": self.run,
+            "round": state.round,
+            "groups": {group: len(arrays) for group, arrays in groups.items()},
+        }
         handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
         os.close(handle)
         try:

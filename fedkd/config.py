@@ -1,6 +1,8 @@
 """An experiment in full: frozen dataclasses, their rules, and the dotted keys by which files and commands set them."""
 
 import difflib
+import hashlib
+import math
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -48,7 +50,7 @@ class PartitionConfig:
         """Check the rules."""
         kinds = ("iid", "dirichlet", "shards", "natural")
         _require(self.kind in kinds, "partition.kind", self.kind, f"one of {', '.join(kinds)}")
-        _require(self.alpha > 0, "partition.alpha", self.alpha, "above 0")
+        _require(0 < self.alpha < math.inf, "partition.alpha", self.alpha, "above 0")
         _require(self.shards >= 1, "partition.shards", self.shards, "at least 1 (shards a client)")
         _require(self.minimum >= 2, "partition.minimum", self.minimum, "at least 2 (examples a client)")
 
@@ -74,8 +76,8 @@ class TrainConfig:
         _require(self.epochs >= 1, "train.epochs", self.epochs, "at least 1")
         _require(self.batch_size >= 1, "train.batch_size", self.batch_size, "at least 1")
         _require(self.optimizer in ("adam", "sgd"), "train.optimizer", self.optimizer, "adam or sgd")
-        _require(self.teacher_lr > 0, "train.teacher_lr", self.teacher_lr, "above 0")
-        _require(self.student_lr > 0, "train.student_lr", self.student_lr, "above 0")
+        _require(0 < self.teacher_lr < math.inf, "train.teacher_lr", self.teacher_lr, "above 0")
+        _require(0 < self.student_lr < math.inf, "train.student_lr", self.student_lr, "above 0")
         _require(0 < self.decay <= 1, "train.decay", self.decay, "in (0, 1] (last learning rate / first)")
         _require(0 <= self.holdout < 1, "train.holdout", self.holdout, "in [0, 1)")
         _require(self.evaluate_every >= 1, "train.evaluate_every", self.evaluate_every, "at least 1 (rounds)")
@@ -93,7 +95,7 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         """Check the rules."""
-        _require(self.temperature > 0, "loss.temperature", self.temperature, "above 0")
+        _require(0 < self.temperature < math.inf, "loss.temperature", self.temperature, "above 0")
 
 
 @dataclass(frozen=True)
@@ -274,6 +276,11 @@ def read_toml(path: Path) -> dict[str, Scalar]:
 def to_toml(config: Config) -> str:
     """Return the configuration as TOML text that ``read_toml`` and ``build`` turn back into it."""
     return tomli_w.dumps(nest(to_settings(config)))
+
+
+def hash_of(config: Config) -> str:
+    """SHA-256 (64 hex digits) of all settings."""
+    return hashlib.sha256(to_toml(config).encode()).hexdigest()
 
 
 def parse_assignment(text: str) -> tuple[str, Scalar]:

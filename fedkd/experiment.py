@@ -66,7 +66,8 @@ class Experiment:
         from fedkd.models.inspect import build_model
 
         builder = {"teacher": self.task.teacher, "student": self.task.student}[role]
-        return build_model(builder, integer(self.config.seed, Purpose.MODEL, _ROLES.index(role)))
+        seed = integer(self.config.seed, Purpose.MODEL, _ROLES.index(role))
+        return build_model(builder, seed, len(self.task.classes))
 
     @cached_property
     def spec(self) -> Spec:
@@ -124,9 +125,10 @@ def resolve(settings: Mapping[str, Scalar]) -> Experiment:
     first = build(given)
     task = load_task(first.task, first.model)
     config = build({**task.defaults, **method(first.method).settings, **given})
-    config = replace(config, clients=client_count(config.clients, task.train, config.partition))
     calibration, rest = _calibration_rows(task, config)
-    held = partition(task.train.take(rest), config.clients, config.partition, generator(config.seed, Purpose.PARTITION))
+    data = task.train.take(rest)
+    config = replace(config, clients=client_count(config.clients, data, config.partition))
+    held = partition(data, config.clients, config.partition, generator(config.seed, Purpose.PARTITION))
     return Experiment(config, task, calibration, tuple(rest[rows] for rows in held))
 
 

@@ -1,5 +1,6 @@
 """Offers and answers as flat tables of scalars and bytes, which any transport can carry (Flower: ConfigRecord)."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,4 +68,9 @@ def answer_fields(answer: Answer) -> Fields:
 def read_answer(fields: Mapping[str, Any]) -> Answer:
     """Return the answer a table holds; raises KeyError or ValueError where it holds none."""
     metrics = dict(zip(fields["metric_names"], fields["metric_values"], strict=True))
-    return Answer(fields["partition"], fields["blob"], fields["examples"], metrics)
+    answer = Answer(fields["partition"], fields["blob"], fields["examples"], metrics)
+    if [type(v) for v in (answer.partition, answer.blob, answer.examples)] != [int, bytes, int]:
+        raise ValueError("partition and examples must be whole numbers, blob bytes")
+    if not all(isinstance(v, float) and math.isfinite(v) for v in metrics.values()):
+        raise ValueError("metrics must be finite numbers")
+    return answer

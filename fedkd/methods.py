@@ -45,7 +45,12 @@ _ALL = (
     Method("no_hidden", "FedKD without hidden loss (eqs 3-4)", _FEDKD, {"loss.hidden": False}),
     Method("no_svd_up", "FedKD with dense updates from the clients", _FEDKD, {"exchange.svd_up": False}),
     Method("no_svd_down", "FedKD with a dense update from the server", _FEDKD, {"exchange.svd_down": False}),
-    Method("static_energy", "FedKD with one energy threshold for all rounds", _FEDKD, {"exchange.energy_end": 0.95}),
+    Method(
+        "static_energy",
+        "FedKD with one energy threshold for all rounds",
+        _FEDKD,
+        {"exchange.energy_start": 0.95, "exchange.energy_end": 0.95},
+    ),
     Method(
         "undetached",
         "FedKD whose gradient flows through D and the peer (published code)",

@@ -1,11 +1,15 @@
-"""Settings of the process that exact and quiet runs depend on; to be called before TensorFlow is imported."""
+"""Settings of the process that exact and quiet runs depend on; to be called before TensorFlow is used."""
 
+import functools
 import logging
 import os
+import threading
 
 import threadpoolctl
 
 from fedkd.quiet import silent_stderr
+
+_lock = threading.Lock()
 
 
 def configure() -> None:
@@ -14,13 +18,22 @@ def configure() -> None:
     The number of threads inside an operation changes the last bits of its result, so it is fixed; the cores are used
     by clients side by side. BLAS (for the SVD) gets one thread for the same reason.
     """
+    with _lock:
+        _configure_once()
+
+
+@functools.cache
+def _configure_once() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with silent_stderr():
         import tensorflow as tf
 
         if tf.config.threading.get_intra_op_parallelism_threads() != 1:
             tf.config.threading.set_intra_op_parallelism_threads(1)
-            tf.constant(0)  # starts the runtime here, where it is silent
+        # Its memory pass turns sums of gradients into temporary variables whose names clash when one compiled
+        # function runs on two threads: AlreadyExistsError, and a client is lost.
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+        tf.constant(0)  # starts the runtime here, where it is silent
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     threadpoolctl.threadpool_limits(1)
 

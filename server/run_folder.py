@@ -9,6 +9,8 @@ from typing import Any
 from fedkd.config import Config, to_toml
 from fedkd.errors import InputError
 
+_MARK = "# Written by fedkd: `fedkd run` with this file repeats the run.\n"
+
 
 class RunFolder:
     """Writes ``config.toml``, ``history.jsonl`` and ``summary.json``.
@@ -34,7 +36,7 @@ class RunFolder:
             path.mkdir(parents=True)
         except OSError as error:
             raise InputError(f"out: {path} can't be written ({error.strerror})") from None
-        (path / "config.toml").write_text(to_toml(config), encoding="utf-8")
+        (path / "config.toml").write_text(_MARK + to_toml(config), encoding="utf-8")
         return cls(path)
 
     def append(self, record: dict[str, Any]) -> None:
@@ -59,7 +61,7 @@ def check_free(path: Path, overwrite: bool) -> None:
         return
     if not overwrite:
         raise InputError(f"out: {path} exists; choose another folder, or give --overwrite to replace it")
-    if not path.is_dir() or (any(path.iterdir()) and not (path / "config.toml").exists()):
+    if not path.is_dir() or (any(path.iterdir()) and not _is_run(path)):
         raise InputError(f"out: {path} is not the folder of a run, --overwrite would destroy it; choose another")
 
 
@@ -67,3 +69,8 @@ def run_path(out: object, config: Config) -> Path:
     """Folder of a run: ``out``, or ``runs/TASK-METHOD-SEED`` where that is empty."""
     task = Path(config.task.rpartition(":")[2]).stem
     return Path(str(out or Path("runs") / f"{task}-{config.method}-{config.seed}"))
+
+
+def _is_run(path: Path) -> bool:
+    config = path / "config.toml"
+    return config.is_file() and config.read_text(encoding="utf-8", errors="replace").startswith(_MARK)

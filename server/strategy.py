@@ -24,6 +24,9 @@ log = logging.getLogger("fedkd.server")
 
 Record = dict[str, Any]
 
+# More than any client holds; a larger claim would only serve to outweigh all others.
+_MOST_EXAMPLES = 10**9
+
 
 class NoAnswerError(RunError):
     """A round in which no client sent an update that could be used."""
@@ -113,12 +116,14 @@ class FedKD(Strategy):
         """Learn which node is which client; bounded, where Flower's own sampling would wait for ever."""
         wanted, deadline = self.experiment.config.clients, time.monotonic() + self.timeout
         while True:
-            unknown = sorted(set(self._grid.get_node_ids()) - set(self._nodes.values()))
+            unknown = (
+                sorted(set(self._grid.get_node_ids()) - set(self._nodes.values())) if len(self._nodes) < wanted else []
+            )
             if unknown:
                 hello = [self._message({}, node, "query") for node in unknown]
                 replies = self._grid.send_and_receive(hello, timeout=self.timeout)
                 pairs = [(m.metadata.src_node_id, a) for m in replies if (a := self._read(m)) is not None]
-                self._nodes |= {a.partition: node for node, a in pairs}
+                self._nodes |= {a.partition: node for node, a in pairs if 0 <= a.partition < wanted}
             if len(self._nodes) >= wanted:
                 return
             if time.monotonic() > deadline:
@@ -130,7 +135,7 @@ class FedKD(Strategy):
         config = self.experiment.config
         count = max(1, round(config.fraction * config.clients))
         rng = generator(config.seed, Purpose.SAMPLING, round_)
-        return sorted(rng.choice(sorted(self._nodes), count, replace=False).tolist())
+        return sorted(rng.choice(config.clients, count, replace=False).tolist())
 
     def _offer(self, partition: int, held: int | None) -> Message:
         """Offer the steps since the round a client holds, or the dense model where that is None."""
@@ -152,7 +157,10 @@ class FedKD(Strategy):
             self._refuse(message.metadata.src_node_id, "error", str(message.error.reason))
             return None
         try:
-            return read_answer(message.content.config_records["answer"])
+            answer = read_answer(message.content.config_records["answer"])
+            if self._nodes.get(answer.partition, message.metadata.src_node_id) != message.metadata.src_node_id:
+                raise ValueError(f"partition {answer.partition} belongs to another node")
+            return answer
         except (KeyError, TypeError, ValueError) as error:
             self._refuse(message.metadata.src_node_id, "malformed", repr(error))
             return None
@@ -169,8 +177,8 @@ class FedKD(Strategy):
         return received
 
     def _checked(self, answer: Answer) -> Payload:
-        if answer.examples < 1:
-            raise PayloadError("weight", f"trained on {answer.examples} examples, must be 1 or more")
+        if not 1 <= answer.examples <= _MOST_EXAMPLES:
+            raise PayloadError("weight", f"trained on {answer.examples} examples, must be 1 to {_MOST_EXAMPLES}")
         payload = decode(answer.blob, self.experiment.spec)
         expected = Header(self.state.round, self.state.digest, self.experiment.config.method)
         if payload.header != expected:
@@ -197,7 +205,10 @@ class FedKD(Strategy):
             "participants": [a.partition for a in answers],
             "shared_accuracy": self.experiment.trainer.accuracy(role, self.state.shared, test),
             **teacher_figures(measured),
-            "loss": {r: _mean([a.metrics[f"loss_{r}"] for a in answers]) for r in self.experiment.trainer.learners},
+            "loss": {
+                r: _mean([a.metrics[k] for a in answers if (k := f"loss_{r}") in a.metrics])
+                for r in self.experiment.trainer.learners
+            },
             "up_bytes": sum(len(a.blob) for a in answers),
             "down_bytes": self._down_bytes,
             "ranks": _ranks(self.experiment, received, broadcast),

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from fedkd.config import Scalar
 from fedkd.errors import InputError, RunError
 
 app = typer.Typer(
@@ -64,7 +65,7 @@ def run(
         from fedkd.config import parse_assignment, read_toml
         from sims.run import run as run_experiment
 
-        settings = read_toml(config) if config else {}
+        settings = _without_preset(read_toml(config), method) if config else {}
         settings |= {key: value for key, value in flags.items() if value is not None}
         settings |= dict(parse_assignment(text) for text in set_ or ())
         console = Console()
@@ -87,11 +88,13 @@ def evaluate(
 ) -> None:
     """Run a device file in LiteRT over a task's whole test set and print its accuracy."""
     with _errors_for_people():
-        from fedkd.config import build, parse_assignment
+        from fedkd.config import build, parse_assignment, read_toml
         from fedkd.edge.runtime import predict
         from fedkd.tasks.task import load_task
 
-        test = load_task(task, build(dict(parse_assignment(text) for text in set_ or ())).model).test
+        beside = file.parent / "config.toml"
+        held = {k: v for k, v in read_toml(beside).items() if k.startswith("model.")} if beside.exists() else {}
+        test = load_task(task, build(held | dict(parse_assignment(text) for text in set_ or ())).model).test
         right = int((predict(file, test.x).argmax(-1) == test.y).sum())
         print(f"{file}: accuracy {right / len(test):.4f} ({right} of {len(test)} test examples)")
 
@@ -116,6 +119,17 @@ def methods() -> None:
     for method in METHODS.values():
         table.add_row(method.name, method.summary, method.citation)
     Console().print(table)
+
+
+def _without_preset(settings: dict[str, Scalar], method: str | None) -> dict[str, Scalar]:
+    """Drop what a file holds only because its method set it, where another method is asked for."""
+    from fedkd.methods import method as find
+
+    before = str(settings.get("method", "fedkd"))
+    if method in (None, before):
+        return settings
+    preset = {**find(before).settings, **find(str(method)).settings}
+    return {key: value for key, value in settings.items() if key not in preset}
 
 
 def _write_report(folder: Path, console: Console) -> None:

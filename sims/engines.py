@@ -1,6 +1,5 @@
 """Engines: what drives the two Flower apps. The apps are the protocol, so all engines end in the same bytes."""
 
-import importlib.util
 import logging
 import os
 import tempfile
@@ -16,7 +15,6 @@ import clients.app
 import server.app
 from fedkd import runtime
 from fedkd.config import Config, Scalar
-from fedkd.errors import InputError
 from sims.grid import LocalGrid
 
 RunConfig = Mapping[str, Scalar]
@@ -39,13 +37,7 @@ def run_local(config: Config, run_config: RunConfig, state_dir: Path) -> None:
 
 
 def run_ray(config: Config, run_config: RunConfig, state_dir: Path) -> None:
-    """Run the clients in Flower's simulation engine: processes of Ray, on several cores or a cluster.
-
-    Raises:
-        InputError: Ray isn't installed.
-    """
-    if importlib.util.find_spec("ray") is None:
-        raise InputError("engine must be local, got 'ray': Ray isn't installed; pip install 'fedkd[ray]'")
+    """Run the clients in Flower's simulation engine: processes of Ray, on several cores or a cluster."""
     os.environ.update(_QUIET)
     with warnings.catch_warnings(), tempfile.TemporaryDirectory(prefix="fedkd-ray-") as ray_folder:
         warnings.simplefilter("ignore")

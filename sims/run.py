@@ -1,5 +1,6 @@
 """One run from settings to a folder with models, figures and a report."""
 
+import importlib.util
 import json
 import shutil
 import tempfile
@@ -11,7 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from fedkd import runtime
-from fedkd.config import Scalar, to_settings
+from fedkd.config import Scalar, check_settings, to_settings
 from fedkd.errors import InputError
 from fedkd.experiment import Experiment, experiment_of
 from server.run_folder import check_free, run_path
@@ -41,16 +42,18 @@ def run(
     """
     if engine not in ENGINE_NAMES:
         raise InputError(f"engine must be one of {', '.join(ENGINE_NAMES)}, got {engine!r}")
-    experiment = experiment_of(_absolute(settings))
+    if engine == "ray" and importlib.util.find_spec("ray") is None:
+        raise InputError("engine must be local, got 'ray': Ray isn't installed; pip install 'fedkd[ray]'")
+    experiment = experiment_of(check_settings(_absolute(settings)))
     config = experiment.config
     folder = run_path(out, config).absolute()
     check_free(folder, overwrite)
-    if folder.exists():
-        shutil.rmtree(folder)  # now, lest the progress bar show the rounds of the run before
     with console.status("starting TensorFlow and building the models"):
         runtime.configure()
         _introduce(experiment, console)
         from sims.engines import ENGINES
+    if folder.exists():
+        shutil.rmtree(folder)  # after all checks, and lest the progress bar show the rounds of the run before
     run_config = {**to_settings(config), "out": str(folder), "engine": engine, "overwrite": overwrite}
     with _state_dir(folder, keep_clients) as state_dir, _watching(folder, config.total_rounds, console):
         try:

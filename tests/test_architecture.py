@@ -25,7 +25,7 @@ LAYERS = {
     "models": {"config", "errors", "models", "tensors"},
     "exchange": {"exchange", "tensors", "errors"},
     "distill": {"config", "data", "distill", "errors", "exchange", "models", "tensors"},
-    "tasks": {"config", "data", "errors", "models", "tasks"},
+    "tasks": {"config", "data", "errors", "models", "runtime", "tasks"},
     "edge": {"edge", "errors", "models", "quiet", "tasks", "tensors"},
 }
 

@@ -164,6 +164,44 @@ def test_run_ends_with_the_reason_where_every_client_fails(tmp_path):
         serve(failing(0, 1, 2, 3), tmp_path)
 
 
+def test_apps_hold_the_servers_student_after_every_round_also_with_lost_state(tmp_path):
+    """Through Flower: partial participation, and one client's file deleted in the middle of the run."""
+    import clients.app
+    from clients.vault import Vault
+    from fedkd.config import hash_of
+    from fedkd.experiment import experiment_of
+    from fedkd.messages import read_answer, read_offer
+    from fedkd.tensors import digest
+
+    seen, asked = [], []
+    app = ClientApp()
+
+    @app.query()
+    def query(message, context):
+        return clients.app.app(message, context)
+
+    @app.train()
+    def train(message, context):
+        partition = context.node_config["partition-id"]
+        offer = read_offer(message.content.config_records["offer"])
+        path = tmp_path / f"client-{partition}.safetensors"
+        if offer.round == 3 and partition == 1 and not offer.dense:
+            path.unlink()
+        reply = clients.app.app(message, context)
+        if read_answer(reply.content.config_records["answer"]).needs_dense:
+            asked.append((offer.round, partition))
+        else:
+            run = f"{context.run_id}:{hash_of(experiment_of(context.run_config).config)}"
+            seen.append((offer.round, partition, offer.base, digest(Vault(path, run).load().base)))
+        return reply
+
+    lines = serve(app, tmp_path)
+    assert asked == [(3, 1)]
+    assert len(seen) == sum(len(line["participants"]) for line in lines)
+    assert all(held == base for _, _, base, held in seen)
+    assert all(len({base for r, _, base, _ in seen if r == line["round"]}) == 1 for line in lines)
+
+
 def test_grid_answers_each_message_once_and_in_order():
     app = ClientApp()
 

@@ -13,7 +13,7 @@ def state(round_=3):
 
 
 def test_state_reads_back_as_it_was_saved(tmp_path):
-    vault = Vault(tmp_path / "deep" / "client-0.safetensors")
+    vault = Vault(tmp_path / "deep" / "client-0.safetensors", "run 1")
     vault.save(state())
     loaded = vault.load()
     assert loaded.round == 3
@@ -25,7 +25,7 @@ def test_state_reads_back_as_it_was_saved(tmp_path):
 
 
 def test_missing_or_damaged_file_is_no_state(tmp_path):
-    vault = Vault(tmp_path / "client-0.safetensors")
+    vault = Vault(tmp_path / "client-0.safetensors", "run 1")
     assert vault.load() is None
     vault.save(state())
     content = vault.path.read_bytes()
@@ -35,8 +35,14 @@ def test_missing_or_damaged_file_is_no_state(tmp_path):
 
 
 def test_saving_again_replaces_the_file_and_leaves_no_other(tmp_path):
-    vault = Vault(tmp_path / "client-0.safetensors")
+    vault = Vault(tmp_path / "client-0.safetensors", "run 1")
     vault.save(state(1))
     vault.save(state(2))
     assert vault.load().round == 2
     assert [p.name for p in tmp_path.iterdir()] == ["client-0.safetensors"]
+
+
+def test_state_of_another_run_is_no_state(tmp_path):
+    Vault(tmp_path / "client-0.safetensors", "run 1").save(state())
+    assert Vault(tmp_path / "client-0.safetensors", "run 2").load() is None
+    assert Vault(tmp_path / "client-0.safetensors", "run 1").load().round == 3

@@ -41,13 +41,14 @@ def checked(source: str, split: str, data: Dataset, classes: int) -> Dataset:
     Raises:
         InputError: Empty, lengths that differ, NaN or Inf, or labels outside 0 .. classes - 1.
     """
+    _check_array(source, f"x_{split}", data.x, "fi", "an array of float32 or int32")
+    _check_array(source, f"y_{split}", data.y, "i", "an array of int32")
     if not len(data):
         raise InputError(f"{source}: the {split} split is empty, at least one example is needed")
     for name, array in (("x", data.x), ("client", data.owners), ("segment", data.segments)):
-        if array is not None and len(array) != len(data):
-            raise InputError(
-                f"{source}: {name}_{split} has {len(array)} rows, y_{split} has {len(data)}; they must be equal"
-            )
+        if array is not None and (np.ndim(array) == 0 or len(array) != len(data)):
+            rows = f"{len(array)} rows" if np.ndim(array) else "no rows"
+            raise InputError(f"{source}: {name}_{split} has {rows}, y_{split} has {len(data)}; they must be equal")
     if np.issubdtype(data.x.dtype, np.floating) and not np.isfinite(data.x).all():
         row = int(np.argwhere(~np.isfinite(data.x))[0][0])
         raise InputError(f"{source}: x_{split} holds NaN or Inf (first in row {row}); clean the data first")
@@ -55,3 +56,10 @@ def checked(source: str, split: str, data: Dataset, classes: int) -> Dataset:
         worst = int(data.y.max() if data.y.max() >= classes else data.y.min())
         raise InputError(f"{source}: y_{split} holds label {worst}, labels must be from 0 to {classes - 1}")
     return data
+
+
+def _check_array(source: str, name: str, array: object, kinds: str, rule: str) -> None:
+    if isinstance(array, np.ndarray) and array.ndim and array.dtype.kind in kinds:
+        return
+    found = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+    raise InputError(f"{source}: {name} must be {rule}, got {found}")

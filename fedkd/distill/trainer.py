@@ -12,7 +12,7 @@ import tensorflow as tf
 from fedkd.config import LossConfig, TrainConfig
 from fedkd.data.dataset import Dataset
 from fedkd.distill.learner import Learner, Tensors
-from fedkd.distill.losses import Totals, cross_entropy, mutual_losses, projection_shapes
+from fedkd.distill.losses import cross_entropy, mutual_losses, projection_shapes
 from fedkd.distill.optimizers import OPTIMIZERS
 from fedkd.models.inspect import split_outputs
 from fedkd.tensors import Weights
@@ -122,7 +122,7 @@ class Trainer:
         return after, mean
 
     def logits(self, role: str, weights: Weights, x: np.ndarray) -> np.ndarray:
-        """Return logits (n, classes) of one model, in batches of one size so that nothing is compiled twice."""
+        """Return logits (n, classes) of one model for n >= 1 inputs, in batches of one size: one compilation."""
         learner = self.learners[role]
         values = tf.nest.map_structure(tf.convert_to_tensor, weights)
         seeds = [tf.convert_to_tensor(s) for s in learner.seeds(np.random.default_rng(0))]
@@ -132,7 +132,7 @@ class Trainer:
             padded = np.concatenate([part, np.repeat(part[:1], _EVALUATION_BATCH - len(part), axis=0)])
             logits = self._compiled(self._logits[role], values, seeds, tf.convert_to_tensor(padded))
             parts.append(logits.numpy()[: len(part)])
-        return np.concatenate(parts) if parts else np.zeros((0, learner.model.output["logits"].shape[-1]), np.float32)
+        return np.concatenate(parts)
 
     def accuracy(self, role: str, weights: Weights, data: Dataset) -> float:
         """Share of examples that a model classifies rightly."""
@@ -152,7 +152,7 @@ class Trainer:
         """Unrolled steps over x (steps, n, ...), y (steps, n), shares (steps, n)."""
         sums: dict[str, Any] = {role: tf.zeros(()) for role in self.learners}
         for i in range(x.shape[0]):
-            carry, losses = self._one_step(*carry, masks, rate, x[i], y[i], shares[i])
+            carry, losses = self._one_step(carry[0], carry[1], masks, rate, x[i], y[i], shares[i])
             sums = {role: sums[role] + losses[role] for role in sums}
         return carry, sums
 
@@ -188,7 +188,7 @@ class Trainer:
         if len(outputs) == 1:
             return {role: cross_entropy(output.logits, y, share) for role, output in outputs.items()}
         totals = mutual_losses(outputs["teacher"], outputs["student"], projection, y, share, self.loss)
-        return Totals(*totals)._asdict()
+        return totals._asdict()
 
 
 def _unflatten(vector: Any, shapes: Sequence[tuple[int, ...]]) -> Tensors:

@@ -92,7 +92,11 @@ def decode(blob: bytes, spec: Spec) -> Payload:
         raise PayloadError("not_finite", "the blob holds NaN or Inf")
     if _pack(forms, header) != blob:
         raise PayloadError("canonical", "the blob is not in the one form this format allows")
-    return Payload([restore(f, s) for f, s in zip(forms, spec, strict=True)], header, tuple(ranks))
+    with np.errstate(over="ignore"):  # an overflow becomes Inf, which is refused
+        tensors = [restore(f, s) for f, s in zip(forms, spec, strict=True)]
+    if not all(np.isfinite(t).all() for t in tensors):
+        raise PayloadError("not_finite", "the factors' product overflows float32")
+    return Payload(tensors, header, tuple(ranks))
 
 
 def _pack(forms: Sequence[Factors | np.ndarray], header: Header) -> bytes:

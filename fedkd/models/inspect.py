@@ -25,17 +25,21 @@ def split_outputs(output: Any) -> Outputs:
     return Outputs(output, (), ())
 
 
-def build_model(builder: Callable[[], keras.Model], seed: int) -> keras.Model:
+def build_model(builder: Callable[[], keras.Model], seed: int, classes: int) -> keras.Model:
     """Build a model whose initial weights depend on the seed alone.
 
     Raises:
-        InputError: The model has weights that aren't float32, or doesn't return logits.
+        InputError: Not a functional or built sequential model, weights that aren't float32, or no logits (n, classes).
     """
     keras.utils.set_random_seed(seed)
     model = builder()
+    if isinstance(model, keras.Sequential) and model.built:
+        model = keras.Model(model.inputs, model.outputs[0])
+    if not hasattr(model, "output"):
+        raise InputError(f"{model.name}: must be a functional model, or a Sequential that starts with keras.Input")
     output = split_outputs(model.output)
-    if len(output.logits.shape) != 2:
-        raise InputError(f"{model.name}: logits must have shape (n, classes), got {tuple(output.logits.shape)}")
+    if tuple(output.logits.shape)[1:] != (classes,):
+        raise InputError(f"{model.name}: logits must have shape (n, {classes}), got {tuple(output.logits.shape)}")
     for weight in model.weights:
         if keras.backend.standardize_dtype(weight.dtype) != "float32":
             raise InputError(f"{model.name}: weight {weight.path} must be float32, got {weight.dtype}")

@@ -70,12 +70,12 @@ def student(steps: int, vocabulary: int, classes: int, width: int = 64) -> keras
     return _network(steps, vocabulary, classes, width, depth=2)
 
 
-def teacher(steps: int, vocabulary: int, classes: int, width: int = 96) -> keras.Model:
+def teacher(steps: int, vocabulary: int, classes: int, width: int = 80) -> keras.Model:
     """Four layers; as many heads as the student, so that their attention maps compare head by head."""
     return _network(steps, vocabulary, classes, width, depth=4)
 
 
-def _network(steps: int, vocabulary: int, classes: int, width: int, depth: int, heads: int = 4) -> keras.Model:
+def _network(steps: int, vocabulary: int, classes: int, width: int, depth: int, heads: int = 2) -> keras.Model:
     ids = keras.Input((steps,), dtype="int32", name="tokens")
     real = keras.ops.cast(keras.ops.not_equal(ids, 0), "float32")
     x, hidden, attention = TokenEmbedding(vocabulary, steps, width, name="embedding")(ids), [], []

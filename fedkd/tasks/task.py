@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fedkd import runtime
 from fedkd.config import ModelConfig, Scalar
 from fedkd.data.dataset import Dataset, checked
 from fedkd.errors import InputError
@@ -83,13 +84,19 @@ def _from_python(name: str) -> Task:
     module_name, _, function_name = name.partition(":")
     if "" not in sys.path:
         sys.path.insert(0, "")  # a task beside the user, as `python -m` would find it
+    runtime.configure()  # the user's module may use TensorFlow at once
     try:
         function = getattr(importlib.import_module(module_name), function_name)
     except ModuleNotFoundError as error:
         raise InputError(f"task {name!r}: no module {error.name!r}; run from its folder or install it") from None
     except AttributeError:
         raise InputError(f"task {name!r}: module {module_name!r} has no function {function_name!r}") from None
-    task = function()
+    try:
+        task = function()
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"task {name!r}: {type(error).__name__}: {error}") from error
     if not isinstance(task, Task):
         raise InputError(f"task {name!r}: must return a fedkd.tasks.task.Task, got {type(task).__name__}")
     return task

@@ -20,7 +20,10 @@ def rng(seed=0):
 
 @pytest.fixture(scope="module")
 def trainer():
-    models = {"teacher": build_model(lambda: tiny.network(12), 1), "student": build_model(lambda: tiny.network(4), 2)}
+    models = {
+        "teacher": build_model(lambda: tiny.network(12), 1, 3),
+        "student": build_model(lambda: tiny.network(4), 2, 3),
+    }
     return Trainer(models, TRAIN, LossConfig(), seed=3)
 
 

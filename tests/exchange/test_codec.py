@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedkd.exchange.codec import DENSE, Header, PayloadError, decode, encode
+from fedkd.exchange.codec import DENSE, Header, PayloadError, _pack, decode, encode
+from fedkd.exchange.svd import Factors
 from fedkd.tensors import TensorSpec
 
 SPEC = (
@@ -120,3 +121,11 @@ def test_damaged_blob_is_refused_or_is_another_valid_update(data):
     except PayloadError:
         return
     assert all(np.isfinite(t).all() and t.shape == s.shape for t, s in zip(payload.tensors, SPEC, strict=True))
+
+
+def test_factors_whose_product_overflows_are_refused():
+    """Each number is finite, their product is not: 1e30 x 1e30."""
+    factors = Factors(np.full((36, 1), 1e30, np.float32), np.full((1, 16), 1e30, np.float32))
+    blob = _pack([factors, *update()[1:3], Factors(np.zeros((8, 0), "f4"), np.zeros((0, 8), "f4"))], HEADER)
+    with pytest.raises(PayloadError, match="overflows"):
+        decode(blob, SPEC)
