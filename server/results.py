@@ -31,7 +31,8 @@ def traffic(experiment: Experiment, history: list[Record]) -> dict[str, float]:
     """Bytes a client sent and received, beside those of FedAvg over the same rounds and clients.
 
     All are means over the clients of the federation, of encoded payloads; FedAvg would send the whole model up and
-    down as float32 in each round a client takes part in. Finishing rounds count on both sides.
+    down as float32 in each round a client takes part in (first the initial model, which here follows from the seed).
+    Finishing rounds count on both sides.
     """
     clients = experiment.config.clients
     up, down = (sum(r[key] for r in history) / clients for key in ("up_bytes", "down_bytes"))

@@ -238,12 +238,13 @@ def _prefixed(metrics: Any, prefix: str) -> dict[str, float]:
 
 
 def _ranks(experiment: Experiment, received: list[Received], broadcast: Payload) -> dict[str, list[float | None]]:
-    """For each kernel: rank of the broadcast (None where dense), mean rank of the updates, full rank."""
+    """For each kernel: rank of the broadcast, mean rank of the updates (None where all went dense), full rank."""
     ups = np.array([r.payload.ranks for r in received], float)
     table: dict[str, list[float | None]] = {}
     for i, item in enumerate(experiment.spec):
         full = min(item.matrix)
         if full > 1:
-            up = float(np.where(ups[:, i] < 0, full, ups[:, i]).mean())
+            dense = ups[:, i] < 0
+            up = None if dense.all() else float(np.where(dense, full, ups[:, i]).mean())
             table[item.name] = [None if broadcast.ranks[i] < 0 else broadcast.ranks[i], up, full]
     return table

@@ -4,8 +4,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
+import click
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -161,5 +162,18 @@ def _errors_for_people() -> Iterator[None]:
 
 
 def main() -> None:
-    """Entry point of the command."""
-    app()
+    """Entry point of the command: what the parser refuses gets one line and code 2, like all bad input."""
+    try:
+        sys.exit(app(standalone_mode=False))
+    except (click.NoSuchOption, click.BadParameter) as error:
+        _refuse(error.format_message())
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(INTERRUPTED)
+
+
+def _refuse(text: str) -> NoReturn:
+    print(f"error: {text}", file=sys.stderr)
+    sys.exit(BAD_INPUT)
