@@ -33,26 +33,26 @@ SetOption = Annotated[
 def run(
     config: Annotated[Path | None, typer.Argument(help="Settings as a TOML file; options override it.")] = None,
     task: TaskOption = None,
-    method: Annotated[str | None, typer.Option(help="See `fedkd methods`. [default: fedkd]")] = None,
-    clients: Annotated[int | None, typer.Option(help="Number of clients. [default: 10, or the natural ones]")] = None,
+    method: Annotated[str | None, typer.Option(help="See `fedkd methods`. (default: fedkd)")] = None,
+    clients: Annotated[int | None, typer.Option(help="Number of clients. (default: 10, or the natural ones)")] = None,
     rounds: Annotated[
-        int | None, typer.Option(help="Rounds of training, before finishing rounds. [default: 20]")
+        int | None, typer.Option(help="Rounds of training, before finishing rounds. (default: 20)")
     ] = None,
     partition: Annotated[
-        str | None, typer.Option(help="Who holds what: iid, dirichlet, shards or natural. [default: iid]")
+        str | None, typer.Option(help="Who holds what: iid, dirichlet, shards or natural. (default: iid)")
     ] = None,
     alpha: Annotated[
         float | None,
-        typer.Option(help="Concentration of the Dirichlet partition, above 0; small is uneven. [default: 0.5]"),
+        typer.Option(help="Concentration of the Dirichlet partition, above 0; small is uneven. (default: 0.5)"),
     ] = None,
     fraction: Annotated[
-        float | None, typer.Option(help="Share of the clients that take part in a round, in (0, 1]. [default: 1]")
+        float | None, typer.Option(help="Share of the clients that take part in a round, in (0, 1]. (default: 1)")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same bytes. [default: 0]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same bytes. (default: 0)")] = None,
     engine: Annotated[
         str, typer.Option(help="local: threads of this process; ray: Flower's simulation engine (extra `ray`).")
     ] = "local",
-    out: Annotated[Path | None, typer.Option(help="Folder to write. [default: runs/TASK-METHOD-SEED]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write. (default: runs/TASK-METHOD-SEED)")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace the folder of an earlier run.")] = False,
     keep_clients: Annotated[bool, typer.Option(help="Keep every client's teacher, as clients/ in the folder.")] = False,
     set_: SetOption = None,
