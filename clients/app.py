@@ -29,10 +29,8 @@ def train(message: Message, context: Context) -> Message:
     runtime.configure()
     experiment = experiment_of(context.run_config)
     offer = read_offer(message.content.config_records["offer"])
-    partition, vault = (
-        _partition(context),
-        Vault(_state_file(context), f"{context.run_id}:{hash_of(experiment.config)}"),
-    )
+    partition = _partition(context)
+    vault = Vault(_state_file(context), f"{context.run_id}:{hash_of(experiment.config)}")
     state = vault.load() or _new_client(experiment)
     base = follow(state, offer, experiment.spec)
     if base is None:

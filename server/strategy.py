@@ -115,20 +115,22 @@ class FedKD(Strategy):
     def _wait_for_clients(self) -> None:
         """Learn which node is which client; bounded, where Flower's own sampling would wait for ever."""
         wanted, deadline = self.experiment.config.clients, time.monotonic() + self.timeout
-        while True:
-            unknown = (
-                sorted(set(self._grid.get_node_ids()) - set(self._nodes.values())) if len(self._nodes) < wanted else []
-            )
-            if unknown:
-                hello = [self._message({}, node, "query") for node in unknown]
-                replies = self._grid.send_and_receive(hello, timeout=self.timeout)
-                pairs = [(m.metadata.src_node_id, a) for m in replies if (a := self._read(m)) is not None]
-                self._nodes |= {a.partition: node for node, a in pairs if 0 <= a.partition < wanted}
-            if len(self._nodes) >= wanted:
-                return
+        self._greet(wanted)
+        while len(self._nodes) < wanted:
             if time.monotonic() > deadline:
                 raise NoAnswerError(f"{len(self._nodes)} of {wanted} clients came within {self.timeout:g} s")
             time.sleep(1.0)
+            self._greet(wanted)
+
+    def _greet(self, wanted: int) -> None:
+        """Ask nodes that aren't known yet which client they are, unless all clients are there."""
+        if len(self._nodes) >= wanted:
+            return
+        unknown = sorted(set(self._grid.get_node_ids()) - set(self._nodes.values()))
+        hello = [self._message({}, node, "query") for node in unknown]
+        replies = self._grid.send_and_receive(hello, timeout=self.timeout) if hello else []
+        pairs = [(m.metadata.src_node_id, a) for m in replies if (a := self._read(m)) is not None]
+        self._nodes |= {a.partition: node for node, a in pairs if 0 <= a.partition < wanted}
 
     def _sample(self, round_: int) -> list[int]:
         """Partition ids that take part in a round, ascending; the seed and the round alone decide."""

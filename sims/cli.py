@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from fedkd.config import Scalar
+from fedkd.config import Scalar, build, parse_assignment, read_toml
 from fedkd.errors import InputError, RunError
 
 app = typer.Typer(
@@ -63,7 +63,6 @@ def run(
         "partition.alpha": alpha, "fraction": fraction, "seed": seed,
     }  # fmt: skip
     with _errors_for_people():
-        from fedkd.config import parse_assignment, read_toml
         from sims.run import run as run_experiment
 
         settings = _without_preset(read_toml(config), method) if config else {}
@@ -89,7 +88,6 @@ def evaluate(
 ) -> None:
     """Run a device file in LiteRT over a task's whole test set and print its accuracy."""
     with _errors_for_people():
-        from fedkd.config import build, parse_assignment, read_toml
         from fedkd.edge.runtime import predict
         from fedkd.tasks.task import load_task
 

@@ -8,6 +8,7 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from rich.console import Console
 
+import clients.app
 from server.strategy import NoAnswerError
 from sims.grid import LocalGrid
 from sims.run import run
@@ -119,23 +120,23 @@ def test_npz_of_sensor_windows_or_words_trains_to_int8(make, tmp_path):
     assert ("f1_positive" in summary) == (make is words)
 
 
+def with_training(train):
+    """The real ClientApp, but for its training handler."""
+    app = ClientApp()
+    app.query()(clients.app.app)
+    app.train()(train)
+    return app
+
+
 def failing(*bad):
     """A ClientApp like the real one, but some of whose partitions raise in training."""
-    import clients.app
 
-    app = ClientApp()
-
-    @app.query()
-    def query(message, context):
-        return clients.app.app(message, context)
-
-    @app.train()
     def train(message, context):
         if context.node_config["partition-id"] in bad:
             raise OSError("disk full")
         return clients.app.app(message, context)
 
-    return app
+    return with_training(train)
 
 
 def serve(client_app, tmp_path):
@@ -166,7 +167,6 @@ def test_run_ends_with_the_reason_where_every_client_fails(tmp_path):
 
 def test_apps_hold_the_servers_student_after_every_round_also_with_lost_state(tmp_path):
     """Through Flower: partial participation, and one client's file deleted in the middle of the run."""
-    import clients.app
     from clients.vault import Vault
     from fedkd.config import hash_of
     from fedkd.experiment import experiment_of
@@ -174,13 +174,7 @@ def test_apps_hold_the_servers_student_after_every_round_also_with_lost_state(tm
     from fedkd.tensors import digest
 
     seen, asked = [], []
-    app = ClientApp()
 
-    @app.query()
-    def query(message, context):
-        return clients.app.app(message, context)
-
-    @app.train()
     def train(message, context):
         partition = context.node_config["partition-id"]
         offer = read_offer(message.content.config_records["offer"])
@@ -195,7 +189,7 @@ def test_apps_hold_the_servers_student_after_every_round_also_with_lost_state(tm
             seen.append((offer.round, partition, offer.base, digest(Vault(path, run).load().base)))
         return reply
 
-    lines = serve(app, tmp_path)
+    lines = serve(with_training(train), tmp_path)
     assert asked == [(3, 1)]
     assert len(seen) == sum(len(line["participants"]) for line in lines)
     assert all(held == base for _, _, base, held in seen)

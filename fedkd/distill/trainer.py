@@ -54,6 +54,7 @@ class Trainer:
     ) -> None:
         self.train, self.loss, self._augment = train, loss, augment
         self.learners = {role: Learner(model) for role, model in models.items()}
+        self._no_masks = {role: learner.no_masks() for role, learner in self.learners.items()}
         self._projection = self._build_projection(seed) if len(models) == 2 and loss.hidden else []
         rates = {"teacher": train.teacher_lr, "student": train.student_lr, "projection": train.teacher_lr}
         variables = {role: model.trainable_variables for role, model in models.items()}
@@ -105,7 +106,7 @@ class Trainer:
         """
         rows, shares = batches(len(data), self.train.batch_size, self.train.epochs, rng)
         seeds = {role: learner.seeds(rng) for role, learner in self.learners.items()}
-        full = {role: learner.no_masks() for role, learner in self.learners.items()} | dict(masks or {})
+        full = self._no_masks | dict(masks or {})
         tensors = tf.nest.map_structure(tf.convert_to_tensor, (state, seeds, full))
         carry, full, start, losses = tensors[:2], tensors[2], 0, []
         scale = tf.constant(rate, tf.float32)
