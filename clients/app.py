@@ -6,9 +6,9 @@ from pathlib import Path
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
+from clients.pool import PooledVault
 from clients.vault import Vault
 from fedkd import runtime
-from fedkd.config import hash_of
 from fedkd.experiment import Experiment, experiment_of
 from fedkd.federation import ClientState, client_round, follow
 from fedkd.messages import Answer, answer_fields, read_offer
@@ -30,8 +30,9 @@ def train(message: Message, context: Context) -> Message:
     experiment = experiment_of(context.run_config)
     offer = read_offer(message.content.config_records["offer"])
     partition = _partition(context)
-    vault = Vault(_state_file(context), f"{context.run_id}:{hash_of(experiment.config)}")
-    state = vault.load() or _new_client(experiment)
+    new = _new_client(experiment)
+    vault = _vault(context, f"{context.run_id}:{experiment.fingerprint}", new)
+    state = vault.load() or new
     base = follow(state, offer, experiment.spec)
     if base is None:
         return _reply(message, Answer(partition))
@@ -59,6 +60,10 @@ def _partition(context: Context) -> int:
     return int(context.node_config["partition-id"])
 
 
-def _state_file(context: Context) -> Path:
+def _vault(context: Context, run: str, new: ClientState) -> Vault | PooledVault:
+    """Where the client keeps its state: a file of its own, or its record in a simulation's file of all clients."""
+    if pool := context.node_config.get("state-file"):
+        return PooledVault(Path(str(pool)), run, _partition(context), new)
     default = Path(tempfile.gettempdir()) / f"fedkd-{context.run_id}"
-    return Path(str(context.node_config.get("state-dir", default))) / f"client-{_partition(context)}.safetensors"
+    folder = Path(str(context.node_config.get("state-dir", default)))
+    return Vault(folder / f"client-{_partition(context)}.safetensors", run)

@@ -1,14 +1,17 @@
 """A configuration made real: its task, who holds which rows, the models and the compiled trainer."""
 
+import math
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedkd.config import Config, Scalar, build, check_settings
-from fedkd.data.dataset import Dataset
+from fedkd import runtime
+from fedkd.config import Config, Scalar, build, check_settings, hash_of, to_settings
+from fedkd.data.dataset import EVALUATION_BATCH, Dataset
 from fedkd.data.partition import client_count, hold_out, partition
 from fedkd.edge.prune import polynomial_sparsity
 from fedkd.errors import InputError
@@ -40,6 +43,11 @@ class Experiment:
     calibration: np.ndarray
     rows: tuple[np.ndarray, ...]
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (64 hex digits) of all settings."""
+        return hash_of(self.config)
+
     def client_data(self, partition_id: int) -> tuple[Dataset, Dataset]:
         """Return what a client trains on and what it holds out, which no model of the run is trained on."""
         data = self.task.train.take(self.rows[partition_id])
@@ -56,6 +64,11 @@ class Experiment:
         models = {role: self.build(role) for role in roles}
         seed = integer(self.config.seed, Purpose.MODEL, len(_ROLES))
         return Trainer(models, self.config.train, self.config.loss, seed, self.task.augment)
+
+    @property
+    def threads(self) -> int:
+        """Threads for clients side by side, and for the server's own work between their rounds."""
+        return self.config.threads or runtime.cores()
 
     def initial_shared(self) -> Weights:
         """The shared model before the first round, which the seed alone determines."""
@@ -94,7 +107,21 @@ class Experiment:
 
     def evaluates(self, round_: int) -> bool:
         """Whether clients measure their teachers in a round: every few, and in the last of training."""
-        return round_ == self.config.rounds or round_ % self.config.train.evaluate_every == 0
+        return round_ == self.config.rounds or round_ % self.evaluation_interval == 0
+
+    @cached_property
+    def evaluation_interval(self) -> int:
+        """Rounds from one measurement of the teachers to the next: as configured, or so that they stay cheap.
+
+        A client trains ``epochs`` times on its examples and would measure on the whole test set and what it holds out,
+        in full batches; a forward pass costs a third of a training step.
+        """
+        train = self.config.train
+        examples = sum(map(len, self.rows)) / len(self.rows)
+        sets = (len(self.task.test), train.holdout * examples)
+        measured = EVALUATION_BATCH * sum(math.ceil(size / EVALUATION_BATCH) for size in sets)
+        trained = train.epochs * (1 - train.holdout) * examples
+        return train.evaluate_every or math.ceil(measured / 3 / (EVALUATION_SHARE * trained))
 
     def teacher_quality(self, teacher: Weights | None, held: Dataset) -> dict[str, float]:
         """Accuracy of a client's own teacher on the test set and on what the client held out; empty without one."""
@@ -114,6 +141,9 @@ class Experiment:
 
 _ROLES = ("teacher", "student")
 
+# Of a client's work that may go into measuring its teacher, where ``train.evaluate_every`` is 0.
+EVALUATION_SHARE = 0.1
+
 
 def resolve(settings: Mapping[str, Scalar]) -> Experiment:
     """Turn settings into an experiment: defaults, then the task's, then the method's, then what is given.
@@ -126,7 +156,9 @@ def resolve(settings: Mapping[str, Scalar]) -> Experiment:
     task = load_task(first.task, first.model)
     config = build({**task.defaults, **method(first.method).settings, **given})
     calibration, rest = _calibration_rows(task, config)
-    data = task.train.take(rest)
+    # Row numbers stand for the examples, which may be large and needn't be copied to be dealt.
+    owners = None if task.train.owners is None else task.train.owners[rest]
+    data = Dataset(rest, task.train.y[rest], owners)
     config = replace(config, clients=client_count(config.clients, data, config.partition))
     held = partition(data, config.clients, config.partition, generator(config.seed, Purpose.PARTITION))
     return Experiment(config, task, calibration, tuple(rest[rows] for rows in held))
@@ -154,9 +186,16 @@ def experiment_of(run_config: Mapping[str, Scalar]) -> Experiment:
     always has a value.
     """
     given = {key: value for key, value in run_config.items() if key not in RUN_KEYS and value != ""}
-    return _cached(tuple(sorted(given.items())))
+    key = tuple(sorted(given.items()))
+    with _lock:
+        if key not in _recent:
+            experiment = resolve(given)
+            _recent.clear()
+            _recent[key] = _recent[tuple(sorted(to_settings(experiment.config).items()))] = experiment
+        return _recent[key]
 
 
-@lru_cache(maxsize=1)
-def _cached(settings: tuple[tuple[str, Scalar], ...]) -> Experiment:
-    return resolve(dict(settings))
+# The experiment of the process, by the settings it was asked for with and by all its settings: the data are large, and
+# compiling takes seconds.
+_recent: dict[tuple[tuple[str, Scalar], ...], Experiment] = {}
+_lock = threading.Lock()

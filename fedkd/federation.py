@@ -14,6 +14,7 @@ averages, compresses the average by the same rule and adds what it *decodes*, as
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -100,7 +101,7 @@ def follow(state: ClientState, offer: Offer, spec: Spec) -> Weights | None:
         PayloadError: The dense model, or an update that leads to the right model, is damaged.
     """
     if offer.dense:
-        base = decode(offer.dense, spec).tensors
+        base = _broadcast(offer.dense, spec)
         if digest(base) != offer.base:
             raise PayloadError("base", "the dense model has another hash than the server announced")
         return base
@@ -115,8 +116,14 @@ def follow(state: ClientState, offer: Offer, spec: Spec) -> Weights | None:
 
 def advance(base: Weights, step: Step, spec: Spec) -> Weights:
     """Return the base one round further on."""
-    shared = add(base, decode(step.blob, spec).tensors) if step.blob else base
+    shared = add(base, _broadcast(step.blob, spec)) if step.blob else base
     return prune(shared, step.sparsity, kernels(spec))
+
+
+@lru_cache(maxsize=8)
+def _broadcast(blob: bytes, spec: Spec) -> Weights:
+    """Decode what many clients of a round get; those of one process need it decoded once. Not to be changed."""
+    return decode(blob, spec).tensors
 
 
 def kernels(spec: Spec) -> tuple[bool, ...]:
@@ -166,6 +173,17 @@ def begin_round(state: ServerState, sparsity: float, spec: Spec) -> ServerState:
     return replace(state, round=step.round, base=base, digest=digest(base), steps=(*state.steps, step))
 
 
+def forget_steps(state: ServerState, limit: int) -> ServerState:
+    """Drop the oldest steps while all together exceed ``limit`` bytes, those of the dense model: nobody needs them.
+
+    The last one stays, with which most clients go on.
+    """
+    steps = state.steps
+    while len(steps) > 1 and sum(len(step.blob) for step in steps) > limit:
+        steps = steps[1:]
+    return replace(state, steps=steps)
+
+
 def make_offer(state: ServerState, held: int | None, energy: float, dense: bytes) -> Offer:
     """Offer a client what is smaller: the steps since the round whose base it holds, or the model.
 
@@ -177,7 +195,8 @@ def make_offer(state: ServerState, held: int | None, energy: float, dense: bytes
     """
     steps = tuple(step for step in state.steps if held is not None and step.round > held)
     offer = Offer(state.round, state.digest, energy, state.steps[-1].sparsity, steps)
-    return replace(offer, steps=(), dense=dense) if held is None or offer.size > len(dense) else offer
+    complete = held is not None and len(steps) == state.round - held
+    return offer if complete and offer.size <= len(dense) else replace(offer, steps=(), dense=dense)
 
 
 def server_round(

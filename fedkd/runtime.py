@@ -4,6 +4,7 @@ import functools
 import logging
 import os
 import threading
+from contextlib import AbstractContextManager
 
 import threadpoolctl
 
@@ -36,6 +37,16 @@ def _configure_once() -> None:
         tf.constant(0)  # starts the runtime here, where it is silent
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     threadpoolctl.threadpool_limits(1)
+
+
+def inline_operations() -> AbstractContextManager[None]:
+    """While it holds, compiled functions called by this thread run on this thread alone.
+
+    For threads that work side by side: a pool of TensorFlow's between them only adds switches.
+    """
+    import tensorflow as tf
+
+    return tf.experimental.function_executor_type("SINGLE_THREADED_EXECUTOR")
 
 
 def cores() -> int:

@@ -14,7 +14,7 @@ from flwr.serverapp.strategy import Strategy
 from fedkd.errors import RunError
 from fedkd.exchange.codec import Header, Payload, PayloadError, decode, encode
 from fedkd.experiment import Experiment
-from fedkd.federation import ServerState, begin_round, make_offer
+from fedkd.federation import ServerState, begin_round, forget_steps, make_offer
 from fedkd.federation import server_round as average
 from fedkd.messages import Answer, offer_fields, read_answer
 from fedkd.seeding import Purpose, generator
@@ -58,6 +58,7 @@ class FedKD(Strategy):
         self._held: dict[int, int] = {}
         self._refused: list[dict[str, Any]] = []
         self._down_bytes = 0
+        self._begun = time.monotonic()
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -68,6 +69,7 @@ class FedKD(Strategy):
         self.state = begin_round(self.state, self.experiment.sparsity(server_round), self.experiment.spec)
         header = Header(server_round, self.state.digest, self.experiment.config.method)
         self._dense = encode(self.state.base, self.experiment.spec, header, None)
+        self.state = forget_steps(self.state, len(self._dense))
         return [self._offer(partition, self._held.get(partition, 0)) for partition in self._sample(server_round)]
 
     def aggregate_train(
@@ -114,6 +116,7 @@ class FedKD(Strategy):
 
     def _wait_for_clients(self) -> None:
         """Learn which node is which client; bounded, where Flower's own sampling would wait for ever."""
+        self._nodes |= getattr(self._grid, "partitions", {}) if not self._nodes else {}
         wanted, deadline = self.experiment.config.clients, time.monotonic() + self.timeout
         self._greet(wanted)
         while len(self._nodes) < wanted:
@@ -197,7 +200,8 @@ class FedKD(Strategy):
         for answer in answers:
             self.quality |= {answer.partition: q} if (q := _prefixed(answer.metrics, "teacher")) else {}
         measured = self.quality if self.experiment.evaluates(round_) else {}
-        role, test = config.exchange.shared, self.experiment.task.test
+        trainer, test, threads = self.experiment.trainer, self.experiment.task.test, self.experiment.threads
+        accuracy = trainer.accuracy(config.exchange.shared, self.state.shared, test, threads)
         return {
             "round": round_,
             "rounds": config.total_rounds,
@@ -205,17 +209,17 @@ class FedKD(Strategy):
             "sparsity": self.experiment.sparsity(round_),
             "energy": self.experiment.energy(round_),
             "participants": [a.partition for a in answers],
-            "shared_accuracy": self.experiment.trainer.accuracy(role, self.state.shared, test),
+            "shared_accuracy": accuracy,
             **teacher_figures(measured),
             "loss": {
-                r: _mean([a.metrics[k] for a in answers if (k := f"loss_{r}") in a.metrics])
-                for r in self.experiment.trainer.learners
+                r: _mean([a.metrics[k] for a in answers if (k := f"loss_{r}") in a.metrics]) for r in trainer.learners
             },
             "up_bytes": sum(len(a.blob) for a in answers),
             "down_bytes": self._down_bytes,
             "ranks": _ranks(self.experiment, received, broadcast),
             "refused": self._refused,
             "seconds": time.monotonic() - self._started,
+            "elapsed": time.monotonic() - self._begun,
             "shared_sha256": digest(self.state.shared),
         }
 

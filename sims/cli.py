@@ -1,8 +1,6 @@
 """The command ``fedkd``. Heavy modules are imported by the commands that need them, so that --help is quick."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -12,16 +10,14 @@ from rich.console import Console
 from rich.table import Table
 
 from fedkd.config import Scalar, build, parse_assignment, read_toml
-from fedkd.errors import InputError, RunError
+from sims.bench.cli import app as bench
+from sims.exits import BAD_INPUT, INTERRUPTED, errors_for_people
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich",
     help="Federated knowledge distillation: from data to a TFLite model in one command.",
 )  # fmt: skip
-
-BAD_INPUT = 2
-RUN_FAILED = 1
-INTERRUPTED = 130
+app.add_typer(bench, name="bench")
 
 TaskOption = Annotated[str | None, typer.Option(help="digits, npz:PATH or package.module:function; see `fedkd tasks`.")]
 SetOption = Annotated[
@@ -62,7 +58,7 @@ def run(
         "task": task, "method": method, "clients": clients, "rounds": rounds, "partition.kind": partition,
         "partition.alpha": alpha, "fraction": fraction, "seed": seed,
     }  # fmt: skip
-    with _errors_for_people():
+    with errors_for_people():
         from sims.run import run as run_experiment
 
         settings = _without_preset(read_toml(config), method) if config else {}
@@ -76,7 +72,7 @@ def run(
 @app.command()
 def report(folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, finished or not.")]) -> None:
     """Write report.html and its plots again, and print the figures of a run."""
-    with _errors_for_people():
+    with errors_for_people():
         _write_report(folder, Console())
 
 
@@ -87,7 +83,7 @@ def evaluate(
     set_: SetOption = None,
 ) -> None:
     """Run a device file in LiteRT over a task's whole test set and print its accuracy."""
-    with _errors_for_people():
+    with errors_for_people():
         from fedkd.edge.runtime import predict
         from fedkd.tasks.task import load_task
 
@@ -141,22 +137,6 @@ def _write_report(folder: Path, console: Console) -> None:
         console.print(f"report of an interrupted run: {page}", highlight=False)
     else:
         console.print(summary_table(summary, page))
-
-
-@contextmanager
-def _errors_for_people() -> Iterator[None]:
-    """One line on standard error and an exit code: 2 for bad input, 1 for a run that failed, 130 for Ctrl-C."""
-    try:
-        yield
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(BAD_INPUT) from None
-    except RunError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(RUN_FAILED) from None
-    except KeyboardInterrupt as stop:
-        print(f"interrupted {stop}".rstrip(), file=sys.stderr)
-        raise typer.Exit(INTERRUPTED) from None
 
 
 def main() -> None:

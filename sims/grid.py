@@ -5,14 +5,17 @@ The one module that touches Flower's internals: messages can't be made outside a
 """
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
+
+from fedkd import runtime
 
 _RUN_ID = 1
 _SERVER_NODE = 1
@@ -25,15 +28,18 @@ class LocalGrid(Grid):
 
     Args:
         client_app: The app of every node.
-        contexts: One a node; node ids must be distinct.
+        partitions: Node of each partition. The server reads it here instead of asking every node who it is.
+        context: Makes a node's context, anew for each message: nodes that aren't called cost nothing.
         threads: Clients trained side by side. Which client runs on which thread can't change a result: clients share
             no state, and the server orders their answers.
     """
 
-    def __init__(self, client_app: ClientApp, contexts: Sequence[Context], threads: int) -> None:
+    def __init__(
+        self, client_app: ClientApp, partitions: Mapping[int, int], context: Callable[[int], Context], threads: int
+    ) -> None:
         TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = _RUN_ID, _SERVER_NODE, 1
-        self._client_app, self._threads = client_app, threads
-        self._contexts = {context.node_id: context for context in contexts}
+        self.partitions = partitions
+        self._client_app, self._context, self._threads = client_app, context, threads
         self._replies: dict[str, Message] = {}
         self._ids = (f"message-{i}" for i in itertools.count())
         self._run = Run.create_empty(run_id=_RUN_ID)
@@ -55,7 +61,7 @@ class LocalGrid(Grid):
 
     def get_node_ids(self) -> Iterable[int]:
         """Ids of all nodes; they are there from the start."""
-        return list(self._contexts)
+        return self.partitions.values()
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Run the clients and keep their replies; returns the ids to pull them by."""
@@ -82,6 +88,7 @@ class LocalGrid(Grid):
     def _call(self, message: Message) -> Message:
         """Run one client; what it raises becomes an error reply, as on a real node."""
         try:
-            return self._client_app(message, self._contexts[message.metadata.dst_node_id])
+            with runtime.inline_operations() if self._threads > 1 else nullcontext():
+                return self._client_app(message, self._context(message.metadata.dst_node_id))
         except Exception as error:
             return Message(Error(_CLIENT_APP_RAISED, f"{type(error).__name__}: {error}"), reply_to=message)

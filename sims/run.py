@@ -2,8 +2,8 @@
 
 import importlib.util
 import json
+import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +18,14 @@ from fedkd.experiment import Experiment, experiment_of
 from server.run_folder import check_free, run_path
 
 ENGINE_NAMES = ("local", "ray")
+
+# Read by Flower when it is imported: no usage statistics, no look for updates, no warnings about accelerators.
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+}
 
 
 def run(
@@ -51,13 +59,14 @@ def run(
     with console.status("starting TensorFlow and building the models"):
         runtime.configure()
         _introduce(experiment, console)
+        os.environ.update(_QUIET)
         from sims.engines import ENGINES
     if folder.exists():
         shutil.rmtree(folder)  # after all checks, and lest the progress bar show the rounds of the run before
     run_config = {**to_settings(config), "out": str(folder), "engine": engine, "overwrite": overwrite}
-    with _state_dir(folder, keep_clients) as state_dir, _watching(folder, config.total_rounds, console):
+    with _storage(folder, engine, keep_clients) as storage, _watching(folder, config.total_rounds, console):
         try:
-            ENGINES[engine](config, run_config, state_dir)
+            ENGINES[engine](config, run_config, storage)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(_how_far(folder, config.total_rounds)) from None
         finally:
@@ -92,12 +101,15 @@ def _introduce(experiment: Experiment, console: Console) -> None:
 
 
 @contextmanager
-def _state_dir(folder: Path, keep: bool) -> Iterator[Path]:
-    if keep:
-        yield folder / "clients"
-    else:
-        with tempfile.TemporaryDirectory(prefix="fedkd-") as path:
-            yield Path(path)
+def _storage(folder: Path, engine: str, keep: bool) -> Iterator[dict[str, Scalar]]:
+    """Where the clients keep their state: a file each where they stay or Ray's processes write, else one of all."""
+    several, pool = folder / "clients", folder / "clients.state"
+    try:
+        yield {"state-dir": str(several)} if keep or engine == "ray" else {"state-file": str(pool)}
+    finally:
+        pool.unlink(missing_ok=True)
+        if not keep:
+            shutil.rmtree(several, ignore_errors=True)
 
 
 @contextmanager

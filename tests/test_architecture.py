@@ -24,7 +24,7 @@ LAYERS = {
     "data": {"config", "data", "errors"},
     "models": {"config", "errors", "models", "tensors"},
     "exchange": {"exchange", "tensors", "errors"},
-    "distill": {"config", "data", "distill", "errors", "exchange", "models", "tensors"},
+    "distill": {"config", "data", "distill", "errors", "exchange", "models", "runtime", "tensors"},
     "tasks": {"config", "data", "errors", "models", "runtime", "tasks"},
     "edge": {"edge", "errors", "models", "quiet", "tasks", "tensors"},
 }

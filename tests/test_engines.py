@@ -146,10 +146,12 @@ def serve(client_app, tmp_path):
 
     config = experiment_of({**SETTINGS, "fraction": 1.0}).config
     options = {**to_settings(config), "out": str(tmp_path / "run")}
-    nodes = [
-        Context(1, i + 2, {"partition-id": i, "state-dir": str(tmp_path)}, RecordDict(), options) for i in range(4)
-    ]
-    server.app.app(LocalGrid(client_app, nodes, 2), Context(1, 1, {}, RecordDict(), options))
+
+    def context(node):
+        return Context(1, node, {"partition-id": node - 2, "state-dir": str(tmp_path)}, RecordDict(), options)
+
+    grid = LocalGrid(client_app, {i: i + 2 for i in range(4)}, context, 2)
+    server.app.app(grid, Context(1, 1, {}, RecordDict(), options))
     return history(tmp_path / "run")
 
 
@@ -203,7 +205,7 @@ def test_grid_answers_each_message_once_and_in_order():
     def echo(message: Message, context: Context) -> Message:
         return Message(RecordDict(), reply_to=message)
 
-    grid = LocalGrid(app, [Context(1, i, {}, RecordDict(), {}) for i in (5, 3, 9)], 2)
+    grid = LocalGrid(app, {0: 5, 1: 3, 2: 9}, lambda node: Context(1, node, {}, RecordDict(), {}), 2)
     messages = [grid.create_message(RecordDict(), "query", node, "1") for node in grid.get_node_ids()]
     replies = list(grid.send_and_receive(messages))
     assert [r.metadata.src_node_id for r in replies] == [5, 3, 9]

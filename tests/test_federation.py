@@ -1,13 +1,24 @@
 """Laws of the protocol, without Flower: server and clients are pure functions."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from fedkd.exchange.codec import Header, PayloadError, decode, encode
-from fedkd.experiment import resolve
-from fedkd.federation import ClientState, ServerState, begin_round, client_round, follow, make_offer, server_round
+from fedkd.experiment import Experiment, resolve
+from fedkd.federation import (
+    ClientState,
+    ServerState,
+    Step,
+    begin_round,
+    client_round,
+    follow,
+    forget_steps,
+    make_offer,
+    server_round,
+)
 from fedkd.messages import Answer, answer_fields, offer_fields, read_answer, read_offer
 from fedkd.seeding import Purpose, generator
 from fedkd.tensors import add, digest, subtract, weighted_mean
@@ -162,3 +173,23 @@ def test_offers_and_answers_survive_the_transport(experiment):
     assert read_answer(answer_fields(answer)) == answer
     assert not answer.needs_dense
     assert Answer(3).needs_dense
+
+
+def test_steps_that_outweigh_the_model_are_forgotten_and_their_clients_get_the_model():
+    steps = tuple(Step(round_, bytes(40), 0.0) for round_ in range(1, 6))
+    state = forget_steps(ServerState(5, [], [], "d", steps), 100)
+    assert [step.round for step in state.steps] == [4, 5]
+    dense = bytes(90)
+    assert [s.round for s in make_offer(state, 3, 0.95, dense).steps] == [4, 5]
+    assert make_offer(state, 2, 0.95, dense).dense == dense
+    assert forget_steps(ServerState(5, [], [], "d", steps), 10).steps == steps[-1:]
+
+
+@pytest.mark.parametrize("each, test, epochs, interval", [(512, 256, 1, 2), (512, 2560, 1, 17), (512, 2560, 10, 2)])
+def test_measuring_teachers_takes_a_tenth_of_the_work_at_most(experiment, each, test, epochs, interval):
+    """A forward pass costs a third of a step: 256 / 3 of 512 trained is a sixth of a round, so every second round."""
+    data = SimpleNamespace(test=range(test))
+    train = replace(experiment.config.train, epochs=epochs, holdout=0.0, evaluate_every=0)
+    rows = (np.arange(each), np.arange(each))
+    held = Experiment(replace(experiment.config, train=train), data, np.arange(0), rows)
+    assert held.evaluation_interval == interval

@@ -6,6 +6,9 @@ import numpy as np
 
 from fedkd.errors import InputError
 
+# Examples that models are measured on at a time; the last batch is filled up, so that there is one shape to compile.
+EVALUATION_BATCH = 256
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:

@@ -16,13 +16,16 @@ Tensors = list[Any]
 class Learner:
     """A model called with its weights as an argument, in the order of ``model.weights``.
 
+    Weights are held, trained and shared in float32, whatever the dtype policy; the model sees them in its own dtypes.
+
     Args:
-        model: Any Keras 3 model with float32 weights. Matched by position and identity, never by name.
+        model: Any Keras 3 model. Weights are matched by position and identity, never by name.
     """
 
     def __init__(self, model: keras.Model) -> None:
         self.model = model
         place = {id(w): i for i, w in enumerate(model.weights)}
+        self._dtypes = [w.dtype for w in model.weights]
         self._trainable = [place[id(v)] for v in model.trainable_variables]
         # Seeds of dropout and the like are variables, but no weights: they are drawn anew for each round.
         self._rest = [place.get(id(v)) for v in model.non_trainable_variables]
@@ -42,16 +45,31 @@ class Learner:
 
     def call(
         self, weights: Tensors, trainable: Tensors, seeds: Tensors, x: Any, training: bool
-    ) -> tuple[Outputs, Tensors, Tensors]:
-        """Run the model; returns outputs, all weights with statistics brought up to date, and seeds."""
-        fresh = iter(seeds)
-        rest = [next(fresh) if i is None else weights[i] for i in self._rest]
-        output, rest = self.model.stateless_call(trainable, rest, x, training=training)
+    ) -> tuple[Outputs, Any, Tensors, Tensors]:
+        """Run the model.
+
+        Returns:
+            Its outputs in float32, the sum of its own losses (regularisers, ``add_loss``), all weights with statistics
+            brought up to date, and seeds.
+        """
+        drawn = iter(seeds)
+        given = [tf.cast(t, self._dtypes[i]) for i, t in zip(self._trainable, trainable, strict=True)]
+        rest = [next(drawn) if i is None else tf.cast(weights[i], self._dtypes[i]) for i in self._rest]
+        output, rest, losses = self.model.stateless_call(given, rest, x, training=training, return_losses=True)
         after = list(weights)
         for i, value in zip(self._rest, rest, strict=True):
             if i is not None:
-                after[i] = value
-        return split_outputs(output), after, [v for i, v in zip(self._rest, rest, strict=True) if i is None]
+                after[i] = tf.cast(value, tf.float32)
+        outputs = tf.nest.map_structure(lambda t: tf.cast(t, tf.float32), split_outputs(output))
+        own = tf.add_n([tf.zeros(()), *(tf.cast(loss, tf.float32) for loss in losses)])
+        fresh = [v for i, v in zip(self._rest, rest, strict=True) if i is None]
+        return outputs, own, after, [tf.cast(seed, tf.uint32) for seed in fresh]
+
+    @property
+    def loss_scale(self) -> float:
+        """What to multiply a loss by, lest its gradients vanish in float16 (Micikevicius et al., ICLR 2018)."""
+        half = any(layer.compute_dtype == "float16" for layer in self.model._flatten_layers())
+        return 1024.0 if half else 1.0
 
     def replace_trainable(self, weights: Tensors, trainable: Tensors) -> Tensors:
         """Put trainable tensors back at their places."""
@@ -59,10 +77,6 @@ class Learner:
         for i, value in zip(self._trainable, trainable, strict=True):
             after[i] = value
         return after
-
-    def no_masks(self) -> Weights:
-        """Masks of a model that isn't pruned: ones in the shapes of the trainable weights."""
-        return [np.ones(v.shape, np.float32) for v in self.model.trainable_variables]
 
     def compiled_logits(self) -> Any:
         """A compiled function (weights, seeds, x) -> logits."""

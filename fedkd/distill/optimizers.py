@@ -1,73 +1,133 @@
-"""SGD and Adam as pure functions of flat vectors.
+"""Any Keras optimiser as a pure function, so that one compiled step serves all clients."""
 
-Keras' optimisers update variables in place and refuse ``stateless_apply`` on TensorFlow, so they can't serve many
-clients from one compiled function. These follow Keras' own formulas; a test compares them step by step.
-"""
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from types import MethodType
+from typing import Any
 
-from typing import Any, Protocol
-
+import keras
 import numpy as np
-import tensorflow as tf
 
+from fedkd.errors import InputError
 from fedkd.tensors import Weights
 
 
-class Optimizer(Protocol):
-    """Turns gradients into the change of the weights."""
-
-    def initial(self, size: int) -> Weights:
-        """Moments before the first step, for ``size`` trainable numbers."""
-
-    def step(self, moments: list[Any], gradient: Any) -> tuple[Any, list[Any]]:
-        """Return what to add to the weights, shape (size,), and the moments after the step."""
-
-
-class SGD:
-    """Plain stochastic gradient descent: -η g. It has no moments.
+class PureOptimizer:
+    """A Keras optimiser whose variables are arguments and results.
 
     Args:
-        learning_rate: η.
+        optimizer: Not used elsewhere; its learning rate must be a number, not a schedule.
+        variables: What it will train, as it is before the first step; their constraints are kept to.
+
+    Raises:
+        InputError: The learning rate is a schedule (``train.decay`` is what changes it over the rounds), or the
+            optimiser is one of few that can't be made pure (Nadam).
     """
 
-    def __init__(self, learning_rate: float) -> None:
-        self.learning_rate = learning_rate
+    def __init__(self, optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]) -> None:
+        self._optimizer = _without_distribution(optimizer)
+        held = [_float32(variable) for variable in variables]
+        optimizer.build(held)
+        rates = [v is optimizer.learning_rate for v in optimizer.variables]
+        if not any(rates):
+            raise InputError(
+                f"train.optimizer must have a number as its learning rate, got {type(optimizer).__name__} with a"
+                " schedule; use train.decay instead"
+            )
+        self._rate = rates.index(True)
+        self._learning_rate = float(optimizer.learning_rate)
+        self._try([keras.ops.convert_to_numpy(v) for v in held])
 
-    def initial(self, size: int) -> Weights:
-        """No moments."""
-        return []
+    def _try(self, values: Sequence[np.ndarray]) -> None:
+        """Take a step now: the few optimisers that go round what was undone fail here and not inside a run."""
+        try:
+            self.step(self.initial(), [np.zeros_like(v) for v in values], values, np.float32(1))
+        except Exception as error:
+            kind = type(self._optimizer).__name__
+            raise InputError(f"train.optimizer: {kind} can't serve many clients ({error}); take another") from None
 
-    def step(self, moments: list[Any], gradient: Any) -> tuple[Any, list[Any]]:
-        """Return -η g."""
-        return -self.learning_rate * gradient, moments
+    def initial(self) -> Weights:
+        """Variables before the first step: the step count, and what the optimiser remembers of each tensor."""
+        values = [keras.ops.convert_to_numpy(v) for v in self._optimizer.variables]
+        return [np.array(v) for i, v in enumerate(values) if i != self._rate]
+
+    def step(
+        self, moments: Sequence[Any], gradients: Sequence[Any], values: Sequence[Any], rate: Any
+    ) -> tuple[list[Any], list[Any]]:
+        """Take one step.
+
+        Args:
+            moments: As ``initial`` returns them.
+            gradients: One a tensor.
+            values: The tensors before the step.
+            rate: Scalar that multiplies the learning rate.
+
+        Returns:
+            Tensors and moments after the step.
+        """
+        variables = list(moments)
+        variables.insert(self._rate, self._learning_rate * rate)
+        after, variables = self._optimizer.stateless_apply(variables, list(gradients), list(values))
+        del variables[self._rate]
+        return after, variables
 
 
-class Adam:
-    """Adam with Keras' placement of ε.
+def _float32(variable: keras.Variable) -> keras.Variable:
+    """Copy of a variable, with the name by which optimisers may leave it out."""
+    value = keras.ops.convert_to_numpy(variable).astype(np.float32)
+    copy = keras.Variable(value, dtype="float32", name=variable.path.replace("/", "_"))
+    copy.constraint = variable.constraint
+    return copy
+
+
+def _without_distribution(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """Undo what Keras does for ``tf.distribute`` on TensorFlow, for which it gives up ``stateless_apply``."""
+    backend, neutral = keras.optimizers.Optimizer.__bases__
+    for name, replaced in vars(backend).items():
+        common = callable(replaced) and not name.startswith("__") and name in vars(neutral)
+        if common and getattr(type(optimizer), name) is replaced:  # else the optimiser has a method of its own
+            setattr(optimizer, name, MethodType(vars(neutral)[name], optimizer))
+    return optimizer
+
+
+def optimizer_factory(name: str) -> Callable[[float], keras.optimizers.Optimizer]:
+    """Find an optimiser: a name of ``keras.optimizers``, or ``package.module:function`` of the user's own.
 
     Args:
-        learning_rate: η.
+        name: As above; the function takes the learning rate and returns a Keras optimiser.
 
-    Reference:
-        Kingma & Ba, ICLR 2015, section 2, last paragraph (the form with the corrected step size).
+    Raises:
+        InputError: No such optimiser.
     """
-
-    BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7
-
-    def __init__(self, learning_rate: float) -> None:
-        self.learning_rate = learning_rate
-
-    def initial(self, size: int) -> Weights:
-        """Step count (scalar), first and second moment (size,), all float32 and 0."""
-        return [np.zeros((), np.float32), np.zeros(size, np.float32), np.zeros(size, np.float32)]
-
-    def step(self, moments: list[Any], gradient: Any) -> tuple[Any, list[Any]]:
-        """Return -η √(1-β₂ᵗ)/(1-β₁ᵗ) m / (√v + ε)."""
-        count, first, second = moments
-        count = count + 1.0
-        first = first + (gradient - first) * (1 - self.BETA_1)
-        second = second + (tf.square(gradient) - second) * (1 - self.BETA_2)
-        rate = self.learning_rate * tf.sqrt(1 - self.BETA_2**count) / (1 - self.BETA_1**count)
-        return -rate * first / (tf.sqrt(second) + self.EPSILON), [count, first, second]
+    if ":" in name:
+        return partial(_own, name)
+    known = {n.lower(): c for n, c in vars(keras.optimizers).items() if _is_optimizer(c)}
+    if name.lower() not in known:
+        raise InputError(
+            f"train.optimizer must be one of {', '.join(sorted(known))}, or package.module:function, got {name!r}"
+        )
+    return known[name.lower()]
 
 
-OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {"adam": Adam, "sgd": SGD}
+def _own(name: str, rate: float) -> keras.optimizers.Optimizer:
+    """Call the user's function; whatever goes wrong in it is told in one line."""
+    module, _, function = name.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # a module beside the user, as `python -m` would find it
+    try:
+        made = getattr(importlib.import_module(module), function)(rate)
+    except Exception as error:
+        raise InputError(f"train.optimizer {name!r}: {type(error).__name__}: {error}") from error
+    if not isinstance(made, keras.optimizers.Optimizer):
+        raise InputError(
+            f"train.optimizer {name!r}: must return a keras.optimizers.Optimizer, got {type(made).__name__}"
+        )
+    return made
+
+
+def _is_optimizer(value: object) -> bool:
+    others = ("Optimizer", "LossScaleOptimizer", "MultiOptimizer", "Nadam")  # wrappers, and one that can't be pure
+    base = keras.optimizers.Optimizer
+    return isinstance(value, type) and issubclass(value, base) and value.__name__ not in others

@@ -1,19 +1,21 @@
 """Mutual training of a client's models: one compiled function, reused by every client and round."""
 
-import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from fedkd import runtime
 from fedkd.config import LossConfig, TrainConfig
-from fedkd.data.dataset import Dataset
+from fedkd.data.dataset import EVALUATION_BATCH, Dataset
 from fedkd.distill.learner import Learner, Tensors
 from fedkd.distill.losses import cross_entropy, mutual_losses, projection_shapes
-from fedkd.distill.optimizers import OPTIMIZERS
+from fedkd.distill.optimizers import PureOptimizer, optimizer_factory
 from fedkd.models.inspect import split_outputs
 from fedkd.tensors import Weights
 
@@ -24,7 +26,6 @@ Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 # of few tensors; for others the call costs nothing against the work, and tracing would take long.
 _UNROLL = 5
 _UNROLL_TENSORS = 40
-_EVALUATION_BATCH = 256
 
 
 class Trainer:
@@ -54,19 +55,19 @@ class Trainer:
     ) -> None:
         self.train, self.loss, self._augment = train, loss, augment
         self.learners = {role: Learner(model) for role, model in models.items()}
-        self._no_masks = {role: learner.no_masks() for role, learner in self.learners.items()}
         self._projection = self._build_projection(seed) if len(models) == 2 and loss.hidden else []
         rates = {"teacher": train.teacher_lr, "student": train.student_lr, "projection": train.teacher_lr}
         variables = {role: model.trainable_variables for role, model in models.items()}
         if self._projection:
             variables["projection"] = self._projection
-        self._shapes = {group: [tuple(v.shape) for v in held] for group, held in variables.items()}
-        self._optimizers = {group: OPTIMIZERS[train.optimizer](rates[group]) for group in variables}
-        tensors = sum(len(shapes) for shapes in self._shapes.values())
+        make = optimizer_factory(train.optimizer)
+        self._optimizers = {group: PureOptimizer(make(rates[group]), held) for group, held in variables.items()}
+        self._loss_scale = max(learner.loss_scale for learner in self.learners.values())
+        tensors = sum(map(len, variables.values()))
         self._unroll = _UNROLL if tensors <= _UNROLL_TENSORS else 1
         self._step = tf.function(self._steps, autograph=False)
         self._logits = {role: learner.compiled_logits() for role, learner in self.learners.items()}
-        self._traced: set[object] = set()
+        self._traced: dict[object, Any] = {}
         self._tracing = threading.Lock()
 
     def _build_projection(self, seed: int) -> list[keras.Variable]:
@@ -75,14 +76,18 @@ class Trainer:
         return [keras.Variable(glorot(shape), dtype="float32") for shape in projection_shapes(*outputs)]
 
     def initial_state(self) -> State:
-        """Return the state of a client that has never trained."""
+        """Return the state of a client that has never trained; its arrays are everyone's, not to be changed."""
+        return {group: list(arrays) for group, arrays in self._initial.items()}
+
+    @cached_property
+    def _initial(self) -> State:
         state = {role: learner.initial() for role, learner in self.learners.items()}
         state["projection"] = [keras.ops.convert_to_numpy(v) for v in self._projection]
         return state | {f"{group}.moments": self.initial_moments(group) for group in self._optimizers}
 
     def initial_moments(self, group: str) -> Weights:
         """Return a group's optimiser variables before the first step."""
-        return self._optimizers[group].initial(sum(math.prod(shape) for shape in self._shapes[group]))
+        return self._optimizers[group].initial()
 
     def fit(
         self,
@@ -99,55 +104,63 @@ class Trainer:
             data: The client's training examples.
             rng: Draws the order of examples and the states of random layers.
             rate: Multiplies all learning rates, for their decay over the rounds.
-            masks: By role, a 0/1 array for each trainable weight, which is multiplied after each step.
+            masks: By role, a 0/1 array for each trainable weight, which is multiplied after each step; roles that
+                aren't in it are trained freely.
 
         Returns:
             The state after training, and the mean loss of each role.
         """
         rows, shares = batches(len(data), self.train.batch_size, self.train.epochs, rng)
         seeds = {role: learner.seeds(rng) for role, learner in self.learners.items()}
-        full = self._no_masks | dict(masks or {})
-        tensors = tf.nest.map_structure(tf.convert_to_tensor, (state, seeds, full))
-        carry, full, start, losses = tensors[:2], tensors[2], 0, []
+        tensors = tf.nest.map_structure(tf.convert_to_tensor, (state, seeds, dict(masks or {})))
+        carry, masks, start, losses = tensors[:2], tensors[2], 0, []
         scale = tf.constant(rate, tf.float32)
         while start < len(rows):
             count = self._unroll if len(rows) - start >= self._unroll else 1
             take = rows[start : start + count]
             x = data.x[take] if self._augment is None else self._augment(data.x[take], rng)
             batch = (x, data.y[take], shares[start : start + count])
-            carry, loss = self._compiled(self._step, carry, full, scale, *map(tf.convert_to_tensor, batch))
+            carry, loss = self._compiled(
+                (count, *masks), self._step, carry, masks, scale, *map(tf.convert_to_tensor, batch)
+            )
             losses.append(loss)
             start += count
         after = tf.nest.map_structure(np.asarray, carry[0])
         mean = {role: float(sum(loss[role].numpy() for loss in losses)) / len(rows) for role in self.learners}
         return after, mean
 
-    def logits(self, role: str, weights: Weights, x: np.ndarray) -> np.ndarray:
+    def logits(self, role: str, weights: Weights, x: np.ndarray, threads: int = 1) -> np.ndarray:
         """Return logits (n, classes) of one model for n >= 1 inputs, in batches of one size: one compilation."""
-        learner = self.learners[role]
         values = tf.nest.map_structure(tf.convert_to_tensor, weights)
-        seeds = [tf.convert_to_tensor(s) for s in learner.seeds(np.random.default_rng(0))]
-        parts = []
-        for start in range(0, len(x), _EVALUATION_BATCH):
-            part = x[start : start + _EVALUATION_BATCH]
-            padded = np.concatenate([part, np.repeat(part[:1], _EVALUATION_BATCH - len(part), axis=0)])
-            logits = self._compiled(self._logits[role], values, seeds, tf.convert_to_tensor(padded))
-            parts.append(logits.numpy()[: len(part)])
-        return np.concatenate(parts)
+        seeds = [tf.convert_to_tensor(s) for s in self.learners[role].seeds(np.random.default_rng(0))]
 
-    def accuracy(self, role: str, weights: Weights, data: Dataset) -> float:
+        def batch(start: int) -> np.ndarray:
+            part = x[start : start + EVALUATION_BATCH]
+            padded = np.concatenate([part, np.repeat(part[:1], EVALUATION_BATCH - len(part), axis=0)])
+            logits = self._compiled(role, self._logits[role], values, seeds, tf.convert_to_tensor(padded))
+            return logits.numpy()[: len(part)]
+
+        starts = range(0, len(x), EVALUATION_BATCH)
+        if threads == 1:
+            return np.concatenate([batch(start) for start in starts])
+        with ThreadPoolExecutor(threads) as pool:
+            return np.concatenate(list(pool.map(batch, starts)))
+
+    def accuracy(self, role: str, weights: Weights, data: Dataset, threads: int = 1) -> float:
         """Share of examples that a model classifies rightly."""
-        return float(np.mean(self.logits(role, weights, data.x).argmax(-1) == data.y))
+        return float(np.mean(self.logits(role, weights, data.x, threads).argmax(-1) == data.y))
 
-    def _compiled(self, function: Any, *args: Any) -> Any:
-        """Call a compiled function; the first call of each shape traces, one thread at a time."""
-        key = (function, args[-1].shape)
-        if key in self._traced:
-            return function(*args)
-        with self._tracing:
-            result = function(*args)
-            self._traced.add(key)
-        return result
+    def _compiled(self, key: object, function: Any, *args: Any) -> Any:
+        """Call a compiled function; the first call of each key traces, one thread at a time.
+
+        What was traced is called directly: finding it anew by its arguments costs a millisecond.
+        """
+        if key not in self._traced:
+            # Traced for the plainest executor: loops of a function traced for another one can't run on it.
+            with self._tracing, runtime.inline_operations():
+                if key not in self._traced:
+                    self._traced[key] = function.get_concrete_function(*args)
+        return self._traced[key](*args)
 
     def _steps(self, carry: Any, masks: Any, rate: Any, x: Any, y: Any, shares: Any) -> tuple[tuple[Any, Any], Any]:
         """Unrolled steps over x (steps, n, ...), y (steps, n), shares (steps, n)."""
@@ -164,37 +177,33 @@ class Trainer:
         state, seeds = dict(state), dict(seeds)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(groups)
-            outputs = {}
+            outputs, own = {}, {}
             for role, learner in self.learners.items():
-                outputs[role], state[role], seeds[role] = learner.call(state[role], groups[role], seeds[role], x, True)
+                called = learner.call(state[role], groups[role], seeds[role], x, training=True)
+                outputs[role], own[role], state[role], seeds[role] = called
             losses = self._losses(outputs, groups.get("projection", []), y, share)
-            total = tf.add_n(list(losses.values()))
+            losses = {role: loss + own[role] for role, loss in losses.items()}
+            total = self._loss_scale * tf.add_n(list(losses.values()))
         gradients = tape.gradient(total, groups, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         for group, values in groups.items():
-            # One flat vector a group: a tenth of the operations, and the same bits, as a step a tensor.
-            flat = tf.concat([tf.reshape(tf.convert_to_tensor(g), [-1]) for g in gradients[group]], 0)
-            change, state[f"{group}.moments"] = self._optimizers[group].step(state[f"{group}.moments"], flat)
-            changes = _unflatten(rate * change, self._shapes[group])
-            self._put_back(state, group, [v + c for v, c in zip(values, changes, strict=True)], masks)
+            slopes = [self._unscaled(g) for g in gradients[group]]
+            after, moments = self._optimizers[group].step(state[f"{group}.moments"], slopes, values, rate)
+            state[f"{group}.moments"] = moments
+            if group in masks:
+                after = [v * m for v, m in zip(after, masks[group], strict=True)]
+            trained = self.learners[group].replace_trainable(state[group], after) if group in self.learners else after
+            state[group] = trained
         return (state, seeds), losses
 
-    def _put_back(self, state: Any, group: str, values: Tensors, masks: Any) -> None:
-        if group == "projection":
-            state[group] = list(values)
-        else:
-            masked = [v * m for v, m in zip(values, masks[group], strict=True)]
-            state[group] = self.learners[group].replace_trainable(state[group], masked)
+    def _unscaled(self, gradient: Any) -> Any:
+        dense = tf.convert_to_tensor(gradient)  # those of embeddings come as slices
+        return dense if self._loss_scale == 1 else dense / self._loss_scale
 
     def _losses(self, outputs: Mapping[str, Any], projection: Tensors, y: Any, share: Any) -> dict[str, Any]:
         if len(outputs) == 1:
             return {role: cross_entropy(output.logits, y, share) for role, output in outputs.items()}
         totals = mutual_losses(outputs["teacher"], outputs["student"], projection, y, share, self.loss)
         return totals._asdict()
-
-
-def _unflatten(vector: Any, shapes: Sequence[tuple[int, ...]]) -> Tensors:
-    parts = tf.split(vector, [math.prod(shape) for shape in shapes])
-    return [tf.reshape(part, shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def batches(examples: int, size: int, epochs: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -121,6 +121,8 @@ def _prune_tensor(weight: np.ndarray, sparsity: float) -> np.ndarray:
     """Float32 copy of one tensor with its floor(sparsity * size) smallest magnitudes at zero."""
     pruned = np.array(weight, dtype=np.float32, order="C")
     flat = pruned.reshape(-1)
+    if math.floor(sparsity * flat.size) == 0:
+        return pruned
     # Ranked as integers: for floats without their sign bit the order is the same, and unlike a float comparison it
     # can't depend on whether the processor flushes denormals to zero.
     magnitude = flat.view(np.uint32) & np.uint32(0x7FFFFFFF)

@@ -6,8 +6,9 @@ not sent: both sides know the model. The header so costs some 300 bytes, whateve
 """
 
 import json
+import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import safetensors
@@ -90,7 +91,7 @@ def decode(blob: bytes, spec: Spec) -> Payload:
         raise PayloadError("values", f"{len(values)} numbers, the ranks ask for {start}")
     if not np.isfinite(values).all():
         raise PayloadError("not_finite", "the blob holds NaN or Inf")
-    if _pack(forms, header) != blob:
+    if _save(np.array(ranks, "<i4"), values, header) != blob:
         raise PayloadError("canonical", "the blob is not in the one form this format allows")
     with np.errstate(over="ignore"):  # an overflow becomes Inf, which is refused
         tensors = [restore(f, s) for f, s in zip(forms, spec, strict=True)]
@@ -105,8 +106,12 @@ def _pack(forms: Sequence[Factors | np.ndarray], header: Header) -> bytes:
     values = (
         np.concatenate([p.ravel() for p in parts], dtype="<f4", casting="same_kind") if parts else np.empty(0, "<f4")
     )
+    return _save(ranks, values, header)
+
+
+def _save(ranks: np.ndarray, values: np.ndarray, header: Header) -> bytes:
+    text = json.dumps({"format": FORMAT, **vars(header)}, sort_keys=True, separators=(",", ":"))
     # One metadata key only: safetensors keeps metadata in a hash map, whose order would change the bytes.
-    text = json.dumps({"format": FORMAT, **asdict(header)}, sort_keys=True, separators=(",", ":"))
     return bytes(save({"ranks": ranks, "values": values}, {"fedkd": text}))
 
 
@@ -136,7 +141,7 @@ def _header(blob: bytes) -> Header:
         header = Header(**fields)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise PayloadError("header", "the header is not that of a fedkd blob") from None
-    if version != FORMAT or [type(v) for v in asdict(header).values()] != [int, str, str]:
+    if version != FORMAT or [type(v) for v in vars(header).values()] != [int, str, str]:
         raise PayloadError("header", f"format {FORMAT} with round, base and method expected")
     return header
 
@@ -153,7 +158,7 @@ def _take(values: np.ndarray, start: int, rank: int, item: TensorSpec) -> tuple[
 
 
 def _slice(values: np.ndarray, start: int, shape: tuple[int, ...]) -> np.ndarray:
-    size = int(np.prod(shape))
+    size = math.prod(shape)
     if start + size > len(values):
         raise PayloadError("values", f"{len(values)} numbers, the ranks ask for at least {start + size}")
     return values[start : start + size].reshape(shape)

@@ -4,10 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fedkd.exchange.spectrum import leading_basis
 from fedkd.tensors import TensorSpec
-
-# Beyond this energy the float64 Gram matrix can't tell a singular value from noise; the tensor goes dense.
-GRAM_LIMIT = 1.0 - 1e-12
 
 
 @dataclass(frozen=True)
@@ -23,26 +21,8 @@ class Factors:
         return int(self.left.shape[1])
 
 
-def rank_for_energy(eigenvalues: np.ndarray, threshold: float) -> int:
-    """Smallest K with the sum of the K largest σ² > threshold times the sum of all; all of them if none is.
-
-    Args:
-        eigenvalues: σ² in descending order, shape (min(P, Q),), not all zero.
-        threshold: T in (0, 1].
-
-    Reference:
-        Wu et al. 2022, eq. 8, with σ² and a strict inequality on both sides of the network.
-
-    >>> rank_for_energy(np.array([9.0, 1.0, 0.0]), 0.9), rank_for_energy(np.array([9.0, 1.0, 0.0]), 0.89)
-    (2, 1)
-    """
-    cumulative = np.cumsum(np.clip(eigenvalues, 0.0, None))
-    first_above = int(np.searchsorted(cumulative, threshold * cumulative[-1], side="right")) + 1
-    return min(first_above, len(eigenvalues))
-
-
 def factorise(matrix: np.ndarray, threshold: float) -> Factors:
-    """Truncated SVD of a finite, non-zero matrix by the eigenvectors of its smaller Gram matrix, in float64.
+    """Truncated SVD of a finite, non-zero matrix, computed in float64.
 
     Args:
         matrix: Shape (P, Q).
@@ -53,8 +33,7 @@ def factorise(matrix: np.ndarray, threshold: float) -> Factors:
     """
     wide = matrix.shape[0] < matrix.shape[1]
     tall = (matrix.T if wide else matrix).astype(np.float64)
-    values, vectors = np.linalg.eigh(tall.T @ tall)
-    basis = vectors[:, ::-1][:, : rank_for_energy(values[::-1], threshold)]
+    basis = leading_basis(tall, threshold)
     scaled, basis = (tall @ basis).astype(np.float32), basis.astype(np.float32)
     return Factors(basis, scaled.T.copy()) if wide else Factors(scaled, basis.T.copy())
 
@@ -73,7 +52,7 @@ def compress(tensor: np.ndarray, spec: TensorSpec, threshold: float | None) -> F
     rows, columns = spec.matrix
     if not tensor.any():
         return Factors(np.zeros((rows, 0), np.float32), np.zeros((0, columns), np.float32))
-    if threshold is None or threshold > GRAM_LIMIT or min(rows, columns) == 1:
+    if threshold is None or threshold == 1 or min(rows, columns) == 1:
         return tensor
     factors = factorise(tensor.reshape(rows, columns), threshold)
     return factors if factors.rank * (rows + columns) < rows * columns else tensor
@@ -87,7 +66,10 @@ def restore(form: Factors | np.ndarray, spec: TensorSpec) -> np.ndarray:
     """
     if isinstance(form, np.ndarray):
         return form.reshape(spec.shape)
-    total = np.zeros(spec.matrix, np.float64)
-    for column, row in zip(form.left.T.astype(np.float64), form.right.astype(np.float64), strict=True):
-        total += column[:, None] * row
-    return total.astype(np.float32).reshape(spec.shape)
+    wide = spec.matrix[0] < spec.matrix[1]  # numpy is fast along the last axis: let it be the long one
+    short, long = (form.left.T, form.right) if wide else (form.right, form.left.T)
+    total = np.zeros((short.shape[1], long.shape[1]))
+    term = np.empty_like(total)
+    for a, b in zip(short.astype(np.float64), long.astype(np.float64), strict=True):
+        total += np.multiply(a[:, None], b, out=term)
+    return (total if wide else total.T).astype(np.float32, order="C").reshape(spec.shape)

@@ -29,7 +29,7 @@ def build_model(builder: Callable[[], keras.Model], seed: int, classes: int) -> 
     """Build a model whose initial weights depend on the seed alone.
 
     Raises:
-        InputError: Not a functional or built sequential model, weights that aren't float32, or no logits (n, classes).
+        InputError: Not a functional or built sequential model, or no logits (n, classes).
     """
     keras.utils.set_random_seed(seed)
     model = builder()
@@ -40,14 +40,11 @@ def build_model(builder: Callable[[], keras.Model], seed: int, classes: int) -> 
     output = split_outputs(model.output)
     if tuple(output.logits.shape)[1:] != (classes,):
         raise InputError(f"{model.name}: logits must have shape (n, {classes}), got {tuple(output.logits.shape)}")
-    for weight in model.weights:
-        if keras.backend.standardize_dtype(weight.dtype) != "float32":
-            raise InputError(f"{model.name}: weight {weight.path} must be float32, got {weight.dtype}")
     return model
 
 
 def get_weights(model: keras.Model) -> Weights:
-    """Copy of a model's weights, in the order of ``model.weights``."""
+    """Copy of a model's weights as float32, in the order of ``model.weights``."""
     return [np.array(w, np.float32) for w in model.get_weights()]
 
 

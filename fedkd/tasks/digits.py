@@ -17,7 +17,6 @@ DEFAULTS: dict[str, Scalar] = {
     "train.student_lr": 1e-2,
     "train.decay": 0.1,
     "train.holdout": 0.05,
-    "train.evaluate_every": 5,
     "loss.temperature": 4.0,
     "edge.calibration": 32,
 }

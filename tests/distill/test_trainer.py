@@ -1,12 +1,13 @@
 """Laws of the optimisers and the trainer."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
+from fedkd import runtime
 from fedkd.config import LossConfig, TrainConfig
-from fedkd.distill.optimizers import SGD, Adam
 from fedkd.distill.trainer import Trainer, batches
 from fedkd.models.inspect import build_model, get_weights
 from tests import tiny
@@ -29,20 +30,6 @@ def trainer():
 
 def same(a, b):
     return all(np.array_equal(x, y) for key in a for x, y in zip(a[key], b[key], strict=True))
-
-
-@pytest.mark.parametrize(
-    "own, theirs", [(Adam(1e-2), keras.optimizers.Adam(1e-2)), (SGD(0.1), keras.optimizers.SGD(0.1))]
-)
-def test_optimisers_take_the_steps_of_keras(own, theirs):
-    weights = rng().normal(size=7).astype(np.float32)
-    variable, values, moments = keras.Variable(weights), weights, own.initial(7)
-    for step in range(5):
-        gradient = rng(step).normal(size=7).astype(np.float32)
-        theirs.apply([tf.constant(gradient)], [variable])
-        change, moments = own.step(moments, tf.constant(gradient))
-        values = values + change
-        np.testing.assert_allclose(values, variable.numpy(), rtol=2e-6, atol=1e-7)
 
 
 def test_training_learns_both_models(trainer):
@@ -89,8 +76,8 @@ def test_masked_weights_stay_zero(trainer):
     state = trainer.initial_state()
     kernel = np.ones(state["student"][0].shape, np.float32)
     kernel[0] = 0
-    masks = trainer.learners["student"].no_masks()
-    masks[0] = kernel
+    trainable = trainer.learners["student"].model.trainable_variables
+    masks = [kernel, *(np.ones(v.shape, np.float32) for v in trainable[1:])]
     state["student"][0] = state["student"][0] * kernel
     after, _ = trainer.fit(state, tiny.examples(30, 0), rng(), masks={"student": masks})
     assert not after["student"][0][0].any()
@@ -138,3 +125,59 @@ def test_evaluation_does_not_depend_on_how_many_examples_are_asked(trainer):
     np.testing.assert_array_equal(
         trainer.logits("student", weights, x)[:10], trainer.logits("student", weights, x[:10])
     )
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "float64", "bfloat16"])
+def test_any_dtype_policy_learns_and_is_held_in_float32(policy):
+    with_policy = keras.dtype_policies.get(policy)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(with_policy)
+    try:
+        trainer = Trainer({"student": build_model(lambda: tiny.network(8), 1, 3)}, TRAIN, LossConfig(), 0)
+        state, losses = trainer.initial_state(), []
+        for round_ in range(6):
+            state, loss = trainer.fit(state, tiny.examples(120, 0), rng(round_))
+            losses.append(loss["student"])
+        assert losses[-1] < 0.7 * losses[0]
+        assert {array.dtype.name for array in state["student"]} == {"float32"}
+        assert trainer.accuracy("student", state["student"], tiny.examples(60, 1)) > 0.6
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def test_losses_of_the_model_itself_count():
+    """A step of SGD at zero gradient of the cross-entropy: an L2 penalty of 1 shrinks the kernel by 2 η."""
+    inputs = keras.Input((6, 6, 1))
+    dense = keras.layers.Dense(3, kernel_regularizer=keras.regularizers.L2(1.0), use_bias=False)
+    model = keras.Model(inputs, dense(keras.layers.Flatten()(inputs)))
+    train = TrainConfig(epochs=1, batch_size=8, optimizer="sgd", student_lr=0.1)
+    trainer, data = Trainer({"student": model}, train, LossConfig(), 0), tiny.examples(8, 0)
+    blank = type(data)(np.zeros_like(data.x), data.y)
+    before = trainer.initial_state()
+    after, _ = trainer.fit(before, blank, rng())
+    np.testing.assert_allclose(after["student"][0], 0.8 * before["student"][0], atol=1e-6)
+
+
+def test_logits_are_the_same_bits_on_any_number_of_threads(trainer):
+    x = tiny.examples(700, 4).x
+    weights = trainer.initial_state()["teacher"]
+    np.testing.assert_array_equal(trainer.logits("teacher", weights, x), trainer.logits("teacher", weights, x, 3))
+
+
+def test_recurrent_model_trains_side_by_side_as_it_does_alone():
+    """Loops inside a compiled function, traced on one thread and run inline on others."""
+    inputs = keras.Input((6, 6, 1))
+    rows = keras.layers.LSTM(5)(keras.layers.Reshape((6, 6))(inputs))
+    trainer = Trainer({"student": keras.Model(inputs, keras.layers.Dense(3)(rows))}, TRAIN, LossConfig(), 0)
+    data = tiny.examples(24, 0)
+
+    def client(i):
+        with runtime.inline_operations():
+            after, _ = trainer.fit(trainer.initial_state(), data, rng(i))
+            return after, trainer.accuracy("student", after["student"], data)
+
+    alone = [trainer.fit(trainer.initial_state(), data, rng(i))[0] for i in range(4)]
+    with ThreadPoolExecutor(2) as pool:
+        side_by_side = list(pool.map(client, range(4)))
+    assert all(same(a, b) for a, (b, _) in zip(alone, side_by_side, strict=True))
+    assert all(0 <= accuracy <= 1 for _, accuracy in side_by_side)

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from fedkd.exchange.schedule import energy
-from fedkd.exchange.svd import Factors, compress, factorise, rank_for_energy, restore
+from fedkd.exchange.spectrum import rank_for_energy
+from fedkd.exchange.svd import Factors, compress, factorise, restore
 from fedkd.tensors import TensorSpec
 
 # Layers of the field in Keras layout, with the leading axes that make the rows of their matrix.

@@ -1,0 +1,83 @@
+"""The same work as a loop by hand: TensorFlow's own operations on as many threads as cores, without a framework.
+
+What such a loop leaves of the machine's floor, no framework on TensorFlow can get back.
+"""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from fedkd import runtime
+from fedkd.config import LossConfig
+from fedkd.distill.losses import cross_entropy, mutual_losses
+from fedkd.experiment import Experiment
+from fedkd.models.inspect import Outputs
+from fedkd.tensors import Weights
+from sims.bench.measure import Measured, batch_order
+
+Model = Sequence[Any]
+
+
+def logits(weights: Model, x: Any) -> Any:
+    """Two convolutions with poolings, then the dense layers that are left."""
+    for kernel, bias in (weights[0:2], weights[2:4]):
+        x = tf.nn.max_pool2d(tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "SAME"), bias)), 2, 2, "VALID")
+    x = tf.reshape(x, (x.shape[0], -1))
+    for kernel, bias in zip(weights[4:-2:2], weights[5:-2:2], strict=True):
+        x = tf.nn.relu(x @ kernel + bias)
+    return x @ weights[-2] + weights[-1]
+
+
+def bare_loop(held: Experiment) -> Measured:
+    """Train every client in turn and average the students: no messages, no coding, no files."""
+    roles = held.trainer.learners
+    epoch = tf.function(partial(_epoch, loss=held.config.loss, rate=held.config.train.student_lr), autograph=False)
+    teachers = [roles["teacher"].initial() if "teacher" in roles else [] for _ in range(held.config.clients)]
+    data = [held.client_data(i)[0] for i in range(held.config.clients)]
+    student, seconds = roles["student"].initial(), []
+
+    def client(i: int, base: Weights, round_: int) -> Weights:
+        rows = batch_order(held, round_, i)
+        with runtime.inline_operations():
+            teacher, after = epoch(*_tensors(teachers[i], base, data[i].x[rows], data[i].y[rows]))
+        teachers[i] = [t.numpy() for t in teacher]
+        return [t.numpy() for t in after]
+
+    client(0, student, 1)  # compiles, before the threads do
+    teachers[0] = roles["teacher"].initial() if "teacher" in roles else []
+    with ThreadPoolExecutor(runtime.cores()) as pool:
+        for round_ in range(1, held.config.rounds + 1):
+            begun = time.perf_counter()
+            students = list(pool.map(partial(client, base=student, round_=round_), range(len(data))))
+            student = [np.mean(tensors, 0) for tensors in zip(*students, strict=True)]
+            seconds.append(time.perf_counter() - begun)
+    return Measured(seconds[1:], student)
+
+
+def _tensors(*values: Any) -> Any:
+    return tf.nest.map_structure(tf.convert_to_tensor, values)
+
+
+def _epoch(teacher: Model, student: Model, x: Any, y: Any, loss: LossConfig, rate: float) -> tuple[Model, Model]:
+    """One pass of plain SGD over x (steps, n, ...) and y (steps, n), unrolled."""
+    share = tf.fill((x.shape[1],), 1.0 / x.shape[1])
+    for i in range(x.shape[0]):
+        with tf.GradientTape() as tape:
+            tape.watch((teacher, student))
+            outputs = Outputs(logits(student, x[i]), (), ())
+            if teacher:
+                above = Outputs(logits(teacher, x[i]), (), ())
+                total = tf.add_n(list(mutual_losses(above, outputs, [], y[i], share, loss)))
+            else:
+                total = cross_entropy(outputs.logits, y[i], share)
+        slopes = tape.gradient(total, (teacher, student))
+        teacher, student = (
+            [w - rate * g for w, g in zip(model, gradients, strict=True)]
+            for model, gradients in zip((teacher, student), slopes, strict=True)
+        )
+    return teacher, student

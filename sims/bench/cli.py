@@ -1,0 +1,126 @@
+"""The command ``fedkd bench``."""
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from fedkd.errors import InputError
+from sims.exits import errors_for_people
+
+app = typer.Typer(no_args_is_help=True, help="Measure speed and memory, as ratios to this machine's matrix products.")
+
+CLIENTS = (10, 100, 1000)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+RepeatsOption = Annotated[int, typer.Option(min=1, help="Runs of each; the median counts.")]
+
+
+@app.command()
+def engine(
+    clients: Annotated[list[int] | None, typer.Option(help="10, 100 or 1000; may be repeated. (default: 100)")] = None,
+    work: Annotated[list[str] | None, typer.Option(help="fedavg or fedkd; may be repeated. (default: both)")] = None,
+    rounds: Annotated[int, typer.Option(min=3, help="Of each run; the first, which compiles, isn't counted.")] = 4,
+    repeats: RepeatsOption = 3,
+    peers: Annotated[bool, typer.Option(help="Also run other simulators on the fedavg work.")] = False,
+    environments: Annotated[
+        Path, typer.Option(help="Where the peers' virtual environments are made and kept (some 6 GB).")
+    ] = Path(".peers"),
+    json: JsonOption = False,
+) -> None:
+    """Client updates a second through ServerApp, grid and ClientApp, and of a loop by hand, against the floor."""
+    counts, works = clients or [100], work or ["fedavg", "fedkd"]
+
+    def measure() -> dict[str, Any]:
+        from sims.bench.compare import engine_report
+
+        return engine_report(counts, works, rounds, repeats, environments if peers else None)
+
+    with errors_for_people():
+        _known("--clients", counts, CLIENTS)
+        _known("--work", works, ("fedavg", "fedkd"))
+        _show(measure, json)
+
+
+@app.command()
+def svd(repeats: RepeatsOption = 5, json: JsonOption = False) -> None:
+    """Milliseconds to the singular vectors that an energy of 0.95 needs, by three ways, on one core."""
+    _one_core("svd", repeats, json)
+
+
+@app.command()
+def codec(repeats: RepeatsOption = 20, json: JsonOption = False) -> None:
+    """Megabytes a second through encode and decode, on one core."""
+    _one_core("codec", repeats, json)
+
+
+@app.command()
+def grid(
+    clients: Annotated[int, typer.Option(help="10, 100 or 1000.")] = 1000,
+    repeats: RepeatsOption = 1,
+    json: JsonOption = False,
+) -> None:
+    """What a round costs besides the clients' work: messages, strategy, coding on the server."""
+
+    def measure() -> dict[str, Any]:
+        from sims.bench.grid import rows
+        from sims.bench.machine import matmul_gflops
+        from sims.bench.report import report
+
+        rate = matmul_gflops()
+        return report("grid", rate, rows(clients, repeats, rate))
+
+    with errors_for_people():
+        _known("--clients", [clients], CLIENTS)
+        _show(measure, json)
+
+
+@app.command()
+def scale(
+    rounds: Annotated[int, typer.Option(min=2, help="Of each run; the first, which compiles, isn't counted.")] = 6,
+    json: JsonOption = False,
+) -> None:
+    """Memory, disk and time with 100 000 clients of which 100 train a round, against 100 clients in all."""
+
+    def measure() -> dict[str, Any]:
+        from sims.bench.machine import matmul_gflops
+        from sims.bench.report import report
+        from sims.bench.scale import rows
+
+        rate = matmul_gflops()
+        return report("scale", rate, rows(rounds, rate))
+
+    with errors_for_people():
+        _show(measure, json)
+
+
+def _one_core(bench: str, repeats: int, json: bool) -> None:
+    def measure() -> dict[str, Any]:
+        from sims.bench.machine import matmul_gflops
+        from sims.bench.report import report
+
+        rate = matmul_gflops(threads=1)
+        return report(bench, rate, import_module(f"sims.bench.{bench}").rows(rate, repeats))
+
+    with errors_for_people():
+        _show(measure, json)
+
+
+def _show(measure: Callable[[], dict[str, Any]], json: bool) -> None:
+    from fedkd import runtime
+    from sims.bench.machine import describe
+    from sims.bench.report import show
+
+    with Console(stderr=True).status("measuring; other work on this machine falsifies it"):
+        runtime.configure()  # before anything else imports TensorFlow
+        result = measure()
+    show({**result, "machine": describe()}, json, Console())
+
+
+def _known(option: str, given: list[Any], known: tuple[Any, ...]) -> None:
+    for value in given:
+        if value not in known:
+            raise InputError(f"{option} must be one of {', '.join(map(str, known))}, got {value!r}")

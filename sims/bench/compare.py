@@ -1,0 +1,68 @@
+"""``fedkd bench engine``: this project's whole path, a loop by hand and other simulators on the same work."""
+
+import statistics
+import tempfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fedkd.experiment import Experiment
+from sims.bench.bare import bare_loop
+from sims.bench.engine import whole_path, write_work
+from sims.bench.measure import Engine, Measured, SkippedError, compare, experiment
+from sims.bench.peers import environments, run
+from sims.bench.report import Row, report
+
+# Seconds a peer may take to start, and one more for each client and round: the slowest does several a second.
+_PATIENCE = 300
+
+OURS: dict[str, Engine] = {"fedkd": whole_path, "tensorflow loop by hand": bare_loop}
+
+
+def engine_report(
+    clients: Sequence[int], works: Sequence[str], rounds: int, repeats: int, folder: Path | None
+) -> dict[str, Any]:
+    """Measure all engines on all works.
+
+    Args:
+        clients: Numbers of clients.
+        works: ``fedavg``, ``fedkd``.
+        rounds: Of each run; the first isn't counted.
+        repeats: Runs of each engine.
+        folder: Of the peers' environments; no peers where None.
+    """
+    peers, skipped = _peers(folder) if folder and "fedavg" in works else ({}, [])
+    rows: list[Row] = []
+    rates: list[float] = []
+    for work in works:
+        for count in clients:
+            held = experiment(work, count, rounds)
+            chosen = {**OURS, **(peers if work == "fedavg" else {})}
+            measured, matmul = compare(work, held, chosen, repeats)
+            rows += measured
+            rates += matmul
+    return report("engine", statistics.median(rates), [*rows, *skipped])
+
+
+def _peers(folder: Path) -> tuple[dict[str, Engine], list[Row]]:
+    """Peers that can be installed, and a row for each that can't."""
+    engines: dict[str, Engine] = {}
+    skipped: list[Row] = []
+    for peer in environments.PEERS:
+        try:
+            engines[peer.name] = partial(_peer, peer, environments.environment(peer, folder))
+        except environments.PeerError as error:
+            skipped.append({"engine": peer.name, "work": "fedavg", "skipped": str(error)})
+    return engines, skipped
+
+
+def _peer(peer: environments.Peer, python: Path, held: Experiment) -> Measured:
+    with tempfile.TemporaryDirectory(prefix="fedkd-work-") as scratch:
+        work = Path(scratch) / "work.npz"
+        write_work(held, work)
+        try:
+            result = run.measure(peer, python, work, timeout=_PATIENCE + held.config.clients * held.config.rounds)
+        except environments.PeerError as error:
+            raise SkippedError(str(error)) from None
+    return Measured(result.seconds[1:].tolist(), result.weights)

@@ -1,0 +1,65 @@
+"""``fedkd bench engine``: client updates a second through the whole path, against the machine's own floor."""
+
+import itertools
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedkd.config import to_settings
+from fedkd.errors import RunError
+from fedkd.experiment import Experiment
+from fedkd.tensors import Weights
+from sims.bench.measure import Measured, batch_order
+
+
+def whole_path(held: Experiment) -> Measured:
+    """Run ServerApp, grid and ClientApp as ``fedkd run`` does."""
+    from sims.engines import run_local
+
+    with tempfile.TemporaryDirectory(prefix="fedkd-bench-") as folder:
+        out = Path(folder) / "run"
+        run_config = {**to_settings(held.config), "out": str(out)}
+        run_local(held.config, run_config, {"state-file": str(out / "clients.state")})
+        lines = [json.loads(line) for line in (out / "history.jsonl").read_text(encoding="utf-8").splitlines()]
+        weights = _saved_weights(out / "student.keras")
+    check_complete(lines, held.config.clients)
+    ends = [line["elapsed"] for line in lines]
+    return Measured([after - before for before, after in itertools.pairwise(ends)], weights)
+
+
+def check_complete(history: Sequence[Mapping[str, Any]], participants: int) -> None:
+    """Check that nobody dropped out, which would make rounds faster.
+
+    Raises:
+        RunError: Naming the round and why.
+    """
+    for line in history:
+        if len(line["participants"]) != participants:
+            why = line["refused"][0]["why"] if line["refused"] else "too few were asked"
+            raise RunError(f"round {line['round']}: {len(line['participants'])} of {participants} clients: {why}")
+
+
+def _saved_weights(path: Path) -> Weights:
+    import keras
+
+    return [np.asarray(w, np.float32) for w in keras.models.load_model(path).get_weights()]
+
+
+def write_work(held: Experiment, path: Path) -> None:
+    """Write the work as a file for peers: initial weights, every client's examples, the order of batches."""
+    config, clients = held.config, range(held.config.clients)
+    data = [held.client_data(i)[0] for i in clients]
+    rows = [[batch_order(held, round_, i) for i in clients] for round_ in range(1, config.rounds + 1)]
+    weights = {f"weight_{i}": w for i, w in enumerate(held.initial_shared())}
+    np.savez(
+        path,
+        x=np.stack([d.x for d in data]),
+        y=np.stack([d.y for d in data]),
+        rows=np.array(rows, np.int32),
+        learning_rate=np.float32(config.train.student_lr),
+        **weights,  # type: ignore[arg-type]
+    )

@@ -1,0 +1,87 @@
+"""``fedkd bench scale``: 100 000 clients of which 100 train in a round, against 100 clients in all.
+
+Each of the two runs in a process of its own, whose peak of resident memory is read when it ends.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from fedkd import runtime
+from fedkd.config import to_settings
+from fedkd.errors import RunError
+from fedkd.experiment import experiment_of
+from fedkd.models.inspect import parameters
+from sims.bench import work
+from sims.bench.engine import check_complete
+from sims.bench.report import Row
+
+_CLIENTS = {"few": work.PARTICIPANTS, "crowd": 1000 * work.PARTICIPANTS}
+
+
+def rows(rounds: int, rate: float) -> list[Row]:
+    """Run both and compare; the first round of each, which compiles, isn't counted.
+
+    Args:
+        rounds: Of each run.
+        rate: Of the machine's matrix products, in 10⁹ operations a second.
+    """
+    few, crowd = (_in_process(name, rounds) for name in _CLIENTS)
+    for row in (few, crowd):
+        row["of_few"] = row["seconds_per_round"] / few["seconds_per_round"]
+        row["of_floor"] = work.PARTICIPANTS * work.client_mflop("fedkd") / 1e3 / rate / row["seconds_per_round"]
+    return [few, crowd]
+
+
+def _in_process(name: str, rounds: int) -> dict[str, Any]:
+    command = [sys.executable, "-m", "sims.bench.scale", name, str(rounds)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RunError(f"bench scale: {name} failed: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _run(name: str, rounds: int) -> dict[str, Any]:
+    from sims.engines import run_local
+
+    clients = _CLIENTS[name]
+    settings = {**work.SCALE, "task": f"sims.bench.work:{name}", "clients": clients, "rounds": rounds}
+    held = experiment_of({**settings, "fraction": work.PARTICIPANTS / clients})
+    with tempfile.TemporaryDirectory(prefix="fedkd-bench-") as folder:
+        out = Path(folder) / "run"
+        pool = out / "clients.state"
+        run_local(held.config, {**to_settings(held.config), "out": str(out)}, {"state-file": str(pool)})
+        lines = [json.loads(line) for line in (out / "history.jsonl").read_text(encoding="utf-8").splitlines()]
+        disk, size = pool.stat().st_blocks * 512, pool.stat().st_size
+    check_complete(lines, work.PARTICIPANTS)
+    touched = len({client for line in lines for client in line["participants"]})
+    return {
+        "clients": clients,
+        "participants": work.PARTICIPANTS,
+        "seconds_per_round": sorted(line["seconds"] for line in lines[1:])[(rounds - 1) // 2],
+        "resident_mib": _peak_mib(),
+        "data_mib": held.task.train.x.nbytes / 2**20,
+        "teacher_mib": 4 * parameters(held.trainer.learners["teacher"].model) / 2**20,
+        "touched": touched,
+        "disk_mib": disk / 2**20,
+        "disk_mib_per_touched": disk / touched / 2**20,
+        "file_gib_if_full": size / 2**30,
+    }
+
+
+def _peak_mib() -> float:
+    """Peak of this process' resident memory; on Linux not that of its parent, which ``getrusage`` would carry over."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    peak = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM"))
+    return int(peak.split()[1]) / 2**10
+
+
+if __name__ == "__main__":
+    runtime.configure()
+    print(json.dumps(_run(sys.argv[1], int(sys.argv[2]))))

@@ -1,0 +1,29 @@
+"""How commands end: exit codes, and one line for people where something went wrong."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from fedkd.errors import InputError, RunError
+
+BAD_INPUT = 2
+RUN_FAILED = 1
+INTERRUPTED = 130
+
+
+@contextmanager
+def errors_for_people() -> Iterator[None]:
+    """One line on standard error and an exit code: 2 for bad input, 1 for a run that failed, 130 for Ctrl-C."""
+    try:
+        yield
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(BAD_INPUT) from None
+    except RunError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(RUN_FAILED) from None
+    except KeyboardInterrupt as stop:
+        print(f"interrupted {stop}".rstrip(), file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
