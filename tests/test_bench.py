@@ -122,6 +122,16 @@ def test_codec_prints_one_json_object_with_its_ratio_to_the_machine():
     assert result["machine"]["cores"] >= 1
 
 
+def test_profile_names_the_parts_of_a_round_and_they_add_up():
+    done = bench("profile", "--json", "--repeats", "1")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["rows"]
+    parts = [r for r in rows if r["work"] == "fedkd" and r["part"]]
+    assert {"training", "update: SVD and encode", "state: write"} <= {r["part"] for r in parts}
+    assert sum(r["share"] for r in parts) == pytest.approx(1)
+    assert any("Conv2D" in r["operation"] for r in rows if r["operation"])
+
+
 def test_bad_number_of_clients_is_refused_in_one_line():
     done = bench("engine", "--clients", "7")
     assert (done.returncode, done.stderr) == (2, "error: --clients must be one of 10, 100, 1000, got 7\n")

@@ -36,7 +36,7 @@ def logits(weights: Model, x: Any) -> Any:
 def bare_loop(held: Experiment) -> Measured:
     """Train every client in turn and average the students: no messages, no coding, no files."""
     roles = held.trainer.learners
-    epoch = tf.function(partial(_epoch, loss=held.config.loss, rate=held.config.train.student_lr), autograph=False)
+    step = tf.function(partial(epoch, loss=held.config.loss, rate=held.config.train.student_lr), autograph=False)
     teachers = [roles["teacher"].initial() if "teacher" in roles else [] for _ in range(held.config.clients)]
     data = [held.client_data(i)[0] for i in range(held.config.clients)]
     student, seconds = roles["student"].initial(), []
@@ -44,7 +44,7 @@ def bare_loop(held: Experiment) -> Measured:
     def client(i: int, base: Weights, round_: int) -> Weights:
         rows = batch_order(held, round_, i)
         with runtime.inline_operations():
-            teacher, after = epoch(*_tensors(teachers[i], base, data[i].x[rows], data[i].y[rows]))
+            teacher, after = step(*_tensors(teachers[i], base, data[i].x[rows], data[i].y[rows]))
         teachers[i] = [t.numpy() for t in teacher]
         return [t.numpy() for t in after]
 
@@ -63,7 +63,7 @@ def _tensors(*values: Any) -> Any:
     return tf.nest.map_structure(tf.convert_to_tensor, values)
 
 
-def _epoch(teacher: Model, student: Model, x: Any, y: Any, loss: LossConfig, rate: float) -> tuple[Model, Model]:
+def epoch(teacher: Model, student: Model, x: Any, y: Any, loss: LossConfig, rate: float) -> tuple[Model, Model]:
     """One pass of plain SGD over x (steps, n, ...) and y (steps, n), unrolled."""
     share = tf.fill((x.shape[1],), 1.0 / x.shape[1])
     for i in range(x.shape[0]):

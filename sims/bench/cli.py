@@ -58,6 +58,12 @@ def codec(repeats: RepeatsOption = 20, json: JsonOption = False) -> None:
 
 
 @app.command()
+def profile(repeats: RepeatsOption = 10, json: JsonOption = False) -> None:
+    """Where the time of a client's round goes: its parts, and the operations of its training, on one core."""
+    _one_core("profile", repeats, json)
+
+
+@app.command()
 def grid(
     clients: Annotated[int, typer.Option(help="10, 100 or 1000.")] = 1000,
     repeats: RepeatsOption = 1,

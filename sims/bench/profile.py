@@ -1,0 +1,121 @@
+"""``fedkd bench profile``: where the time of a client's round goes, by part and by operation, on one core."""
+
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tensorflow as tf
+
+from clients.pool import PooledVault
+from fedkd import runtime
+from fedkd.exchange.codec import Header, decode, encode
+from fedkd.experiment import Experiment
+from fedkd.federation import ClientState
+from fedkd.seeding import Purpose, generator
+from fedkd.tensors import subtract
+from sims.bench import work
+from sims.bench.bare import epoch
+from sims.bench.measure import batch_order, experiment
+from sims.bench.report import Row
+
+Value = TypeVar("Value")
+Spent = dict[str, float]
+_OPERATIONS = 12  # in the table; the others are one row
+
+
+def rows(rate: float, repeats: int) -> list[Row]:
+    """Profile both works.
+
+    Args:
+        rate: Of one core's matrix products, in 10⁹ operations a second.
+        repeats: Clients to average over.
+    """
+    table = []
+    for name in work.SETTINGS:
+        held = experiment(name, 10, 2)
+        for kind, spent in (("part", _parts(held, repeats)), ("operation", _operations(held, repeats))):
+            total = sum(spent.values())
+            table += [
+                {"work": name, kind: part, "ms": 1e3 * s, "share": s / total, "gflop": s * rate}
+                for part, s in _descending(spent)
+            ]
+    return [{"work": r["work"], "part": r.get("part"), "operation": r.get("operation"), **r} for r in table]
+
+
+def _parts(held: Experiment, repeats: int) -> Spent:
+    """Seconds of each part of a client's round, and of the server's part in it; means over clients."""
+    spent: Spent = defaultdict(float)
+    trainer, spec, shared = held.trainer, held.spec, held.config.exchange.shared
+    energy = held.energy(1) if held.config.exchange.svd_up else None
+    local = trainer.initial_state()
+    new = ClientState(1, local.pop(shared), local)
+    trainer.fit({**new.local, shared: new.base}, held.client_data(0)[0], generator(0, Purpose.TRAINING, 0, 0))
+    with tempfile.TemporaryDirectory(prefix="fedkd-bench-") as folder, runtime.inline_operations():
+        for client in range(repeats):
+            vault = PooledVault(Path(folder) / "clients.state", "run", client, new)
+            vault.save(new)
+            state = _timed(spent, "state: read", vault.load) or new
+            data, _ = _timed(spent, "examples", partial(held.client_data, client % held.config.clients))
+            rng = generator(0, Purpose.TRAINING, 1, client)
+            fit = partial(trainer.fit, {**state.local, shared: state.base}, data, rng)
+            after, _ = _timed(spent, "training", fit)
+            update = subtract(after[shared], state.base)
+            header = Header(1, "0" * 64, held.config.method)
+            blob = _timed(spent, "update: SVD and encode", partial(encode, update, spec, header, energy))
+            kept = {group: arrays for group, arrays in after.items() if group != shared}
+            _timed(spent, "state: write", partial(vault.save, ClientState(1, state.base, kept)))
+            _timed(spent, "update: check and decode (server)", partial(decode, blob, spec))
+    return {part: seconds / repeats for part, seconds in spent.items()}
+
+
+def _descending(spent: Spent) -> list[tuple[str, float]]:
+    return sorted(spent.items(), key=lambda item: -item[1])
+
+
+def _timed(spent: Spent, part: str, call: Callable[[], Value]) -> Value:
+    begun = time.perf_counter()
+    value = call()
+    spent[part] += time.perf_counter() - begun
+    return value
+
+
+def _operations(held: Experiment, repeats: int) -> Spent:
+    """Seconds of each kind of TensorFlow operation in a client's training, as the loop by hand has them."""
+    roles, data, order = held.trainer.learners, held.client_data(0)[0], batch_order(held, 1, 0)
+    models = [roles[role].initial() if role in roles else [] for role in ("teacher", "student")]
+    values = (*models, data.x[order], data.y[order])
+    graph = tf.Graph()
+    with graph.as_default():
+        inputs = tf.nest.map_structure(lambda a: tf.compat.v1.placeholder(a.dtype, a.shape), values)
+        teacher, student, x, y = inputs
+        outputs = epoch(teacher, student, x, y, held.config.loss, held.config.train.student_lr)
+    feed = dict(zip(tf.nest.flatten(inputs), tf.nest.flatten(values), strict=True))
+    options = tf.compat.v1.RunOptions(trace_level=tf.compat.v1.RunOptions.FULL_TRACE)
+    config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    spent: Spent = defaultdict(float)
+    with tf.compat.v1.Session(graph=graph, config=config) as session:
+        for repeat in range(repeats + 2):
+            trace = tf.compat.v1.RunMetadata()
+            session.run(outputs, feed, options=options, run_metadata=trace)
+            if repeat > 1:  # the first two warm up
+                for kind, seconds in _seconds(trace).items():
+                    spent[kind] += seconds
+    top = dict(_descending(spent)[:_OPERATIONS])
+    top["all others"] = sum(spent.values()) - sum(top.values())
+    return {kind: seconds / repeats for kind, seconds in top.items()}
+
+
+def _seconds(trace: Any) -> Spent:
+    """Seconds of each kind of operation and shape of its result."""
+    spent: Spent = defaultdict(float)
+    for node in (node for device in trace.step_stats.dev_stats for node in device.node_stats):
+        kind = node.timeline_label.partition("=")[2].partition("(")[0].strip() or node.node_name
+        sizes = [str(d.size) for d in node.output[0].tensor_description.shape.dim] if node.output else []
+        name = f"{kind.replace('_Mkl', '').replace('Native', '')} {'x'.join(sizes)}".strip()
+        spent[name] += (node.all_end_rel_micros - node.op_start_rel_micros) / 1e6
+    return spent
