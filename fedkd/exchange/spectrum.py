@@ -11,7 +11,7 @@ import numpy as np
 # Beyond this energy the float64 Gram matrix can't tell a singular value from noise.
 GRAM_LIMIT = 1.0 - 1e-12
 # Shorter sides are decomposed faster than projected (see `fedkd bench svd`).
-RANDOMISED_FROM = 512
+RANDOMISED_FROM = 1024
 _FIRST_WIDTH, _GROWTH, _POWERS, _PROBES, _NOISE, _HOPELESS = 32, 4, 2, 16, 1e-12, 0.75
 
 
@@ -45,7 +45,7 @@ def leading_basis(tall: np.ndarray, threshold: float) -> np.ndarray:
     """
     if threshold > GRAM_LIMIT:
         return by_svd(tall, threshold)
-    if tall.shape[1] > RANDOMISED_FROM and (basis := by_projection(tall, threshold)) is not None:
+    if tall.shape[1] >= RANDOMISED_FROM and (basis := by_projection(tall, threshold)) is not None:
         return basis
     return by_gram(tall, threshold)
 

@@ -66,4 +66,9 @@ def test_beyond_the_grams_accuracy_the_plain_svd_decides():
 
 def test_same_matrix_gives_the_same_bits():
     matrix = with_spectrum(DECAYS["geometric"], 700)
-    np.testing.assert_array_equal(leading_basis(matrix, 0.95), leading_basis(matrix, 0.95))
+    np.testing.assert_array_equal(by_projection(matrix, 0.95), by_projection(matrix, 0.95))
+
+
+def test_large_matrix_of_low_rank_is_projected():
+    matrix = with_spectrum(0.5 ** np.arange(1024), 1030)
+    np.testing.assert_array_equal(leading_basis(matrix, 0.95), by_projection(matrix, 0.95))
