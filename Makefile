@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-fast lint clean
+.PHONY: demo test test-fast test-bench lint clean
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -19,7 +19,10 @@ lint: .venv/ready
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/pytest -m "slow or not slow"
+	$(BIN)/pytest -m "not bench"
+
+test-bench: .venv/ready
+	$(BIN)/pytest -m bench
 
 test-fast: .venv/ready
 	$(BIN)/pytest

@@ -112,6 +112,7 @@ def test_peer_that_can_not_be_installed_is_a_row_and_the_others_run(monkeypatch,
     assert all(isinstance(engine, partial) for engine in engines.values())
 
 
+@pytest.mark.bench
 def test_codec_prints_one_json_object_with_its_ratio_to_the_machine():
     done = bench("codec", "--json", "--repeats", "1")
     assert done.returncode == 0, done.stderr
@@ -122,6 +123,7 @@ def test_codec_prints_one_json_object_with_its_ratio_to_the_machine():
     assert result["machine"]["cores"] >= 1
 
 
+@pytest.mark.bench
 def test_profile_names_the_parts_of_a_round_and_they_add_up():
     done = bench("profile", "--json", "--repeats", "1")
     assert done.returncode == 0, done.stderr

@@ -71,6 +71,7 @@ def test_every_peer_has_its_program_and_requirements_pinned_exactly():
         assert all("==" in line for line in lines)
 
 
+@pytest.mark.bench
 def test_environment_has_a_python_of_its_own(requirements, tmp_path):
     python = environment(peer_of(requirements), tmp_path / "peers")
     assert (python.parents[1] / "pyvenv.cfg").is_file()
