@@ -19,7 +19,7 @@ lint: .venv/ready
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/pytest -m "not bench"
+	$(BIN)/pytest -m "not bench" --numprocesses 2 --dist loadfile
 
 test-bench: .venv/ready
 	$(BIN)/pytest -m bench
