@@ -9,8 +9,8 @@ from flwr.clientapp import ClientApp
 from clients.pool import PooledVault
 from clients.vault import Vault
 from fedkd import runtime
-from fedkd.experiment import Experiment, experiment_of
-from fedkd.federation import ClientState, client_round, follow
+from fedkd.experiment import experiment_of
+from fedkd.federation import ClientState, client_round, follow, new_client
 from fedkd.messages import Answer, answer_fields, read_offer
 from fedkd.seeding import Purpose, generator
 
@@ -30,7 +30,7 @@ def train(message: Message, context: Context) -> Message:
     experiment = experiment_of(context.run_config)
     offer = read_offer(message.content.config_records["offer"])
     partition = _partition(context)
-    new = _new_client(experiment)
+    new = new_client(experiment)
     vault = _vault(context, f"{context.run_id}:{experiment.fingerprint}", new)
     state = vault.load() or new
     base = follow(state, offer, experiment.spec)
@@ -44,12 +44,6 @@ def train(message: Message, context: Context) -> Message:
     if experiment.evaluates(offer.round):
         metrics |= experiment.teacher_quality(state.local.get("teacher"), held)
     return _reply(message, Answer(partition, upload.blob, upload.examples, metrics))
-
-
-def _new_client(experiment: Experiment) -> ClientState:
-    """State before the first round: its shared model follows from the seed, so it need not be sent."""
-    local = experiment.trainer.initial_state()
-    return ClientState(0, local.pop(experiment.config.exchange.shared), local)
 
 
 def _reply(message: Message, answer: Answer) -> Message:

@@ -17,6 +17,10 @@ Scalar = str | int | float | bool
 Settings = Mapping[str, Scalar]
 
 
+# What an update may be reduced to, see ``fedkd.exchange.coding``.
+REDUCTIONS = ("svd", "dense", "topk", "powersgd")
+
+
 def _require(ok: bool, key: str, value: object, rule: str) -> None:
     if not ok:
         raise InputError(f"{key} must be {rule}, got {value!r}")
@@ -66,6 +70,7 @@ class TrainConfig:
     teacher_lr: float = 1e-3
     student_lr: float = 1e-3
     decay: float = 1.0
+    proximal: float = 0.0
     reset_student_moments: bool = False
     holdout: float = 0.1
     evaluate_every: int = 0
@@ -78,6 +83,7 @@ class TrainConfig:
         _require(0 < self.teacher_lr < math.inf, "train.teacher_lr", self.teacher_lr, "above 0")
         _require(0 < self.student_lr < math.inf, "train.student_lr", self.student_lr, "above 0")
         _require(0 < self.decay <= 1, "train.decay", self.decay, "in (0, 1] (last learning rate / first)")
+        _require(0 <= self.proximal < math.inf, "train.proximal", self.proximal, "0 (off) or more (FedProx's mu)")
         _require(0 <= self.holdout < 1, "train.holdout", self.holdout, "in [0, 1)")
         rule = "0 (a tenth of the time at most) or more (rounds)"
         _require(self.evaluate_every >= 0, "train.evaluate_every", self.evaluate_every, rule)
@@ -103,17 +109,32 @@ class ExchangeConfig:
     """What crosses the network, and how it is averaged."""
 
     shared: str = "student"
-    svd_up: bool = True
-    svd_down: bool = True
+    up: str = "svd"
+    down: str = "svd"
     energy_start: float = 0.95
     energy_end: float = 0.98
+    rank: int = 4
+    density: float = 0.01
+    bits: int = 32
+    rounding: str = "stochastic"
+    feedback: bool = False
+    deflate: bool = False
     weighting: str = "examples"
 
     def __post_init__(self) -> None:
         """Check the rules."""
-        _require(self.shared in ("student", "teacher"), "exchange.shared", self.shared, "student or teacher")
+        shared = ("student", "teacher", "none")
+        _require(self.shared in shared, "exchange.shared", self.shared, "student, teacher or none")
+        for key, value in (("exchange.up", self.up), ("exchange.down", self.down)):
+            rule = f"one of {', '.join(REDUCTIONS)}, or package.module:function"
+            _require(value in REDUCTIONS or ":" in value, key, value, rule)
         _require(0 < self.energy_start <= 1, "exchange.energy_start", self.energy_start, "in (0, 1]")
         _require(0 < self.energy_end <= 1, "exchange.energy_end", self.energy_end, "in (0, 1]")
+        _require(self.rank >= 1, "exchange.rank", self.rank, "at least 1")
+        _require(0 < self.density <= 1, "exchange.density", self.density, "in (0, 1] (share of the entries)")
+        _require(self.bits in (32, 16, 8, 4, 2), "exchange.bits", self.bits, "32, 16, 8, 4 or 2")
+        ways = ("stochastic", "nearest")
+        _require(self.rounding in ways, "exchange.rounding", self.rounding, "stochastic or nearest")
         kinds = ("examples", "uniform")
         _require(self.weighting in kinds, "exchange.weighting", self.weighting, "examples or uniform")
 
@@ -168,7 +189,8 @@ class Config:
         _require(0 < self.fraction <= 1, "fraction", self.fraction, "in (0, 1]")
         _require(self.threads >= 0, "threads", self.threads, "0 (all cores) or more")
         shared, models = self.exchange.shared, self.train.models
-        _require(models in ("both", shared), "exchange.shared", shared, f"a model that is trained ({models})")
+        trained = shared == "none" or models in ("both", shared)
+        _require(trained, "exchange.shared", shared, f"a model that is trained ({models})")
 
     @property
     def total_rounds(self) -> int:

@@ -16,7 +16,9 @@ from fedkd.data.partition import client_count, hold_out, partition
 from fedkd.edge.prune import polynomial_sparsity
 from fedkd.errors import InputError
 from fedkd.exchange import schedule
+from fedkd.exchange.coding import Coding, reducer
 from fedkd.methods import method
+from fedkd.quality import quality
 from fedkd.seeding import Purpose, generator, integer
 from fedkd.tasks.task import Task, load_task
 from fedkd.tensors import Spec, Weights
@@ -71,8 +73,24 @@ class Experiment:
         return self.config.threads or runtime.cores()
 
     def initial_shared(self) -> Weights:
-        """The shared model before the first round, which the seed alone determines."""
-        return self.trainer.learners[self.config.exchange.shared].initial()
+        """The shared model before the first round, which the seed alone determines; empty where none is shared."""
+        return self.trainer.learners[self.config.exchange.shared].initial() if self.shares else []
+
+    def initial_residual(self) -> Weights:
+        """What hasn't been sent before the first round: zeros, or nothing where the method has no error feedback."""
+        return [np.zeros(item.shape, np.float32) for item in self.spec] if self.config.exchange.feedback else []
+
+    @property
+    def shares(self) -> bool:
+        """Whether any model is shared."""
+        return self.config.exchange.shared != "none"
+
+    def coding(self, way: str, energy: float) -> Coding:
+        """How updates are coded on their way ``up`` or ``down`` at an energy threshold."""
+        exchange = self.config.exchange
+        reduce = reducer(exchange.up if way == "up" else exchange.down)
+        stochastic = exchange.rounding == "stochastic"
+        return Coding(reduce, energy, exchange.rank, exchange.density, exchange.bits, stochastic, exchange.deflate)
 
     def build(self, role: str) -> "keras.Model":
         """Build the teacher or the student with the initial weights that the seed gives it."""
@@ -87,6 +105,8 @@ class Experiment:
         """Tensors of the shared model."""
         from fedkd.models.inspect import model_spec
 
+        if not self.shares:
+            return ()
         return model_spec(self.trainer.learners[self.config.exchange.shared].model)
 
     def energy(self, round_: int) -> float:
@@ -123,12 +143,19 @@ class Experiment:
         trained = train.epochs * (1 - train.holdout) * examples
         return train.evaluate_every or math.ceil(measured / 3 / (EVALUATION_SHARE * trained))
 
+    def quality(self, role: str, weights: Weights, threads: int = 1) -> dict[str, float]:
+        """Accuracy of a model on the test set, and F1 where there are two classes."""
+        test = self.task.test
+        predicted = self.trainer.logits(role, weights, test.x, threads).argmax(-1)
+        return quality(predicted, test.y, len(self.task.classes))
+
     def teacher_quality(self, teacher: Weights | None, held: Dataset) -> dict[str, float]:
-        """Accuracy of a client's own teacher on the test set and on what the client held out; empty without one."""
+        """Quality of a client's own teacher on the test set and on what the client held out; empty without one."""
         if teacher is None:
             return {}
-        quality = {"teacher": self.trainer.accuracy("teacher", teacher, self.task.test)}
-        return quality | ({"teacher_personal": self.trainer.accuracy("teacher", teacher, held)} if len(held) else {})
+        found = self.quality("teacher", teacher)
+        figures = {"teacher": found["accuracy"]} | ({"teacher_f1": found["f1"]} if "f1" in found else {})
+        return figures | ({"teacher_personal": self.trainer.accuracy("teacher", teacher, held)} if len(held) else {})
 
     @cached_property
     def parameters(self) -> dict[str, int]:
@@ -154,7 +181,10 @@ def resolve(settings: Mapping[str, Scalar]) -> Experiment:
     given = check_settings(settings)
     first = build(given)
     task = load_task(first.task, first.model)
-    config = build({**task.defaults, **method(first.method).settings, **given})
+    preset = method(first.method)
+    config = build({**task.defaults, **preset.settings, **given, **preset.fixed})
+    for way in (config.exchange.up, config.exchange.down):
+        reducer(way)  # the user's own must be there before anything begins
     calibration, rest = _calibration_rows(task, config)
     # Row numbers stand for the examples, which may be large and needn't be copied to be dealt.
     owners = None if task.train.owners is None else task.train.owners[rest]

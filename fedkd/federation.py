@@ -13,7 +13,7 @@ averages, compresses the average by the same rule and adds what it *decodes*, as
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -21,9 +21,16 @@ import numpy as np
 from fedkd.data.dataset import Dataset
 from fedkd.distill.trainer import State
 from fedkd.edge.prune import masks, prune
-from fedkd.exchange.codec import Header, Payload, PayloadError, decode, encode
+from fedkd.exchange.basis import Bases, shared_bases
+from fedkd.exchange.blob import Header, PayloadError
+from fedkd.exchange.codec import Payload, decode
+from fedkd.exchange.feedback import encode_with_feedback
 from fedkd.experiment import Experiment
+from fedkd.seeding import Purpose, generator
 from fedkd.tensors import Spec, Weights, add, digest, subtract, weighted_mean
+
+# Group of a client's state that holds what it hasn't sent yet.
+_RESIDUAL = "residual"
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,7 @@ class Offer:
 
 @dataclass(frozen=True)
 class ClientState:
-    """What a client keeps: the base of the last round it took part in, and its trainer's private state."""
+    """What a client keeps: the base of the last round it took part in, its trainer's state, and what it hasn't sent."""
 
     round: int
     base: Weights
@@ -72,7 +79,8 @@ class ClientState:
 
 @dataclass(frozen=True)
 class ServerState:
-    """What the server keeps: the shared model, the base of the round under way, and the steps that led to it."""
+    """What the server keeps: the shared model, the base of the round under way, the steps that led to it, and what it
+    hasn't sent."""
 
     round: int
     shared: Weights
@@ -80,6 +88,7 @@ class ServerState:
     digest: str
     steps: tuple[Step, ...] = ()
     update: bytes = b""
+    residual: Weights = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -89,6 +98,42 @@ class Upload:
     blob: bytes
     examples: int
     losses: Mapping[str, float]
+
+
+def new_client(experiment: Experiment) -> ClientState:
+    """State before the first round: its shared model follows from the seed, so it need not be sent."""
+    local = experiment.trainer.initial_state()
+    base = local.pop(experiment.config.exchange.shared, [])
+    residual = experiment.initial_residual()
+    return ClientState(0, base, local | ({_RESIDUAL: residual} if residual else {}))
+
+
+def new_server(experiment: Experiment) -> ServerState:
+    """State before the first round."""
+    shared = experiment.initial_shared()
+    return ServerState(0, shared, shared, digest(shared), residual=experiment.initial_residual())
+
+
+def header_of(round_: int, base: str, experiment: Experiment) -> Header:
+    """Header of all blobs of a round; the first digits of the base's hash tell an honest mistake from the right one."""
+    return Header(round_, base[:16], experiment.config.method)
+
+
+@lru_cache(maxsize=4)
+def known_bases(experiment: Experiment, round_: int, previous: bytes | None) -> Bases | None:
+    """Directions that need not be sent in a round, for a method that has such.
+
+    Args:
+        experiment: The same on both sides.
+        round_: From 1.
+        previous: The last broadcast, empty before the first, None for a client that didn't get it.
+    """
+    config, spec = experiment.config, experiment.spec
+    if config.exchange.up != "powersgd" or previous is None:
+        return None
+    update = _broadcast(previous, spec) if previous else None
+    rng = generator(config.seed, Purpose.DIRECTIONS, round_)
+    return tuple(shared_bases(update, spec, round_, config.exchange.rank, rng))
 
 
 def follow(state: ClientState, offer: Offer, spec: Spec) -> Weights | None:
@@ -153,17 +198,35 @@ def client_round(
     Reference:
         Wu et al. 2022, algorithm 1, client side.
     """
-    config, spec, trainer = experiment.config, experiment.spec, experiment.trainer
-    shared = config.exchange.shared
-    local = {**state.local, shared: base}
+    spec, shared = experiment.spec, experiment.config.exchange.shared
+    local = {group: arrays for group, arrays in state.local.items() if group != _RESIDUAL}
+    residual = state.local.get(_RESIDUAL, [])
+    if offer.sparsity:
+        residual = [r * m for r, m in zip(residual, masks(base, kernels(spec)), strict=bool(residual))]
+    after, losses = _train(local, base, offer, data, experiment, rng)
+    update = subtract(after.get(shared, []), base)
+    header, coding = header_of(offer.round, offer.base, experiment), experiment.coding("up", offer.energy)
+    bases = known_bases(experiment, offer.round, offer.steps[-1].blob if offer.steps else None)
+    blob, residual = encode_with_feedback(update, residual, spec, header, coding, bases, rng)
+    kept = {group: arrays for group, arrays in after.items() if group != shared}
+    kept |= {_RESIDUAL: residual} if residual else {}
+    return ClientState(offer.round, base, kept), Upload(blob, len(data), losses)
+
+
+def _train(
+    local: State, base: Weights, offer: Offer, data: Dataset, experiment: Experiment, rng: np.random.Generator
+) -> tuple[State, dict[str, float]]:
+    """Train from the base, within the round's zeros and near the base where the method says so."""
+    config, trainer, shared = experiment.config, experiment.trainer, experiment.config.exchange.shared
+    if not base:
+        return trainer.fit(local, data, rng, experiment.rate(offer.round))
+    learner = trainer.learners[shared]
+    local = {**local, shared: base}
     if config.train.reset_student_moments:
         local[f"{shared}.moments"] = trainer.initial_moments(shared)
-    keep = {shared: trainer.learners[shared].trainable(masks(base, kernels(spec)))} if offer.sparsity else None
-    after, losses = trainer.fit(local, data, rng, experiment.rate(offer.round), keep)
-    header = Header(offer.round, offer.base, config.method)
-    blob = encode(subtract(after[shared], base), spec, header, offer.energy if config.exchange.svd_up else None)
-    kept = {group: arrays for group, arrays in after.items() if group != shared}
-    return ClientState(offer.round, base, kept), Upload(blob, len(data), losses)
+    keep = {shared: learner.trainable(masks(base, kernels(experiment.spec)))} if offer.sparsity else None
+    near = {shared: learner.trainable(base)} if config.train.proximal else None
+    return trainer.fit(local, data, rng, experiment.rate(offer.round), keep, near)
 
 
 def begin_round(state: ServerState, sparsity: float, spec: Spec) -> ServerState:
@@ -217,8 +280,9 @@ def server_round(
     Reference:
         Wu et al. 2022, algorithm 1, server side.
     """
-    config, spec = experiment.config, experiment.spec
-    header = Header(state.round, state.digest, config.method)
-    blob = encode(weighted_mean(updates, weights), spec, header, energy if config.exchange.svd_down else None)
+    spec, rng = experiment.spec, generator(experiment.config.seed, Purpose.ROUNDING, state.round)
+    header, coding = header_of(state.round, state.digest, experiment), experiment.coding("down", energy)
+    mean = weighted_mean(updates, weights)
+    blob, residual = encode_with_feedback(mean, state.residual, spec, header, coding, None, rng)
     payload = decode(blob, spec)
-    return replace(state, shared=add(state.base, payload.tensors), update=blob), payload
+    return replace(state, shared=add(state.base, payload.tensors), update=blob, residual=residual), payload

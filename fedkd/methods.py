@@ -1,6 +1,6 @@
 """A method is a configuration: every baseline and ablation is a preset of one pipeline."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fedkd.config import Scalar
 from fedkd.errors import InputError
@@ -8,17 +8,33 @@ from fedkd.errors import InputError
 
 @dataclass(frozen=True)
 class Method:
-    """A preset: one line for people, where it comes from, and the settings it fixes unless the user sets them."""
+    """A preset.
+
+    Args:
+        name: As in ``--method``.
+        summary: One line for people.
+        citation: Where it comes from.
+        settings: What it sets unless the user sets it.
+        fixed: What it sets whatever the user sets, without which it wouldn't be this method.
+    """
 
     name: str
     summary: str
     citation: str
     settings: dict[str, Scalar]
+    fixed: dict[str, Scalar] = field(default_factory=dict)
 
 
 _FEDKD = "Wu et al., Nature Communications 13:2032, 2022"
 _FEDAVG = "McMahan et al., AISTATS 2017"
-_DENSE: dict[str, Scalar] = {"exchange.svd_up": False, "exchange.svd_down": False}
+_DENSE: dict[str, Scalar] = {"exchange.up": "dense", "exchange.down": "dense"}
+_TEACHER: dict[str, Scalar] = {"train.models": "teacher", "exchange.shared": "teacher"}
+_ALONE: dict[str, Scalar] = {
+    "train.models": "teacher",
+    "exchange.shared": "none",
+    "train.evaluate_every": 1,
+    "edge.sparsity": 0.0,
+}
 
 _ALL = (
     Method("fedkd", "adaptive mutual distillation, SVD-compressed student updates both ways", _FEDKD, {}),
@@ -26,7 +42,7 @@ _ALL = (
         "fedavg_teacher",
         "plain averaging of the teacher, dense updates",
         _FEDAVG,
-        {"train.models": "teacher", "exchange.shared": "teacher", **_DENSE},
+        {**_TEACHER, **_DENSE},
     ),
     Method(
         "fedavg_student",
@@ -40,11 +56,61 @@ _ALL = (
         "Shen et al., arXiv:2006.16765, 2020",
         {"loss.adaptive": False, "loss.hidden": False, **_DENSE},
     ),
+    Method(
+        "fedkd_plus",
+        "FedKD with error feedback, 4-bit factors and a far lower energy threshold",
+        "this project; error feedback: Karimireddy et al., ICML 2019; quantisation: Alistarh et al., NeurIPS 2017",
+        {
+            "exchange.feedback": True,
+            "exchange.bits": 4,
+            "exchange.deflate": True,
+            "exchange.energy_start": 0.5,
+            "exchange.energy_end": 0.8,
+        },
+    ),
+    Method(
+        "fedprox",
+        "FedAvg of the teacher whose clients are pulled towards the round's model",
+        "Li et al., MLSys 2020",
+        {**_TEACHER, **_DENSE, "train.proximal": 0.01},
+    ),
+    Method(
+        "fedpaq",
+        "FedAvg of the teacher with updates rounded stochastically to 8 bits (16: exchange.bits)",
+        "Reisizadeh et al., AISTATS 2020",
+        {**_TEACHER, **_DENSE, "exchange.bits": 8},
+    ),
+    Method(
+        "powersgd",
+        "FedAvg of the teacher, updates in shared low-rank directions with error feedback",
+        "Vogels et al., NeurIPS 2019",
+        {**_TEACHER, "exchange.up": "powersgd", "exchange.energy_start": 0.99, "exchange.energy_end": 0.99}
+        | {"exchange.feedback": True},
+    ),
+    Method(
+        "topk",
+        "FedAvg of the teacher, the largest hundredth of an update's entries with error feedback",
+        "Aji & Heafield, EMNLP 2017; Stich et al., NeurIPS 2018",
+        {**_TEACHER, "exchange.up": "topk", "exchange.down": "topk", "exchange.feedback": True},
+    ),
+    Method(
+        "local",
+        "each client's teacher on its own data; nothing is shared",
+        "",
+        _ALONE,
+    ),
+    Method(
+        "central",
+        "one teacher on the pooled data: the upper bound",
+        "",
+        _ALONE,
+        fixed={"clients": 1, "partition.kind": "iid"},
+    ),
     Method("no_mutual", "FedKD without the distillation terms (eqs 1-2)", _FEDKD, {"loss.mutual": False}),
     Method("no_adaptive", "FedKD without the confidence weight 1/D", _FEDKD, {"loss.adaptive": False}),
     Method("no_hidden", "FedKD without hidden loss (eqs 3-4)", _FEDKD, {"loss.hidden": False}),
-    Method("no_svd_up", "FedKD with dense updates from the clients", _FEDKD, {"exchange.svd_up": False}),
-    Method("no_svd_down", "FedKD with a dense update from the server", _FEDKD, {"exchange.svd_down": False}),
+    Method("no_svd_up", "FedKD with dense updates from the clients", _FEDKD, {"exchange.up": "dense"}),
+    Method("no_svd_down", "FedKD with a dense update from the server", _FEDKD, {"exchange.down": "dense"}),
     Method(
         "static_energy",
         "FedKD with one energy threshold for all rounds",

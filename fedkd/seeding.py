@@ -14,6 +14,8 @@ class Purpose(IntEnum):
     HOLDOUT = 4
     SAMPLING = 5
     TRAINING = 6
+    ROUNDING = 7
+    DIRECTIONS = 8
 
 
 def generator(seed: int, purpose: Purpose, *path: int) -> np.random.Generator:

@@ -41,7 +41,9 @@ def main(grid: Grid, context: Context) -> None:
     strategy.start(grid, initial, experiment.config.total_rounds, TIMEOUT)
     seconds = time.monotonic() - started
     summary = summarise(experiment, out.name, str(options.get("engine", "flwr")), history, trained[0], seconds)
+    folder.write_summary(summary | {"edge": []})  # first without: converters fail in more ways than one can list
+    if not experiment.shares:
+        return
     shared = experiment.trainer.learners[experiment.config.exchange.shared].model
     logits_model(shared, trained[0]).save(out / "student.keras")
-    folder.write_summary(summary | {"edge": []})  # first without: converters fail in more ways than one can list
     folder.write_summary(summary | {"edge": to_device(experiment, strategy.state.shared, out)})

@@ -12,9 +12,10 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from fedkd.errors import RunError
-from fedkd.exchange.codec import Header, Payload, PayloadError, decode, encode
+from fedkd.exchange.blob import PayloadError
+from fedkd.exchange.codec import Payload, decode, encode
 from fedkd.experiment import Experiment
-from fedkd.federation import ServerState, begin_round, forget_steps, make_offer
+from fedkd.federation import begin_round, forget_steps, header_of, known_bases, make_offer, new_server
 from fedkd.federation import server_round as average
 from fedkd.messages import Answer, offer_fields, read_answer
 from fedkd.seeding import Purpose, generator
@@ -50,9 +51,8 @@ class FedKD(Strategy):
     """
 
     def __init__(self, experiment: Experiment, on_round: Callable[[Record, Weights], None], timeout: float) -> None:
-        initial = experiment.initial_shared()
         self.experiment, self.on_round, self.timeout = experiment, on_round, timeout
-        self.state = ServerState(0, initial, initial, digest(initial))
+        self.state = new_server(experiment)
         self.quality: dict[int, dict[str, float]] = {}
         self._nodes: dict[int, int] = {}
         self._held: dict[int, int] = {}
@@ -67,8 +67,8 @@ class FedKD(Strategy):
         self._grid, self._started, self._refused, self._down_bytes = grid, time.monotonic(), [], 0
         self._wait_for_clients()
         self.state = begin_round(self.state, self.experiment.sparsity(server_round), self.experiment.spec)
-        header = Header(server_round, self.state.digest, self.experiment.config.method)
-        self._dense = encode(self.state.base, self.experiment.spec, header, None)
+        header = header_of(server_round, self.state.digest, self.experiment)
+        self._dense = encode(self.state.base, self.experiment.spec, header)
         self.state = forget_steps(self.state, len(self._dense))
         return [self._offer(partition, self._held.get(partition, 0)) for partition in self._sample(server_round)]
 
@@ -184,8 +184,9 @@ class FedKD(Strategy):
     def _checked(self, answer: Answer) -> Payload:
         if not 1 <= answer.examples <= _MOST_EXAMPLES:
             raise PayloadError("weight", f"trained on {answer.examples} examples, must be 1 to {_MOST_EXAMPLES}")
-        payload = decode(answer.blob, self.experiment.spec)
-        expected = Header(self.state.round, self.state.digest, self.experiment.config.method)
+        bases = known_bases(self.experiment, self.state.round, self.state.steps[-1].blob)
+        payload = decode(answer.blob, self.experiment.spec, bases)
+        expected = header_of(self.state.round, self.state.digest, self.experiment)
         if payload.header != expected:
             raise PayloadError("base", f"the update is for {payload.header}, this round is {expected}")
         return payload
@@ -200,8 +201,6 @@ class FedKD(Strategy):
         for answer in answers:
             self.quality |= {answer.partition: q} if (q := _prefixed(answer.metrics, "teacher")) else {}
         measured = self.quality if self.experiment.evaluates(round_) else {}
-        trainer, test, threads = self.experiment.trainer, self.experiment.task.test, self.experiment.threads
-        accuracy = trainer.accuracy(config.exchange.shared, self.state.shared, test, threads)
         return {
             "round": round_,
             "rounds": config.total_rounds,
@@ -209,10 +208,11 @@ class FedKD(Strategy):
             "sparsity": self.experiment.sparsity(round_),
             "energy": self.experiment.energy(round_),
             "participants": [a.partition for a in answers],
-            "shared_accuracy": accuracy,
+            **self._shared_figures(measured),
             **teacher_figures(measured),
             "loss": {
-                r: _mean([a.metrics[k] for a in answers if (k := f"loss_{r}") in a.metrics]) for r in trainer.learners
+                r: _mean([a.metrics[k] for a in answers if (k := f"loss_{r}") in a.metrics])
+                for r in self.experiment.trainer.learners
             },
             "up_bytes": sum(len(a.blob) for a in answers),
             "down_bytes": self._down_bytes,
@@ -222,6 +222,16 @@ class FedKD(Strategy):
             "elapsed": time.monotonic() - self._begun,
             "shared_sha256": digest(self.state.shared),
         }
+
+    def _shared_figures(self, measured: dict[int, dict[str, float]]) -> dict[str, float | None]:
+        """Quality of the shared model; where none is shared, the mean of the clients' own."""
+        if self.experiment.shares:
+            role, threads = self.experiment.config.exchange.shared, self.experiment.threads
+            found: dict[str, float | None] = dict(self.experiment.quality(role, self.state.shared, threads))
+        else:
+            names = {"teacher": "accuracy", "teacher_f1": "f1"}
+            found = {n: _mean([q[key] for q in measured.values() if key in q]) for key, n in names.items()}
+        return {f"shared_{name}": value for name, value in found.items() if name == "accuracy" or value is not None}
 
 
 def teacher_figures(quality: dict[int, dict[str, float]]) -> dict[str, float | None]:

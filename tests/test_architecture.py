@@ -23,7 +23,7 @@ MAY_IMPORT = {
 LAYERS = {
     "data": {"config", "data", "errors"},
     "models": {"config", "errors", "models", "tensors"},
-    "exchange": {"exchange", "tensors", "errors"},
+    "exchange": {"exchange", "tensors", "errors", "user_code"},
     "distill": {"config", "data", "distill", "errors", "exchange", "models", "runtime", "tensors", "user_code"},
     "tasks": {"config", "data", "errors", "models", "runtime", "tasks", "user_code"},
     "edge": {"edge", "errors", "models", "quiet", "tasks", "tensors"},

@@ -6,17 +6,21 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fedkd.exchange.codec import Header, PayloadError, decode, encode
+from fedkd.exchange.blob import PayloadError
+from fedkd.exchange.codec import decode, encode
 from fedkd.experiment import Experiment, resolve
 from fedkd.federation import (
-    ClientState,
     ServerState,
     Step,
     begin_round,
     client_round,
     follow,
     forget_steps,
+    header_of,
+    known_bases,
     make_offer,
+    new_client,
+    new_server,
     server_round,
 )
 from fedkd.messages import Answer, answer_fields, offer_fields, read_answer, read_offer
@@ -34,17 +38,14 @@ class Federation:
 
     def __init__(self, experiment, prefer_steps=False):
         self.experiment, self.prefer_steps = experiment, prefer_steps
-        initial = experiment.initial_shared()
-        self.server = ServerState(0, initial, initial, digest(initial))
-        local = experiment.trainer.initial_state()
-        base = local.pop("student")
-        self.clients = {i: ClientState(0, base, local) for i in range(experiment.config.clients)}
+        self.server = new_server(experiment)
+        self.clients = {i: new_client(experiment) for i in range(experiment.config.clients)}
         self.held = {}
 
     def round(self, participants):
         experiment, number = self.experiment, self.server.round + 1
         self.server = begin_round(self.server, experiment.sparsity(number), experiment.spec)
-        dense = encode(self.server.base, experiment.spec, Header(number, self.server.digest, "fedkd"), None)
+        dense = encode(self.server.base, experiment.spec, header_of(number, self.server.digest, experiment))
         dense_size_never_wins = dense + bytes(10**6) if self.prefer_steps else dense
         uploads, self.offers = [], {}
         for i in participants:
@@ -59,7 +60,8 @@ class Federation:
             self.clients[i], upload = client_round(self.clients[i], base, offer, data, experiment, rng)
             self.held[i] = number
             uploads.append(upload)
-        updates = [decode(u.blob, experiment.spec).tensors for u in uploads]
+        bases = known_bases(experiment, number, self.server.steps[-1].blob)
+        self.updates = updates = [decode(u.blob, experiment.spec, bases).tensors for u in uploads]
         weights = [u.examples for u in uploads]
         self.server, _ = server_round(self.server, updates, weights, experiment.energy(number), experiment)
 
@@ -121,8 +123,8 @@ def test_client_too_far_behind_asks_for_the_dense_model(experiment):
 def test_dense_model_with_another_hash_is_refused(experiment):
     federation = Federation(experiment)
     federation.round([0])
-    header = Header(1, federation.server.digest, "fedkd")
-    blob = encode(add(federation.server.base, federation.server.base), experiment.spec, header, None)
+    header = header_of(1, federation.server.digest, experiment)
+    blob = encode(add(federation.server.base, federation.server.base), experiment.spec, header)
     offer = replace(federation.offers[0], dense=blob)
     with pytest.raises(PayloadError, match="another hash"):
         follow(federation.clients[1], offer, experiment.spec)

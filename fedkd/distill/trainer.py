@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -26,6 +26,13 @@ Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 # of few tensors; for others the call costs nothing against the work, and tracing would take long.
 _UNROLL = 5
 _UNROLL_TENSORS = 40
+
+
+class Bounds(NamedTuple):
+    """What holds trainable weights back, by role: their masks, and the weights they stay near."""
+
+    masks: Any
+    anchors: Any
 
 
 class Trainer:
@@ -96,6 +103,7 @@ class Trainer:
         rng: np.random.Generator,
         rate: float = 1.0,
         masks: Mapping[str, Weights] | None = None,
+        anchors: Mapping[str, Weights] | None = None,
     ) -> tuple[State, dict[str, float]]:
         """Train for the configured epochs.
 
@@ -106,14 +114,16 @@ class Trainer:
             rate: Multiplies all learning rates, for their decay over the rounds.
             masks: By role, a 0/1 array for each trainable weight, which is multiplied after each step; roles that
                 aren't in it are trained freely.
+            anchors: By role, the trainable weights near which ``train.proximal`` keeps it (Li et al., MLSys 2020).
 
         Returns:
             The state after training, and the mean loss of each role.
         """
         rows, shares = batches(len(data), self.train.batch_size, self.train.epochs, rng)
         seeds = {role: learner.seeds(rng) for role, learner in self.learners.items()}
-        tensors = tf.nest.map_structure(tf.convert_to_tensor, (state, seeds, dict(masks or {})))
-        carry, masks, start, losses = tensors[:2], tensors[2], 0, []
+        bounds = Bounds(dict(masks or {}), dict(anchors or {}))
+        tensors = tf.nest.map_structure(tf.convert_to_tensor, (state, seeds, bounds))
+        carry, bounds, start, losses = tensors[:2], tensors[2], 0, []
         scale = tf.constant(rate, tf.float32)
         while start < len(rows):
             count = self._unroll if len(rows) - start >= self._unroll else 1
@@ -121,7 +131,7 @@ class Trainer:
             x = data.x[take] if self._augment is None else self._augment(data.x[take], rng)
             batch = (x, data.y[take], shares[start : start + count])
             carry, loss = self._compiled(
-                (count, *masks), self._step, carry, masks, scale, *map(tf.convert_to_tensor, batch)
+                (count, *map(tuple, bounds)), self._step, carry, bounds, scale, *map(tf.convert_to_tensor, batch)
             )
             losses.append(loss)
             start += count
@@ -162,15 +172,15 @@ class Trainer:
                     self._traced[key] = function.get_concrete_function(*args)
         return self._traced[key](*args)
 
-    def _steps(self, carry: Any, masks: Any, rate: Any, x: Any, y: Any, shares: Any) -> tuple[tuple[Any, Any], Any]:
+    def _steps(self, carry: Any, bounds: Any, rate: Any, x: Any, y: Any, shares: Any) -> tuple[tuple[Any, Any], Any]:
         """Unrolled steps over x (steps, n, ...), y (steps, n), shares (steps, n)."""
         sums: dict[str, Any] = {role: tf.zeros(()) for role in self.learners}
         for i in range(x.shape[0]):
-            carry, losses = self._one_step(carry[0], carry[1], masks, rate, x[i], y[i], shares[i])
+            carry, losses = self._one_step(carry[0], carry[1], bounds, rate, x[i], y[i], shares[i])
             sums = {role: sums[role] + losses[role] for role in sums}
         return carry, sums
 
-    def _one_step(self, state: Any, seeds: Any, masks: Any, rate: Any, x: Any, y: Any, share: Any) -> tuple[Any, Any]:
+    def _one_step(self, state: Any, seeds: Any, bounds: Any, rate: Any, x: Any, y: Any, share: Any) -> tuple[Any, Any]:
         groups = {role: learner.trainable(state[role]) for role, learner in self.learners.items()}
         if self._projection:
             groups["projection"] = list(state["projection"])
@@ -187,10 +197,13 @@ class Trainer:
         gradients = tape.gradient(total, groups, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         for group, values in groups.items():
             slopes = [self._unscaled(g) for g in gradients[group]]
+            if group in bounds.anchors:
+                pulls = zip(slopes, values, bounds.anchors[group], strict=True)
+                slopes = [g + self.train.proximal * (v - a) for g, v, a in pulls]
             after, moments = self._optimizers[group].step(state[f"{group}.moments"], slopes, values, rate)
             state[f"{group}.moments"] = moments
-            if group in masks:
-                after = [v * m for v, m in zip(after, masks[group], strict=True)]
+            if group in bounds.masks:
+                after = [v * m for v, m in zip(after, bounds.masks[group], strict=True)]
             trained = self.learners[group].replace_trainable(state[group], after) if group in self.learners else after
             state[group] = trained
         return (state, seeds), losses

@@ -1,61 +1,53 @@
-"""The payload: one canonical safetensors blob an update, checked against the model's own specification.
+"""The payload of an update: each tensor in the form its coding chose, checked against the model's own specification.
 
-A blob holds two tensors: ``ranks`` (int32, one a tensor: K of its factors, or -1 where it is dense) and ``values``
-(float32: for each tensor in order its left factor, its right factor, or its dense elements). Names and shapes are
-not sent: both sides know the model. The header so costs some 300 bytes, whatever the number of tensors.
+A blob holds up to four arrays. ``forms`` (int32): for each tensor of the model the kind of its form and its rank.
+``values``: the numbers of all forms in order, as float32 or as packed levels. ``steps`` (bfloat16 as uint16): what a
+level is worth, one a row, where there are levels. ``masks`` (uint8): which entries sparse forms have, a bit each. Names
+and shapes are not sent: both sides know the model. The header so costs some 250 bytes, whatever the number of tensors.
 """
 
-import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import safetensors
-from safetensors.numpy import save
 
-from fedkd.exchange.svd import Factors, compress, restore
-from fedkd.tensors import Spec, TensorSpec, Weights
+from fedkd.exchange.basis import Bases
+from fedkd.exchange.blob import HEADER_LIMIT, Header, PayloadError, read_blob, write_blob
+from fedkd.exchange.coding import PLAIN, Coding
+from fedkd.exchange.forms import Form, Sparse, nothing, restore
+from fedkd.exchange.layout import Kind, Layout, fits, form_of, layout_of, read_layout, rows_of
+from fedkd.exchange.quantize import read_rows, write_rows
+from fedkd.tensors import Spec, Weights
 
-FORMAT = 1
 DENSE = -1
-HEADER_LIMIT = 1024
-
-
-class PayloadError(ValueError):
-    """A blob that must not be used. ``reason`` is a code for logs and histories, the text is for people."""
-
-    def __init__(self, reason: str, text: str) -> None:
-        super().__init__(f"{reason}: {text}")
-        self.reason = reason
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a blob says of itself: the round it belongs to, the hash of the model it builds on, the method."""
-
-    round: int
-    base: str
-    method: str
 
 
 @dataclass(frozen=True)
 class Payload:
-    """A decoded blob: the update it stands for, its header, and the rank of each tensor (-1 where dense)."""
+    """A decoded blob: the update it stands for, its header, and the rank of each tensor (-1 where not factors)."""
 
     tensors: Weights
     header: Header
     ranks: tuple[int, ...]
 
 
-def encode(tensors: Sequence[np.ndarray], spec: Spec, header: Header, threshold: float | None) -> bytes:
+def encode(
+    tensors: Sequence[np.ndarray],
+    spec: Spec,
+    header: Header,
+    coding: Coding = PLAIN,
+    bases: Bases | None = None,
+    rng: np.random.Generator | None = None,
+) -> bytes:
     """Compress a list of tensors and pack it.
 
     Args:
-        tensors: float32 arrays as the spec says: an update, or a whole model where threshold is None.
+        tensors: float32 arrays as the spec says: an update, or a whole model.
         spec: The model's tensors.
         header: Goes into the blob's metadata.
-        threshold: Energy T in (0, 1], or None to send every tensor dense.
+        coding: How to compress; dense and exact by default.
+        bases: Directions that the receiver knows too, one a tensor.
+        rng: For stochastic rounding.
 
     Raises:
         PayloadError: A tensor holds NaN or Inf (its name is given) or has another shape than the spec.
@@ -63,6 +55,62 @@ def encode(tensors: Sequence[np.ndarray], spec: Spec, header: Header, threshold:
     Reference:
         Wu et al. 2022, eqs 8-9.
     """
+    _check(tensors, spec)
+    known = bases or [None] * len(spec)
+    forms = [
+        coding.reduce(tensor.reshape(item.matrix), coding, basis) if tensor.any() else nothing(*item.matrix)
+        for tensor, item, basis in zip(tensors, spec, known, strict=True)
+    ]
+    return pack_forms(forms, header, coding, rng)
+
+
+def pack_forms(forms: Sequence[Form], header: Header, coding: Coding, rng: np.random.Generator | None = None) -> bytes:
+    """Write forms as a blob."""
+    codes = [layout_of(form).code for form in forms]
+    rows = [row for form in forms for row in rows_of(form)]
+    values, steps = write_rows(rows, coding.bits, rng if coding.stochastic else None)
+    masks = [np.packbits(form.mask) for form in forms if isinstance(form, Sparse)]
+    entries = {
+        "forms": np.array(codes, "<i4"),
+        "masks": np.concatenate([np.empty(0, np.uint8), *masks]),
+        "values": values,
+        "steps": steps,
+    }
+    return write_blob(entries, header, coding.bits, coding.deflate)
+
+
+def decode(blob: bytes, spec: Spec, bases: Bases | None = None) -> Payload:
+    """Check a blob against the spec, then restore its tensors; before that, nothing larger than the model is allocated.
+
+    Args:
+        blob: From the network.
+        spec: The model's tensors.
+        bases: Directions that a sender may have left out, one a tensor.
+
+    Raises:
+        PayloadError: Its ``reason`` is one of size, deflate, header, format, canonical, rank, values, not_finite.
+    """
+    size = sum(item.size for item in spec)
+    # All dense in float32, or all sparse with a mask.
+    entries, header, bits = read_blob(blob, 8 + HEADER_LIMIT + 4 * (size + len(spec)) + size // 8)
+    known = list(bases or [None] * len(spec))
+    layouts = _layouts(entries["forms"], spec, known)
+    shapes = [layout.rows(item) for layout, item in zip(layouts, spec, strict=True)]
+    try:
+        rows = iter(read_rows(entries["values"], entries["steps"], [s for each in shapes for s in each], bits))
+    except ValueError as error:
+        raise PayloadError("values", str(error)) from None
+    masks = _masks(entries["masks"], layouts, spec)
+    tensors = []
+    with np.errstate(over="ignore", invalid="ignore"):  # an overflow becomes Inf, which is refused
+        for layout, item, shape, mask, basis in zip(layouts, spec, shapes, masks, known, strict=True):
+            tensors.append(restore(form_of(layout, [next(rows) for _ in shape], mask, basis), item))
+    if not all(np.isfinite(t).all() for t in tensors):
+        raise PayloadError("not_finite", "the blob holds NaN or Inf, or factors whose product overflows float32")
+    return Payload(tensors, header, tuple(layout.rank if layout.low_rank else DENSE for layout in layouts))
+
+
+def _check(tensors: Sequence[np.ndarray], spec: Spec) -> None:
     if len(tensors) != len(spec):
         raise PayloadError("shape", f"{len(tensors)} tensors given, the model has {len(spec)}")
     for tensor, item in zip(tensors, spec, strict=True):
@@ -70,95 +118,33 @@ def encode(tensors: Sequence[np.ndarray], spec: Spec, header: Header, threshold:
             raise PayloadError("shape", f"{item.name} must have shape {item.shape}, got {tensor.shape}")
         if not np.isfinite(tensor).all():
             raise PayloadError("not_finite", f"{item.name} holds NaN or Inf")
-    return _pack([compress(t, s, threshold) for t, s in zip(tensors, spec, strict=True)], header)
 
 
-def decode(blob: bytes, spec: Spec) -> Payload:
-    """Check a blob against the spec, then restore its tensors; nothing larger than the blob is allocated before.
-
-    Raises:
-        PayloadError: Its ``reason`` is one of size, header, format, rank, values, not_finite, canonical.
-    """
-    size = sum(item.size for item in spec)
-    if len(blob) > (limit := 8 + HEADER_LIMIT + 4 * (size + len(spec))):
-        raise PayloadError("size", f"{len(blob)} bytes, at most {limit} for this model")
-    header, ranks, values = _unpack(blob, len(spec))
-    forms, start = [], 0
-    for rank, item in zip(ranks, spec, strict=True):
-        form, start = _take(values, start, rank, item)
-        forms.append(form)
-    if start != len(values):
-        raise PayloadError("values", f"{len(values)} numbers, the ranks ask for {start}")
-    if not np.isfinite(values).all():
-        raise PayloadError("not_finite", "the blob holds NaN or Inf")
-    if _save(np.array(ranks, "<i4"), values, header) != blob:
-        raise PayloadError("canonical", "the blob is not in the one form this format allows")
-    with np.errstate(over="ignore"):  # an overflow becomes Inf, which is refused
-        tensors = [restore(f, s) for f, s in zip(forms, spec, strict=True)]
-    if not all(np.isfinite(t).all() for t in tensors):
-        raise PayloadError("not_finite", "the factors' product overflows float32")
-    return Payload(tensors, header, tuple(ranks))
+def _layouts(codes: np.ndarray, spec: Spec, bases: Bases) -> list[Layout]:
+    if len(codes) != len(spec):
+        raise PayloadError("rank", f"{len(codes)} forms, the model has {len(spec)} tensors")
+    layouts = []
+    for code, item, basis in zip(codes.tolist(), spec, bases, strict=True):
+        try:
+            layout = read_layout(code)
+        except ValueError:
+            raise PayloadError("rank", f"{item.name} has form {code}, which is none") from None
+        if not fits(layout, item, basis):
+            raise PayloadError("rank", f"{item.name} can't have form {layout.kind.name.lower()}, rank {layout.rank}")
+        layouts.append(layout)
+    return layouts
 
 
-def _pack(forms: Sequence[Factors | np.ndarray], header: Header) -> bytes:
-    ranks = np.array([f.rank if isinstance(f, Factors) else DENSE for f in forms], "<i4")
-    parts = [p for f in forms for p in ((f.left, f.right) if isinstance(f, Factors) else (f,))]
-    values = (
-        np.concatenate([p.ravel() for p in parts], dtype="<f4", casting="same_kind") if parts else np.empty(0, "<f4")
-    )
-    return _save(ranks, values, header)
-
-
-def _save(ranks: np.ndarray, values: np.ndarray, header: Header) -> bytes:
-    text = json.dumps({"format": FORMAT, **vars(header)}, sort_keys=True, separators=(",", ":"))
-    # One metadata key only: safetensors keeps metadata in a hash map, whose order would change the bytes.
-    return bytes(save({"ranks": ranks, "values": values}, {"fedkd": text}))
-
-
-def _unpack(blob: bytes, tensors: int) -> tuple[Header, list[int], np.ndarray]:
-    header = _header(blob)
-    try:
-        entries = dict(safetensors.deserialize(blob))
-    except safetensors.SafetensorError as error:
-        raise PayloadError("format", f"not a safetensors blob ({error})") from None
-    if {k: (e["dtype"], len(e["shape"])) for k, e in entries.items()} != {"ranks": ("I32", 1), "values": ("F32", 1)}:
-        raise PayloadError("format", "must hold ranks (int32) and values (float32), both one-dimensional")
-    ranks = np.frombuffer(entries["ranks"]["data"], "<i4").tolist()
-    if len(ranks) != tensors:
-        raise PayloadError("rank", f"{len(ranks)} ranks, the model has {tensors} tensors")
-    return header, ranks, np.frombuffer(entries["values"]["data"], "<f4")
-
-
-def _header(blob: bytes) -> Header:
-    length = int.from_bytes(blob[:8], "little")
-    if len(blob) < 8 or length > min(HEADER_LIMIT, len(blob) - 8):
-        raise PayloadError(
-            "header", f"declares {length} bytes of header in a blob of {len(blob)}, at most {HEADER_LIMIT}"
-        )
-    try:
-        fields = json.loads(json.loads(blob[8 : 8 + length])["__metadata__"]["fedkd"])
-        version = fields.pop("format")
-        header = Header(**fields)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise PayloadError("header", "the header is not that of a fedkd blob") from None
-    if version != FORMAT or [type(v) for v in vars(header).values()] != [int, str, str]:
-        raise PayloadError("header", f"format {FORMAT} with round, base and method expected")
-    return header
-
-
-def _take(values: np.ndarray, start: int, rank: int, item: TensorSpec) -> tuple[Factors | np.ndarray, int]:
-    rows, columns = item.matrix
-    if not DENSE <= rank <= min(rows, columns):
-        raise PayloadError("rank", f"{item.name} has rank {rank}, must be from -1 to {min(rows, columns)}")
-    if rank == DENSE:
-        return _slice(values, start, (item.size,)), start + item.size
-    middle = start + rows * rank
-    left, right = _slice(values, start, (rows, rank)), _slice(values, middle, (rank, columns))
-    return Factors(left, right), middle + rank * columns
-
-
-def _slice(values: np.ndarray, start: int, shape: tuple[int, ...]) -> np.ndarray:
-    size = math.prod(shape)
-    if start + size > len(values):
-        raise PayloadError("values", f"{len(values)} numbers, the ranks ask for at least {start + size}")
-    return values[start : start + size].reshape(shape)
+def _masks(content: np.ndarray, layouts: Sequence[Layout], spec: Spec) -> list[np.ndarray]:
+    """Entries of each sparse form, bool (size,); empty for others."""
+    sizes = [item.size if layout.kind == Kind.SPARSE else 0 for layout, item in zip(layouts, spec, strict=True)]
+    ends = np.cumsum([-(-size // 8) for size in sizes])
+    if len(content) != (ends[-1] if len(ends) else 0):
+        raise PayloadError("values", f"{len(content)} bytes of masks, the forms ask for {ends[-1]}")
+    masks = []
+    for layout, item, size, packed in zip(layouts, spec, sizes, np.split(content, ends), strict=False):
+        mask = np.unpackbits(packed)
+        if mask[size:].any() or (size and mask.sum() != layout.rank):
+            raise PayloadError("values", f"{item.name}: its mask doesn't have {layout.rank} entries")
+        masks.append(mask[:size].astype(bool))
+    return masks

@@ -1,12 +1,16 @@
 """Laws of the payload."""
 
+import zlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedkd.exchange.codec import DENSE, Header, PayloadError, _pack, decode, encode
-from fedkd.exchange.svd import Factors
+from fedkd.exchange.blob import Header, PayloadError
+from fedkd.exchange.codec import DENSE, decode, encode, pack_forms
+from fedkd.exchange.coding import PLAIN, REDUCERS, Coding, svd
+from fedkd.exchange.forms import Factors, nothing
 from fedkd.tensors import TensorSpec
 
 SPEC = (
@@ -27,7 +31,7 @@ def update(seed=0):
 
 
 def test_decoding_gives_back_what_was_encoded():
-    payload = decode(encode(update(), SPEC, HEADER, 0.95), SPEC)
+    payload = decode(encode(update(), SPEC, HEADER, Coding(svd, 0.95)), SPEC)
     assert payload.header == HEADER
     assert payload.ranks[0] == 1
     assert payload.ranks[1] == DENSE
@@ -37,17 +41,17 @@ def test_decoding_gives_back_what_was_encoded():
 
 
 def test_dense_encoding_is_exact():
-    for got, sent in zip(decode(encode(update(), SPEC, HEADER, None), SPEC).tensors, update(), strict=True):
+    for got, sent in zip(decode(encode(update(), SPEC, HEADER), SPEC).tensors, update(), strict=True):
         np.testing.assert_array_equal(got, sent)
 
 
 def test_encoding_is_the_same_bytes_every_time():
-    assert len({encode(update(), SPEC, HEADER, 0.95) for _ in range(20)}) == 1
+    assert len({encode(update(), SPEC, HEADER, Coding(svd, 0.95)) for _ in range(20)}) == 1
 
 
 def test_payload_is_its_numbers_and_a_small_header():
     tensors = update()
-    blob = encode(tensors, SPEC, HEADER, None)
+    blob = encode(tensors, SPEC, HEADER)
     assert len(blob) <= 4 * sum(t.size for t in tensors[:3]) + 400
 
 
@@ -56,7 +60,7 @@ def test_update_that_is_not_finite_is_refused_by_name(bad):
     tensors = update()
     tensors[2][1, 2, 3] = bad
     with pytest.raises(PayloadError, match="query holds NaN or Inf") as caught:
-        encode(tensors, SPEC, HEADER, 0.95)
+        encode(tensors, SPEC, HEADER, Coding(svd, 0.95))
     assert caught.value.reason == "not_finite"
 
 
@@ -64,25 +68,25 @@ def test_update_of_another_shape_is_refused_by_name():
     tensors = update()
     tensors[0] = tensors[0].reshape(36, 16)
     with pytest.raises(PayloadError, match="conv must have shape"):
-        encode(tensors, SPEC, HEADER, 0.95)
+        encode(tensors, SPEC, HEADER, Coding(svd, 0.95))
 
 
 def test_truncation_at_every_byte_is_refused():
-    blob = encode(update(), SPEC, HEADER, 0.9)
+    blob = encode(update(), SPEC, HEADER, Coding(svd, 0.9))
     for length in range(0, len(blob), 7):
         with pytest.raises(PayloadError):
             decode(blob[:length], SPEC)
 
 
 def test_trailing_bytes_are_refused():
-    blob = encode(update(), SPEC, HEADER, 0.9)
+    blob = encode(update(), SPEC, HEADER, Coding(svd, 0.9))
     for tail in (b"\0", b" " * 8, blob):
         with pytest.raises(PayloadError):
             decode(blob + tail, SPEC)
 
 
 def test_huge_declared_header_is_refused():
-    blob = encode(update(), SPEC, HEADER, 0.9)
+    blob = encode(update(), SPEC, HEADER, Coding(svd, 0.9))
     with pytest.raises(PayloadError, match="header"):
         decode((2**62).to_bytes(8, "little") + blob[8:], SPEC)
 
@@ -95,25 +99,39 @@ def test_blob_larger_than_the_model_is_refused_before_it_is_read():
 
 def test_blob_for_another_model_is_refused():
     with pytest.raises(PayloadError):
-        decode(encode(update(), SPEC, HEADER, 0.9), SPEC[:3])
+        decode(encode(update(), SPEC, HEADER, Coding(svd, 0.9)), SPEC[:3])
 
 
-@pytest.mark.parametrize("rank", [-2, 17, 2**31 - 1])
-def test_rank_out_of_range_is_refused(rank):
-    blob = encode(update(), SPEC, HEADER, 0.9)
-    ranks = np.array(decode(blob, SPEC).ranks, "<i4").tobytes()
-    position = blob.rindex(ranks)
-    forged = blob[:position] + rank.to_bytes(4, "little", signed=True) + blob[position + 4 :]
+@pytest.mark.parametrize("code", [-1, -5, 5 * 17 + 1, 5 * 17 + 3, 5 * 3, 2**31 - 1])
+def test_form_that_is_none_or_too_large_is_refused(code):
+    """Codes are 5 rank + kind: no rank is negative or above 16, no dense form has one, no factor is known here."""
+    blob = encode(update(), SPEC, HEADER, Coding(svd, 0.9))
+    codes = np.array([5 * 1 + 1, 0], "<i4").tobytes()
+    position = blob.rindex(codes)
+    forged = blob[:position] + code.to_bytes(4, "little", signed=True) + blob[position + 4 :]
     with pytest.raises(PayloadError) as caught:
         decode(forged, SPEC)
     assert caught.value.reason == "rank"
 
 
-@settings(max_examples=400, deadline=None)
-@given(st.data())
-def test_damaged_blob_is_refused_or_is_another_valid_update(data):
-    """Whatever decodes must encode to itself: there is one blob for each update and header, and no crash."""
-    blob = bytearray(encode(update(), SPEC, HEADER, 0.9))
+CODINGS = {
+    f"{name} {bits} {'deflated' if deflate else ''}": Coding(REDUCERS[name], 0.9, 2, 0.1, bits, bits == 8, deflate)
+    for name, bits, deflate in [
+        ("svd", 32, False),
+        ("svd", 4, True),
+        ("topk", 8, False),
+        ("topk", 32, True),
+        ("dense", 2, False),
+    ]
+}
+
+
+@pytest.mark.parametrize("coding", CODINGS.values(), ids=CODINGS)
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_damaged_blob_is_refused_or_is_another_valid_update(coding, data):
+    """No crash, no NaN, no other shape, whatever bytes come."""
+    blob = bytearray(encode(update(), SPEC, HEADER, coding, rng=np.random.default_rng(0)))
     for _ in range(data.draw(st.integers(1, 4))):
         blob[data.draw(st.integers(0, len(blob) - 1))] = data.draw(st.integers(0, 255))
     try:
@@ -123,9 +141,24 @@ def test_damaged_blob_is_refused_or_is_another_valid_update(data):
     assert all(np.isfinite(t).all() and t.shape == s.shape for t, s in zip(payload.tensors, SPEC, strict=True))
 
 
+@pytest.mark.parametrize("coding", CODINGS.values(), ids=CODINGS)
+def test_truncated_or_extended_blob_is_refused_in_any_coding(coding):
+    blob = encode(update(), SPEC, HEADER, coding, rng=np.random.default_rng(0))
+    for damaged in (blob[:-1], blob[: len(blob) // 2], blob + b"\0", blob + blob):
+        with pytest.raises(PayloadError):
+            decode(damaged, SPEC)
+
+
+def test_deflated_blob_that_would_grow_without_end_is_refused_at_the_limit():
+    bomb = b"Z" + zlib.compress(bytes(10**7), 9)
+    with pytest.raises(PayloadError) as caught:
+        decode(bomb, SPEC)
+    assert caught.value.reason == "size"
+
+
 def test_factors_whose_product_overflows_are_refused():
     """Each number is finite, their product is not: 1e30 x 1e30."""
     factors = Factors(np.full((36, 1), 1e30, np.float32), np.full((1, 16), 1e30, np.float32))
-    blob = _pack([factors, *update()[1:3], Factors(np.zeros((8, 0), "f4"), np.zeros((0, 8), "f4"))], HEADER)
+    blob = pack_forms([factors, *update()[1:3], nothing(8, 8)], HEADER, PLAIN)
     with pytest.raises(PayloadError, match="overflows"):
         decode(blob, SPEC)

@@ -1,0 +1,107 @@
+"""The container of a payload: one canonical safetensors blob with a small header, deflated or not."""
+
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import safetensors
+from safetensors.numpy import save
+
+from fedkd.exchange.quantize import BITS, FLOAT
+
+FORMAT = 2
+HEADER_LIMIT = 1024
+
+# What a blob may hold; what is empty is left out.
+_DTYPES = {"forms": "<i4", "masks": "|u1", "steps": "<u2"}
+_NAMES = {"<i4": "I32", "|u1": "U8", "<f4": "F32", "<u2": "U16"}
+_DEFLATED = b"Z"  # never the first byte of a safetensors blob, whose header has a multiple of 8 bytes
+
+
+class PayloadError(ValueError):
+    """A blob that must not be used. ``reason`` is a code for logs and histories, the text is for people."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(f"{reason}: {text}")
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a blob says of itself: the round it belongs to, the hash of the model it builds on, the method."""
+
+    round: int
+    base: str
+    method: str
+
+
+def write_blob(entries: Mapping[str, np.ndarray], header: Header, bits: int, deflate: bool) -> bytes:
+    """Write one-dimensional arrays and the header as one blob."""
+    blob = _save(entries, header, bits)
+    return _DEFLATED + zlib.compress(blob, 9) if deflate else blob
+
+
+def read_blob(blob: bytes, limit: int) -> tuple[dict[str, np.ndarray], Header, int]:
+    """Undo ``write_blob``; at most ``limit`` bytes are inflated.
+
+    Returns:
+        All arrays, empty ones too, the header, and the bits of a number.
+
+    Raises:
+        PayloadError: Its ``reason`` is one of size, deflate, header, format, canonical.
+    """
+    blob = _inflated(blob, limit)
+    header, bits = _header(blob)
+    try:
+        found = dict(safetensors.deserialize(blob))
+    except safetensors.SafetensorError as error:
+        raise PayloadError("format", f"not a safetensors blob ({error})") from None
+    dtypes = _DTYPES | {"values": "<f4" if bits == FLOAT else "|u1"}
+    for name, entry in found.items():
+        if name not in dtypes or (entry["dtype"], len(entry["shape"])) != (_NAMES[dtypes[name]], 1):
+            raise PayloadError("format", f"must hold one-dimensional {', '.join(dtypes)}, got {name}")
+    entries = {name: np.frombuffer(found[name]["data"] if name in found else b"", d) for name, d in dtypes.items()}
+    if _save(entries, header, bits) != blob:
+        raise PayloadError("canonical", "the blob is not in the one form this format allows")
+    return entries, header, bits
+
+
+def _save(entries: Mapping[str, np.ndarray], header: Header, bits: int) -> bytes:
+    text = json.dumps({"format": FORMAT, "bits": bits, **asdict(header)}, sort_keys=True, separators=(",", ":"))
+    # One metadata key only: safetensors keeps metadata in a hash map, whose order would change the bytes.
+    return bytes(save({name: array for name, array in entries.items() if array.size}, {"fedkd": text}))
+
+
+def _inflated(blob: bytes, limit: int) -> bytes:
+    if blob[:1] == _DEFLATED:
+        inflate = zlib.decompressobj()
+        try:
+            blob = inflate.decompress(blob[1:], limit + 1)
+        except zlib.error as error:
+            raise PayloadError("deflate", f"not a deflated blob ({error})") from None
+        if len(blob) <= limit and (not inflate.eof or inflate.unused_data):
+            raise PayloadError("deflate", "the deflated blob is cut short, or bytes follow it")
+    if len(blob) > limit:
+        raise PayloadError("size", f"more than {limit} bytes, the most this model can need")
+    return blob
+
+
+def _header(blob: bytes) -> tuple[Header, int]:
+    length = int.from_bytes(blob[:8], "little")
+    if len(blob) < 8 or length > min(HEADER_LIMIT, len(blob) - 8):
+        raise PayloadError(
+            "header", f"declares {length} bytes of header in a blob of {len(blob)}, at most {HEADER_LIMIT}"
+        )
+    try:
+        fields = json.loads(json.loads(blob[8 : 8 + length])["__metadata__"]["fedkd"])
+        version, bits = fields.pop("format"), fields.pop("bits")
+        header = Header(**fields)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise PayloadError("header", "the header is not that of a fedkd blob") from None
+    if version != FORMAT or [type(v) for v in (*vars(header).values(), bits)] != [int, str, str, int]:
+        raise PayloadError("header", f"format {FORMAT} with round, base, method and bits expected")
+    if bits not in (FLOAT, *BITS):
+        raise PayloadError("header", f"bits must be one of {FLOAT}, {', '.join(map(str, BITS))}, got {bits}")
+    return header, bits
