@@ -24,8 +24,8 @@ LAYERS = {
     "data": {"config", "data", "errors"},
     "models": {"config", "errors", "models", "tensors"},
     "exchange": {"exchange", "tensors", "errors"},
-    "distill": {"config", "data", "distill", "errors", "exchange", "models", "runtime", "tensors"},
-    "tasks": {"config", "data", "errors", "models", "runtime", "tasks"},
+    "distill": {"config", "data", "distill", "errors", "exchange", "models", "runtime", "tensors", "user_code"},
+    "tasks": {"config", "data", "errors", "models", "runtime", "tasks", "user_code"},
     "edge": {"edge", "errors", "models", "quiet", "tasks", "tensors"},
 }
 

@@ -1,7 +1,5 @@
 """Any Keras optimiser as a pure function, so that one compiled step serves all clients."""
 
-import importlib
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import MethodType
@@ -12,6 +10,7 @@ import numpy as np
 
 from fedkd.errors import InputError
 from fedkd.tensors import Weights
+from fedkd.user_code import import_function
 
 
 class PureOptimizer:
@@ -92,6 +91,14 @@ def _without_distribution(optimizer: keras.optimizers.Optimizer) -> keras.optimi
     return optimizer
 
 
+def known_optimizers() -> dict[str, type[keras.optimizers.Optimizer]]:
+    """Optimisers of Keras that can be named, by their names in lower case."""
+    base = keras.optimizers.Optimizer
+    others = ("Optimizer", "LossScaleOptimizer", "MultiOptimizer", "Nadam")  # wrappers, and one that can't be pure
+    classes = [c for c in vars(keras.optimizers).values() if isinstance(c, type) and issubclass(c, base)]
+    return {c.__name__.lower(): c for c in classes if c.__name__ not in others}
+
+
 def optimizer_factory(name: str) -> Callable[[float], keras.optimizers.Optimizer]:
     """Find an optimiser: a name of ``keras.optimizers``, or ``package.module:function`` of the user's own.
 
@@ -103,7 +110,7 @@ def optimizer_factory(name: str) -> Callable[[float], keras.optimizers.Optimizer
     """
     if ":" in name:
         return partial(_own, name)
-    known = {n.lower(): c for n, c in vars(keras.optimizers).items() if _is_optimizer(c)}
+    known = known_optimizers()
     if name.lower() not in known:
         raise InputError(
             f"train.optimizer must be one of {', '.join(sorted(known))}, or package.module:function, got {name!r}"
@@ -113,11 +120,8 @@ def optimizer_factory(name: str) -> Callable[[float], keras.optimizers.Optimizer
 
 def _own(name: str, rate: float) -> keras.optimizers.Optimizer:
     """Call the user's function; whatever goes wrong in it is told in one line."""
-    module, _, function = name.partition(":")
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # a module beside the user, as `python -m` would find it
     try:
-        made = getattr(importlib.import_module(module), function)(rate)
+        made = import_function(name)(rate)
     except Exception as error:
         raise InputError(f"train.optimizer {name!r}: {type(error).__name__}: {error}") from error
     if not isinstance(made, keras.optimizers.Optimizer):
@@ -125,9 +129,3 @@ def _own(name: str, rate: float) -> keras.optimizers.Optimizer:
             f"train.optimizer {name!r}: must return a keras.optimizers.Optimizer, got {type(made).__name__}"
         )
     return made
-
-
-def _is_optimizer(value: object) -> bool:
-    others = ("Optimizer", "LossScaleOptimizer", "MultiOptimizer", "Nadam")  # wrappers, and one that can't be pure
-    base = keras.optimizers.Optimizer
-    return isinstance(value, type) and issubclass(value, base) and value.__name__ not in others

@@ -1,7 +1,5 @@
 """What a task is, and how one is found by its name."""
 
-import importlib
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +11,7 @@ from fedkd import runtime
 from fedkd.config import ModelConfig, Scalar
 from fedkd.data.dataset import Dataset, checked
 from fedkd.errors import InputError
+from fedkd.user_code import import_function
 
 if TYPE_CHECKING:
     import keras
@@ -81,15 +80,13 @@ TASKS = {
 
 
 def _from_python(name: str) -> Task:
-    module_name, _, function_name = name.partition(":")
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # a task beside the user, as `python -m` would find it
     runtime.configure()  # the user's module may use TensorFlow at once
     try:
-        function = getattr(importlib.import_module(module_name), function_name)
+        function = import_function(name)
     except ModuleNotFoundError as error:
         raise InputError(f"task {name!r}: no module {error.name!r}; run from its folder or install it") from None
     except AttributeError:
+        module_name, _, function_name = name.partition(":")
         raise InputError(f"task {name!r}: module {module_name!r} has no function {function_name!r}") from None
     try:
         task = function()

@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fedkd.distill.optimizers import PureOptimizer, optimizer_factory
+from fedkd.distill.optimizers import PureOptimizer, known_optimizers, optimizer_factory
 from fedkd.errors import InputError
 
-NAMES = ["adadelta", "adafactor", "adagrad", "adam", "adamw", "adamax", "ftrl", "lamb", "lion", "muon", "rmsprop"]
+# On TensorFlow Keras' ScheduleFreeAdamW reads its old momentum after overwriting it. Nadam, which can't be pure, isn't
+# among the known ones.
+NAMES = sorted(set(known_optimizers()) - {"schedulefreeadamw"})
 SHAPES = [(6, 4), (4,), ()]
 
 
@@ -37,12 +39,7 @@ def assert_takes_the_steps_of(make, steps=4):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_optimiser_of_keras_takes_its_own_steps(name):
-    """ScheduleFreeAdamW isn't here: on TensorFlow Keras reads its old momentum after overwriting it."""
-    try:
-        make = optimizer_factory(name)
-    except InputError:
-        pytest.skip(f"this Keras has no {name}")
-    assert_takes_the_steps_of(make)
+    assert_takes_the_steps_of(optimizer_factory(name))
 
 
 @pytest.mark.parametrize(
