@@ -116,7 +116,6 @@ class FedKD(Strategy):
 
     def _wait_for_clients(self) -> None:
         """Learn which node is which client; bounded, where Flower's own sampling would wait for ever."""
-        self._nodes |= getattr(self._grid, "partitions", {}) if not self._nodes else {}
         wanted, deadline = self.experiment.config.clients, time.monotonic() + self.timeout
         self._greet(wanted)
         while len(self._nodes) < wanted:
@@ -126,8 +125,11 @@ class FedKD(Strategy):
             self._greet(wanted)
 
     def _greet(self, wanted: int) -> None:
-        """Ask nodes that aren't known yet which client they are, unless all clients are there."""
+        """Ask nodes that aren't known yet which client they are, unless all clients are there or the grid knows."""
         if len(self._nodes) >= wanted:
+            return
+        if known := getattr(self._grid, "partitions", None):  # a simulation's: no need to ask every node
+            self._nodes |= known
             return
         unknown = sorted(set(self._grid.get_node_ids()) - set(self._nodes.values()))
         hello = [self._message({}, node, "query") for node in unknown]

@@ -13,6 +13,7 @@ import clients.app
 import server.app
 from fedkd import runtime
 from fedkd.config import Config, Scalar
+from fedkd.experiment import experiment_of
 from sims.grid import LocalGrid
 
 RunConfig = Mapping[str, Scalar]
@@ -23,7 +24,7 @@ _FIRST_NODE = 2
 
 
 def run_local(config: Config, run_config: RunConfig, storage: Storage) -> None:
-    """Run all clients in this process, on as many threads as ``config.threads`` says."""
+    """Run all clients in this process, on as many threads as the experiment says."""
     logging.getLogger("flwr").setLevel(logging.WARNING)
 
     def context(node: int) -> Context:
@@ -31,7 +32,7 @@ def run_local(config: Config, run_config: RunConfig, storage: Storage) -> None:
         return _context(node, {**partition, **storage}, run_config)
 
     partitions = {i: i + _FIRST_NODE for i in range(config.clients)}
-    grid = LocalGrid(clients.app.app, partitions, context, config.threads or runtime.cores())
+    grid = LocalGrid(clients.app.app, partitions, context, experiment_of(run_config).threads)
     server.app.app(grid, _context(1, {}, run_config))
 
 

@@ -3,7 +3,6 @@
 What such a loop leaves of the machine's floor, no framework on TensorFlow can get back.
 """
 
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -19,6 +18,7 @@ from fedkd.experiment import Experiment
 from fedkd.models.inspect import Outputs
 from fedkd.tensors import Weights
 from sims.bench.measure import Measured, batch_order
+from sims.bench.timing import timed
 
 Model = Sequence[Any]
 
@@ -39,7 +39,8 @@ def bare_loop(held: Experiment) -> Measured:
     step = tf.function(partial(epoch, loss=held.config.loss, rate=held.config.train.student_lr), autograph=False)
     teachers = [roles["teacher"].initial() if "teacher" in roles else [] for _ in range(held.config.clients)]
     data = [held.client_data(i)[0] for i in range(held.config.clients)]
-    student, seconds = roles["student"].initial(), []
+    student = roles["student"].initial()
+    seconds: list[float] = []
 
     def client(i: int, base: Weights, round_: int) -> Weights:
         rows = batch_order(held, round_, i)
@@ -52,10 +53,9 @@ def bare_loop(held: Experiment) -> Measured:
     teachers[0] = roles["teacher"].initial() if "teacher" in roles else []
     with ThreadPoolExecutor(runtime.cores()) as pool:
         for round_ in range(1, held.config.rounds + 1):
-            begun = time.perf_counter()
-            students = list(pool.map(partial(client, base=student, round_=round_), range(len(data))))
-            student = [np.mean(tensors, 0) for tensors in zip(*students, strict=True)]
-            seconds.append(time.perf_counter() - begun)
+            with timed(seconds):
+                students = list(pool.map(partial(client, base=student, round_=round_), range(len(data))))
+                student = [np.mean(tensors, 0) for tensors in zip(*students, strict=True)]
     return Measured(seconds[1:], student)
 
 

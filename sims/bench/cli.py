@@ -1,6 +1,7 @@
 """The command ``fedkd bench``."""
 
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,6 +10,7 @@ import typer
 from rich.console import Console
 
 from fedkd.errors import InputError
+from sims.bench.report import report, show
 from sims.exits import errors_for_people
 
 app = typer.Typer(no_args_is_help=True, help="Measure speed and memory, as ratios to this machine's matrix products.")
@@ -48,19 +50,22 @@ def engine(
 @app.command()
 def svd(repeats: RepeatsOption = 5, json: JsonOption = False) -> None:
     """Milliseconds to the singular vectors that an energy of 0.95 needs, by three ways, on one core."""
-    _one_core("svd", repeats, json)
+    with errors_for_people():
+        _show(partial(_measure, "svd", threads=1, repeats=repeats), json)
 
 
 @app.command()
 def codec(repeats: RepeatsOption = 20, json: JsonOption = False) -> None:
     """Megabytes a second through encode and decode, on one core."""
-    _one_core("codec", repeats, json)
+    with errors_for_people():
+        _show(partial(_measure, "codec", threads=1, repeats=repeats), json)
 
 
 @app.command()
 def profile(repeats: RepeatsOption = 10, json: JsonOption = False) -> None:
     """Where the time of a client's round goes: its parts, and the operations of its training, on one core."""
-    _one_core("profile", repeats, json)
+    with errors_for_people():
+        _show(partial(_measure, "profile", threads=1, repeats=repeats), json)
 
 
 @app.command()
@@ -70,18 +75,9 @@ def grid(
     json: JsonOption = False,
 ) -> None:
     """What a round costs besides the clients' work: messages, strategy, coding on the server."""
-
-    def measure() -> dict[str, Any]:
-        from sims.bench.grid import rows
-        from sims.bench.machine import matmul_gflops
-        from sims.bench.report import report
-
-        rate = matmul_gflops()
-        return report("grid", rate, rows(clients, repeats, rate))
-
     with errors_for_people():
         _known("--clients", [clients], CLIENTS)
-        _show(measure, json)
+        _show(partial(_measure, "grid", clients=clients, repeats=repeats), json)
 
 
 @app.command()
@@ -90,35 +86,21 @@ def scale(
     json: JsonOption = False,
 ) -> None:
     """Memory, disk and time with 100 000 clients of which 100 train a round, against 100 clients in all."""
-
-    def measure() -> dict[str, Any]:
-        from sims.bench.machine import matmul_gflops
-        from sims.bench.report import report
-        from sims.bench.scale import rows
-
-        rate = matmul_gflops()
-        return report("scale", rate, rows(rounds, rate))
-
     with errors_for_people():
-        _show(measure, json)
+        _show(partial(_measure, "scale", rounds=rounds), json)
 
 
-def _one_core(bench: str, repeats: int, json: bool) -> None:
-    def measure() -> dict[str, Any]:
-        from sims.bench.machine import matmul_gflops
-        from sims.bench.report import report
+def _measure(bench: str, threads: int = 0, **options: int) -> dict[str, Any]:
+    """Measure the machine, on all cores where ``threads`` is 0, and then ``sims.bench.BENCH`` against it."""
+    from sims.bench.machine import matmul_gflops
 
-        rate = matmul_gflops(threads=1)
-        return report(bench, rate, import_module(f"sims.bench.{bench}").rows(rate, repeats))
-
-    with errors_for_people():
-        _show(measure, json)
+    rate = matmul_gflops(threads)
+    return report(bench, rate, import_module(f"sims.bench.{bench}").rows(rate, **options))
 
 
 def _show(measure: Callable[[], dict[str, Any]], json: bool) -> None:
     from fedkd import runtime
     from sims.bench.machine import describe
-    from sims.bench.report import show
 
     with Console(stderr=True).status("measuring; other work on this machine falsifies it"):
         runtime.configure()  # before anything else imports TensorFlow

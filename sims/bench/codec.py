@@ -1,24 +1,25 @@
 """``fedkd bench codec``: megabytes of float32 a second through encode and decode, on one core."""
 
-import statistics
-import time
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 
-from fedkd.exchange.codec import Header, decode, encode
+from fedkd.exchange.blob import Header
+from fedkd.exchange.codec import decode, encode
+from fedkd.exchange.coding import PLAIN, Coding, svd
+from fedkd.models.inspect import model_spec
 from fedkd.tensors import Spec, Weights, default_spec
+from sims.bench import work
 from sims.bench.report import Row
 from sims.bench.svd import matrix
+from sims.bench.timing import median_seconds
 
-# Kernels of the two models of ``sims.bench.work``, and of a large dense layer.
-MODELS: dict[str, tuple[tuple[int, ...], ...]] = {
-    "student": ((3, 3, 1, 16), (16,), (3, 3, 16, 32), (32,), (1568, 10), (10,)),
-    "teacher": ((3, 3, 1, 32), (32,), (3, 3, 32, 64), (64,), (3136, 128), (128,), (128, 10), (10,)),
-    "dense 3072x768": ((3072, 768), (768,)),
+_HEADER = Header(1, "0" * 16, "fedkd")
+CODINGS = {
+    "dense": PLAIN,
+    "svd .95": Coding(svd, 0.95),
+    "svd .5, 4 bits": Coding(svd, 0.5, bits=4, stochastic=True, deflate=True),
 }
-_HEADER = Header(1, "0" * 64, "fedkd")
 
 
 def update(spec: Spec) -> Weights:
@@ -32,36 +33,31 @@ def update(spec: Spec) -> Weights:
 
 
 def rows(rate: float, repeats: int) -> list[Row]:
-    """Measure all models, dense and with the paper's first energy threshold.
+    """Measure the models of the work and a large dense layer, dense, as the paper's first round, and as fedkd_plus.
 
     Args:
         rate: Of one core's matrix products, in 10⁹ operations a second.
         repeats: Of each measurement.
     """
-    return [_row(name, energy, rate, repeats) for name in MODELS for energy in (None, 0.95)]
+    specs = {
+        "student": model_spec(work.network(*work.STUDENT)),
+        "teacher": model_spec(work.network(*work.TEACHER)),
+        "dense 3072x768": default_spec([(3072, 768), (768,)]),
+    }
+    return [_row(name, spec, coding, rate, repeats) for name, spec in specs.items() for coding in CODINGS]
 
 
-def _row(name: str, energy: float | None, rate: float, repeats: int) -> Row:
-    spec = default_spec(MODELS[name])
+def _row(name: str, spec: Spec, label: str, rate: float, repeats: int) -> Row:
     tensors, size = update(spec), sum(item.size for item in spec) * 4
-    blob = encode(tensors, spec, _HEADER, energy)
-    there = _seconds(partial(encode, tensors, spec, _HEADER, energy), repeats)
-    back = _seconds(partial(decode, blob, spec), repeats)
+    write = partial(encode, tensors, spec, _HEADER, CODINGS[label], rng=np.random.default_rng(0))
+    blob, there = write(), median_seconds(write, repeats)
+    back = median_seconds(partial(decode, blob, spec), repeats)
     return {
         "model": name,
-        "energy": energy or "dense",
+        "coding": label,
         "dense_bytes": size,
         "payload_bytes": len(blob),
         "encode_mb_s": size / 1e6 / there,
         "decode_mb_s": size / 1e6 / back,
         "gflop": (there + back) * rate,
     }
-
-
-def _seconds(call: Callable[[], object], repeats: int) -> float:
-    taken = []
-    for _ in range(repeats):
-        begun = time.perf_counter()
-        call()
-        taken.append(time.perf_counter() - begun)
-    return statistics.median(taken)

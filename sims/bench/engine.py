@@ -7,28 +7,37 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from fedkd.config import to_settings
 from fedkd.errors import RunError
 from fedkd.experiment import Experiment
-from fedkd.tensors import Weights
+from fedkd.models.inspect import get_weights
 from sims.bench.measure import Measured, batch_order
+from sims.engines import run_local
 
 
 def whole_path(held: Experiment) -> Measured:
-    """Run ServerApp, grid and ClientApp as ``fedkd run`` does."""
-    from sims.engines import run_local
-
+    """Measure ServerApp, grid and ClientApp as ``fedkd run`` runs them."""
     with tempfile.TemporaryDirectory(prefix="fedkd-bench-") as folder:
         out = Path(folder) / "run"
-        run_config = {**to_settings(held.config), "out": str(out)}
-        run_local(held.config, run_config, {"state-file": str(out / "clients.state")})
-        lines = [json.loads(line) for line in (out / "history.jsonl").read_text(encoding="utf-8").splitlines()]
-        weights = _saved_weights(out / "student.keras")
-    check_complete(lines, held.config.clients)
-    ends = [line["elapsed"] for line in lines]
-    return Measured([after - before for before, after in itertools.pairwise(ends)], weights)
+        history = run_whole_path(held, held.config.clients, out)
+        model = keras.models.load_model(out / "student.keras")
+    ends = [line["elapsed"] for line in history]
+    return Measured([after - before for before, after in itertools.pairwise(ends)], get_weights(model))
+
+
+def run_whole_path(held: Experiment, participants: int, out: Path) -> list[dict[str, Any]]:
+    """Run in the folder ``out``, where ``clients.state`` is the clients' state; returns the records of all rounds.
+
+    Raises:
+        RunError: Fewer than ``participants`` clients took part in a round.
+    """
+    run_local(held.config, {**to_settings(held.config), "out": str(out)}, {"state-file": str(out / "clients.state")})
+    history = [json.loads(line) for line in (out / "history.jsonl").read_text(encoding="utf-8").splitlines()]
+    check_complete(history, participants)
+    return history
 
 
 def check_complete(history: Sequence[Mapping[str, Any]], participants: int) -> None:
@@ -41,12 +50,6 @@ def check_complete(history: Sequence[Mapping[str, Any]], participants: int) -> N
         if len(line["participants"]) != participants:
             why = line["refused"][0]["why"] if line["refused"] else "too few were asked"
             raise RunError(f"round {line['round']}: {len(line['participants'])} of {participants} clients: {why}")
-
-
-def _saved_weights(path: Path) -> Weights:
-    import keras
-
-    return [np.asarray(w, np.float32) for w in keras.models.load_model(path).get_weights()]
 
 
 def write_work(held: Experiment, path: Path) -> None:

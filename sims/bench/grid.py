@@ -5,8 +5,7 @@ strategy, and the protocol's own decoding, averaging and coding.
 """
 
 import statistics
-import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
@@ -14,27 +13,30 @@ from flwr.clientapp import ClientApp
 
 from fedkd import runtime
 from fedkd.errors import RunError
-from fedkd.exchange.codec import Header, encode
+from fedkd.exchange.codec import encode
 from fedkd.experiment import Experiment
+from fedkd.federation import header_of
 from fedkd.messages import Answer, answer_fields, read_offer
+from fedkd.seeding import Purpose, generator
 from fedkd.tensors import Weights, subtract
 from server.strategy import FedKD, Record
 from sims.bench import work
 from sims.bench.engine import whole_path
 from sims.bench.measure import experiment
 from sims.bench.report import Row
+from sims.bench.timing import median_seconds
 from sims.grid import LocalGrid
 
 _ROUNDS = 4
 
 
-def rows(clients: int, repeats: int, rate: float) -> list[Row]:
+def rows(rate: float, clients: int, repeats: int) -> list[Row]:
     """Measure the parts for each work, and their share of a round of the whole path.
 
     Args:
+        rate: Of the machine's matrix products, in 10⁹ operations a second.
         clients: Number of clients.
         repeats: Runs of each.
-        rate: Of the machine's matrix products, in 10⁹ operations a second.
     """
     return [row for name in work.SETTINGS for row in _rows(name, clients, repeats, rate)]
 
@@ -43,7 +45,7 @@ def _rows(name: str, clients: int, repeats: int, rate: float) -> list[Row]:
     held = experiment(name, clients, _ROUNDS)
     whole = statistics.median(s for _ in range(repeats) for s in whole_path(held).seconds)
     parts = {
-        "Flower: messages and grid": statistics.median(_messages(held) for _ in range(repeats)),
+        "Flower: messages and grid": _messages(held, repeats),
         "the same, strategy, codec, mean": statistics.median(_server(held) for _ in range(repeats)),
         "whole round": whole,
     }
@@ -61,61 +63,60 @@ def _rows(name: str, clients: int, repeats: int, rate: float) -> list[Row]:
     ]
 
 
-def _grid(app: ClientApp, clients: int) -> LocalGrid:
+def _grid(upload: Callable[[ConfigRecord], bytes], clients: int) -> LocalGrid:
+    """A federation whose clients answer at once, with what ``upload`` makes of an offer."""
+    app = ClientApp()
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        blob = upload(message.content.config_records["offer"])
+        answer = Answer(int(context.node_config["partition-id"]), blob, 1)
+        return Message(RecordDict({"answer": ConfigRecord(answer_fields(answer))}), reply_to=message)
+
     def context(node: int) -> Context:
         return Context(1, node, {"partition-id": node}, RecordDict(), {})
 
     return LocalGrid(app, {i: i for i in range(clients)}, context, runtime.cores())
 
 
-def _messages(held: Experiment) -> float:
+def _messages(held: Experiment, repeats: int) -> float:
     """Seconds of a round of messages that carry what a round's do, and nothing else."""
-    app, blob = ClientApp(), bytes(4 * sum(item.size for item in held.spec))
-
-    @app.train()
-    def train(message: Message, context: Context) -> Message:
-        answer = Answer(int(context.node_config["partition-id"]), blob, 1)
-        return Message(RecordDict({"answer": ConfigRecord(answer_fields(answer))}), reply_to=message)
-
-    grid = _grid(app, held.config.clients)
-    begun = time.perf_counter()
+    blob = bytes(4 * sum(item.size for item in held.spec))
+    grid = _grid(lambda _: blob, held.config.clients)
     content: dict[str, Any] = {"round": 1, "base": "", "energy": 0.95, "dense": blob}
-    offers = [
-        Message(RecordDict({"offer": ConfigRecord(dict(content))}), node, "train", group_id="1")
-        for node in grid.get_node_ids()
-    ]
-    replies = list(grid.send_and_receive(offers))
-    taken = time.perf_counter() - begun
-    if failed := [reply.error.reason for reply in replies if reply.has_error()]:
-        raise RunError(f"bench grid: {failed[0]}")
-    return taken
+
+    def exchange() -> None:
+        offers = [
+            Message(RecordDict({"offer": ConfigRecord(dict(content))}), node, "train", group_id="1")
+            for node in grid.get_node_ids()
+        ]
+        for reply in grid.send_and_receive(offers):
+            if reply.has_error():
+                raise RunError(f"bench grid: {reply.error.reason}")
+
+    return median_seconds(exchange, repeats)
 
 
 def _server(held: Experiment) -> float:
     """Seconds of a round of the strategy with clients that answer at once; the first, which compiles, isn't counted."""
-    app, config, blobs = ClientApp(), held.config, {}
-    update = _typical_update(held)
+    config, update = held.config, _typical_update(held)
+    blobs: dict[str, bytes] = {}
 
-    @app.train()
-    def train(message: Message, context: Context) -> Message:
-        offer = read_offer(message.content.config_records["offer"])
+    def upload(fields: ConfigRecord) -> bytes:
+        offer = read_offer(fields)
         if offer.base not in blobs:
-            header = Header(offer.round, offer.base, config.method)
-            blobs[offer.base] = encode(update, held.spec, header, offer.energy if config.exchange.svd_up else None)
-        answer = Answer(int(context.node_config["partition-id"]), blobs[offer.base], 1)
-        return Message(RecordDict({"answer": ConfigRecord(answer_fields(answer))}), reply_to=message)
+            header = header_of(offer.round, offer.base, held)
+            blobs[offer.base] = encode(update, held.spec, header, held.coding("up", offer.energy))
+        return blobs[offer.base]
 
     records: list[Record] = []
     strategy = FedKD(held, lambda record, _: records.append(record), timeout=60.0)
-    grid = _grid(app, config.clients)
-    strategy.start(grid, ArrayRecord(strategy.state.shared), config.rounds, timeout=60.0)
+    strategy.start(_grid(upload, config.clients), ArrayRecord(strategy.state.shared), config.rounds, timeout=60.0)
     return statistics.median(record["seconds"] for record in records[1:])
 
 
 def _typical_update(held: Experiment) -> Weights:
     """What one client's training changes."""
-    from fedkd.seeding import Purpose, generator
-
-    state: Mapping[str, Weights] = held.trainer.initial_state()
-    after, _ = held.trainer.fit(dict(state), held.client_data(0)[0], generator(0, Purpose.TRAINING, 1, 0))
-    return subtract(after[held.config.exchange.shared], state[held.config.exchange.shared])
+    state, shared = held.trainer.initial_state(), held.config.exchange.shared
+    after, _ = held.trainer.fit(state, held.client_data(0)[0], generator(0, Purpose.TRAINING, 1, 0))
+    return subtract(after[shared], state[shared])

@@ -3,11 +3,10 @@
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from fedkd.config import Scalar
 from fedkd.distill.trainer import batches
 from fedkd.errors import RunError
 from fedkd.experiment import Experiment, experiment_of
@@ -33,10 +32,18 @@ class SkippedError(RunError):
 Engine = Callable[[Experiment], Measured]
 
 
-def experiment(name: str, clients: int, rounds: int, **more: Scalar) -> Experiment:
+class _Run(NamedTuple):
+    """One run beside others: seconds of a round, the machine's rate just before and after, the weights at the end."""
+
+    seconds: float
+    rate: float
+    weights: Weights
+
+
+def experiment(name: str, clients: int, rounds: int) -> Experiment:
     """The work called ``name`` for a number of clients."""
-    settings = {**work.SETTINGS[name], "task": f"sims.bench.work:clients_{clients}", "clients": clients, **more}
-    return experiment_of({**settings, "rounds": rounds})
+    task = f"sims.bench.work:clients_{clients}"
+    return experiment_of({**work.SETTINGS[name], "task": task, "clients": clients, "rounds": rounds})
 
 
 def batch_order(held: Experiment, round_: int, client: int) -> np.ndarray:
@@ -60,35 +67,37 @@ def compare(name: str, held: Experiment, engines: Mapping[str, Engine], repeats:
     Raises:
         RunError: Engines ended in weights that differ by more than 1e-4, where nothing is lost in compression.
     """
+    runs, failed, rates = _in_turn(held, engines, repeats)
+    if held.config.exchange.up == "dense":
+        check_equal({engine: taken[-1].weights for engine, taken in runs.items()})
     clients = held.config.clients
-    seconds: dict[str, list[float]] = {engine: [] for engine in engines}
-    shares: dict[str, list[float]] = {engine: [] for engine in engines}
-    failed: dict[str, str] = {}
-    ends: dict[str, Weights] = {}
-    rates = []
-    for _ in range(repeats):
-        for engine, run in engines.items():
-            if engine in failed:
-                continue
-            rates.append(matmul_gflops())
-            try:
-                measured = run(held)
-            except SkippedError as error:
-                failed[engine] = str(error)
-                continue
-            rates.append(matmul_gflops())
-            taken = statistics.median(measured.seconds)
-            seconds[engine].append(taken)
-            shares[engine].append(clients * work.client_mflop(name) / 1e3 / statistics.mean(rates[-2:]) / taken)
-            ends[engine] = measured.weights
-    if not held.config.exchange.svd_up:
-        check_equal(ends)
-    rows = [_row(name, clients, e, seconds[e], shares[e]) for e in engines if e not in failed]
-    fastest = rows[0]["client_updates_per_second"] if rows else 0.0
+    rows = [_row(name, clients, engine, taken) for engine, taken in runs.items() if engine not in failed]
     for row in rows:
-        row[f"times_slower_than_{rows[0]['engine']}"] = fastest / row["client_updates_per_second"]
+        row[f"times_slower_than_{rows[0]['engine']}"] = row["seconds_per_round"] / rows[0]["seconds_per_round"]
     skipped = [{"engine": e, "work": name, "clients": clients, "skipped": why} for e, why in failed.items()]
     return [*rows, *skipped], rates
+
+
+def _in_turn(
+    held: Experiment, engines: Mapping[str, Engine], repeats: int
+) -> tuple[dict[str, list[_Run]], dict[str, str], list[float]]:
+    """Return the runs of each engine, why some failed, after which they are left out, and all rates of the machine."""
+    runs: dict[str, list[_Run]] = {}
+    failed: dict[str, str] = {}
+    rates = []
+    for engine, run in repeats * list(engines.items()):
+        if engine in failed:
+            continue
+        rates.append(matmul_gflops())
+        try:
+            measured = run(held)
+        except SkippedError as error:
+            failed[engine] = str(error)
+            continue
+        rates.append(matmul_gflops())
+        taken = _Run(statistics.median(measured.seconds), statistics.mean(rates[-2:]), measured.weights)
+        runs.setdefault(engine, []).append(taken)
+    return runs, failed, rates
 
 
 def check_equal(ends: Mapping[str, Weights], tolerance: float = 1e-4) -> None:
@@ -106,13 +115,14 @@ def check_equal(ends: Mapping[str, Weights], tolerance: float = 1e-4) -> None:
             )
 
 
-def _row(name: str, clients: int, engine: str, seconds: Sequence[float], shares: Sequence[float]) -> dict[str, Any]:
-    taken = statistics.median(seconds)
+def _row(name: str, clients: int, engine: str, runs: Sequence[_Run]) -> dict[str, Any]:
+    taken = statistics.median(run.seconds for run in runs)
+    gflop = clients * work.client_mflop(name) / 1e3
     return {
         "engine": engine,
         "work": name,
         "clients": clients,
         "seconds_per_round": taken,
         "client_updates_per_second": clients / taken,
-        "of_floor": statistics.median(shares),
+        "of_floor": statistics.median(gflop / run.rate / run.seconds for run in runs),
     }

@@ -1,28 +1,26 @@
 """``fedkd bench profile``: where the time of a client's round goes, by part and by operation, on one core."""
 
+import statistics
 import tempfile
-import time
 from collections import defaultdict
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import tensorflow as tf
 
 from clients.pool import PooledVault
 from fedkd import runtime
-from fedkd.exchange.codec import Header, decode, encode
+from fedkd.exchange.codec import decode, encode
 from fedkd.experiment import Experiment
-from fedkd.federation import ClientState
+from fedkd.federation import ClientState, header_of
 from fedkd.seeding import Purpose, generator
 from fedkd.tensors import subtract
 from sims.bench import work
 from sims.bench.bare import epoch
 from sims.bench.measure import batch_order, experiment
 from sims.bench.report import Row
+from sims.bench.timing import timed
 
-Value = TypeVar("Value")
 Spent = dict[str, float]
 _OPERATIONS = 12  # in the table; the others are one row
 
@@ -34,23 +32,24 @@ def rows(rate: float, repeats: int) -> list[Row]:
         rate: Of one core's matrix products, in 10⁹ operations a second.
         repeats: Clients to average over.
     """
-    table = []
+    table: list[Row] = []
     for name in work.SETTINGS:
         held = experiment(name, 10, 2)
         for kind, spent in (("part", _parts(held, repeats)), ("operation", _operations(held, repeats))):
             total = sum(spent.values())
             table += [
-                {"work": name, kind: part, "ms": 1e3 * s, "share": s / total, "gflop": s * rate}
-                for part, s in _descending(spent)
+                {"work": name, "part": None, "operation": None}
+                | {kind: what, "ms": 1e3 * s, "share": s / total, "gflop": s * rate}
+                for what, s in _descending(spent)
             ]
-    return [{"work": r["work"], "part": r.get("part"), "operation": r.get("operation"), **r} for r in table]
+    return table
 
 
 def _parts(held: Experiment, repeats: int) -> Spent:
     """Seconds of each part of a client's round, and of the server's part in it; means over clients."""
-    spent: Spent = defaultdict(float)
+    spent: dict[str, list[float]] = defaultdict(list)
     trainer, spec, shared = held.trainer, held.spec, held.config.exchange.shared
-    energy = held.energy(1) if held.config.exchange.svd_up else None
+    coding = held.coding("up", held.energy(1))
     local = trainer.initial_state()
     new = ClientState(1, local.pop(shared), local)
     trainer.fit({**new.local, shared: new.base}, held.client_data(0)[0], generator(0, Purpose.TRAINING, 0, 0))
@@ -58,29 +57,25 @@ def _parts(held: Experiment, repeats: int) -> Spent:
         for client in range(repeats):
             vault = PooledVault(Path(folder) / "clients.state", "run", client, new)
             vault.save(new)
-            state = _timed(spent, "state: read", vault.load) or new
-            data, _ = _timed(spent, "examples", partial(held.client_data, client % held.config.clients))
+            with timed(spent["state: read"]):
+                state = vault.load() or new
+            with timed(spent["examples"]):
+                data, _ = held.client_data(client % held.config.clients)
             rng = generator(0, Purpose.TRAINING, 1, client)
-            fit = partial(trainer.fit, {**state.local, shared: state.base}, data, rng)
-            after, _ = _timed(spent, "training", fit)
-            update = subtract(after[shared], state.base)
-            header = Header(1, "0" * 64, held.config.method)
-            blob = _timed(spent, "update: SVD and encode", partial(encode, update, spec, header, energy))
-            kept = {group: arrays for group, arrays in after.items() if group != shared}
-            _timed(spent, "state: write", partial(vault.save, ClientState(1, state.base, kept)))
-            _timed(spent, "update: check and decode (server)", partial(decode, blob, spec))
-    return {part: seconds / repeats for part, seconds in spent.items()}
+            with timed(spent["training"]):
+                after, _ = trainer.fit({**state.local, shared: state.base}, data, rng)
+            update = subtract(after.pop(shared), state.base)
+            with timed(spent["update: SVD and encode"]):
+                blob = encode(update, spec, header_of(1, "0" * 64, held), coding)
+            with timed(spent["state: write"]):
+                vault.save(ClientState(1, state.base, after))
+            with timed(spent["update: check and decode (server)"]):
+                decode(blob, spec)
+    return {part: statistics.mean(seconds) for part, seconds in spent.items()}
 
 
 def _descending(spent: Spent) -> list[tuple[str, float]]:
     return sorted(spent.items(), key=lambda item: -item[1])
-
-
-def _timed(spent: Spent, part: str, call: Callable[[], Value]) -> Value:
-    begun = time.perf_counter()
-    value = call()
-    spent[part] += time.perf_counter() - begun
-    return value
 
 
 def _operations(held: Experiment, repeats: int) -> Spent:

@@ -10,9 +10,9 @@ from rich.table import Table
 Row = Mapping[str, Any]
 
 
-def report(bench: str, matmul: float, rows: Sequence[Row], **facts: Any) -> dict[str, Any]:
+def report(bench: str, matmul: float, rows: Sequence[Row]) -> dict[str, Any]:
     """Make the object of a benchmark."""
-    return {"bench": bench, "matmul_gflops": matmul, **facts, "rows": list(rows)}
+    return {"bench": bench, "matmul_gflops": matmul, "rows": list(rows)}
 
 
 def show(result: Mapping[str, Any], as_json: bool, console: Console) -> None:

@@ -5,6 +5,7 @@ Each of the two runs in a process of its own, whose peak of resident memory is r
 
 import json
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -12,23 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from fedkd import runtime
-from fedkd.config import to_settings
 from fedkd.errors import RunError
 from fedkd.experiment import experiment_of
-from fedkd.models.inspect import parameters
 from sims.bench import work
-from sims.bench.engine import check_complete
+from sims.bench.engine import run_whole_path
 from sims.bench.report import Row
 
 _CLIENTS = {"few": work.PARTICIPANTS, "crowd": 1000 * work.PARTICIPANTS}
 
 
-def rows(rounds: int, rate: float) -> list[Row]:
+def rows(rate: float, rounds: int) -> list[Row]:
     """Run both and compare; the first round of each, which compiles, isn't counted.
 
     Args:
-        rounds: Of each run.
         rate: Of the machine's matrix products, in 10⁹ operations a second.
+        rounds: Of each run.
     """
     few, crowd = (_in_process(name, rounds) for name in _CLIENTS)
     for row in (few, crowd):
@@ -46,30 +45,25 @@ def _in_process(name: str, rounds: int) -> dict[str, Any]:
 
 
 def _run(name: str, rounds: int) -> dict[str, Any]:
-    from sims.engines import run_local
-
     clients = _CLIENTS[name]
     settings = {**work.SCALE, "task": f"sims.bench.work:{name}", "clients": clients, "rounds": rounds}
     held = experiment_of({**settings, "fraction": work.PARTICIPANTS / clients})
     with tempfile.TemporaryDirectory(prefix="fedkd-bench-") as folder:
         out = Path(folder) / "run"
-        pool = out / "clients.state"
-        run_local(held.config, {**to_settings(held.config), "out": str(out)}, {"state-file": str(pool)})
-        lines = [json.loads(line) for line in (out / "history.jsonl").read_text(encoding="utf-8").splitlines()]
-        disk, size = pool.stat().st_blocks * 512, pool.stat().st_size
-    check_complete(lines, work.PARTICIPANTS)
-    touched = len({client for line in lines for client in line["participants"]})
+        history = run_whole_path(held, work.PARTICIPANTS, out)
+        pool = (out / "clients.state").stat()
+    disk, touched = pool.st_blocks * 512, len({client for line in history for client in line["participants"]})
     return {
         "clients": clients,
         "participants": work.PARTICIPANTS,
-        "seconds_per_round": sorted(line["seconds"] for line in lines[1:])[(rounds - 1) // 2],
+        "seconds_per_round": statistics.median(line["seconds"] for line in history[1:]),
         "resident_mib": _peak_mib(),
         "data_mib": held.task.train.x.nbytes / 2**20,
-        "teacher_mib": 4 * parameters(held.trainer.learners["teacher"].model) / 2**20,
+        "teacher_mib": 4 * held.parameters["teacher"] / 2**20,
         "touched": touched,
         "disk_mib": disk / 2**20,
         "disk_mib_per_touched": disk / touched / 2**20,
-        "file_gib_if_full": size / 2**30,
+        "file_gib_if_full": pool.st_size / 2**30,
     }
 
 

@@ -1,13 +1,13 @@
 """``fedkd bench svd``: what the energy threshold costs, by each of the three ways to the singular vectors."""
 
-import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 from fedkd.exchange.spectrum import by_gram, by_projection, by_svd, leading_basis
 from sims.bench.report import Row
+from sims.bench.timing import median_seconds
 
 SHAPES = ((144, 32), (1568, 10), (784, 512), (3072, 768), (2048, 2048))
 # Singular values fall as 1/j to this power: steeply, as early updates do, or slowly.
@@ -51,9 +51,4 @@ def _row(shape: tuple[int, int], decay: str, rate: float, repeats: int) -> Row:
 
 
 def _milliseconds(way: Callable[[np.ndarray, float], object], tall: np.ndarray, repeats: int) -> float:
-    taken = []
-    for _ in range(repeats):
-        begun = time.perf_counter()
-        way(tall, _ENERGY)
-        taken.append(time.perf_counter() - begun)
-    return 1e3 * statistics.median(taken)
+    return 1e3 * median_seconds(partial(way, tall, _ENERGY), repeats)

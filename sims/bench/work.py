@@ -20,8 +20,8 @@ BATCHES, BATCH = 5, 32
 EXAMPLES = BATCHES * BATCH
 _TEST = 256
 _SIDE, _CLASSES = 28, 10
-_STUDENT = ((16, 32), 0)
-_TEACHER = ((32, 64), 128)
+STUDENT = ((16, 32), 0)
+TEACHER = ((32, 64), 128)
 
 _COMMON: dict[str, Scalar] = {
     "train.epochs": 1,
@@ -67,7 +67,7 @@ def client_mflop(work: str) -> float:
     >>> round(client_mflop("fedavg")), round(client_mflop("fedkd"))
     (954, 4954)
     """
-    models = [_STUDENT] if work == "fedavg" else [_STUDENT, _TEACHER]
+    models = [STUDENT] if work == "fedavg" else [STUDENT, TEACHER]
     return EXAMPLES * sum(mflop(*model) for model in models)
 
 
@@ -90,8 +90,8 @@ def task(clients: int, each: int = EXAMPLES) -> Task:
         classes=tuple(str(i) for i in range(_CLASSES)),
         train=examples(clients * each + 1, 1),
         test=examples(_TEST, 2),
-        teacher=partial(network, *_TEACHER),
-        student=partial(network, *_STUDENT),
+        teacher=partial(network, *TEACHER),
+        student=partial(network, *STUDENT),
     )
 
 

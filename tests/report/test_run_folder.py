@@ -1,0 +1,65 @@
+"""Laws of reading a run's folder back."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fedkd.errors import InputError
+from sims.report.run_folder import read
+from tests.report.runs import NASTY, a_round, a_summary, lines, write
+
+
+def test_a_run_reads_back_what_it_wrote(finished: Path) -> None:
+    run = read(finished)
+    assert run.summary == a_summary()
+    assert [row["round"] for row in run.history] == [1, 2, 3, 4]
+    assert run.partition is not None
+    assert run.partition.counts == ((5, 0), (1, 7))
+    assert run.config == f'name = "{NASTY}"\n'
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nowhere"):
+        read(tmp_path / "nowhere")
+
+
+def test_a_folder_without_history_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"history\.jsonl"):
+        read(tmp_path)
+
+
+def test_a_truncated_last_line_is_ignored(tmp_path: Path) -> None:
+    run = lines(tmp_path, json.dumps(a_round(1)), json.dumps(a_round(2))[:30])
+    assert [row["round"] for row in read(run).history] == [1]
+
+
+def test_a_malformed_middle_line_is_named_by_file_and_number(tmp_path: Path) -> None:
+    run = lines(tmp_path, json.dumps(a_round(1)), '{"round": 2, "rou', json.dumps(a_round(3)), "")
+    with pytest.raises(InputError, match=r"history\.jsonl, line 2: .*'\{\"round\": 2, \"rou'"):
+        read(run)
+
+
+@pytest.mark.parametrize(
+    ("line", "rule"),
+    [("[1]", "one JSON object"), ('{"round": 1}', "'rounds'"), (json.dumps(a_round(1, up_bytes="3")), "up_bytes")],
+)
+def test_a_line_that_is_no_round_says_which_rule_it_breaks(tmp_path: Path, line: str, rule: str) -> None:
+    with pytest.raises(InputError, match=f"line 1: .*{rule}"):
+        read(lines(tmp_path, line, ""))
+
+
+def test_a_round_repeated_after_a_restart_counts_once(tmp_path: Path) -> None:
+    rows = [a_round(1), a_round(2), a_round(2, up_bytes=7), a_round(3)]
+    assert [row["up_bytes"] for row in read(write(tmp_path, rows)).history] == [3000, 7, 3000]
+
+
+def test_a_partition_with_a_count_too_few_names_the_client(tmp_path: Path) -> None:
+    run = write(tmp_path, [a_round(1)], classes=["a", "b"], counts=[[1, 2], [3]])
+    with pytest.raises(InputError, match="client 1 must have 2 counts, a class each, got 1"):
+        read(run)
+
+
+def test_a_clients_bytes_are_the_mean_over_all_clients(tmp_path: Path) -> None:
+    """Four kilobytes a round both ways, over two clients."""
+    assert read(write(tmp_path, [a_round(1), a_round(2)])).bytes_per_client() == [2000, 4000]
