@@ -91,17 +91,36 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Switches of the losses (Wu et al. 2022, eqs 1-7)."""
+    """Switches of the losses (Wu et al. 2022, eqs 1-7), and weights of further kinds of knowledge."""
 
     mutual: bool = True
     adaptive: bool = True
     hidden: bool = True
     undetached: bool = False
     temperature: float = 1.0
+    attention_transfer: float = 0.0
+    distance: float = 0.0
+    angle: float = 0.0
+    attention_relation: float = 0.0
+    value_relation: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the rules."""
         _require(0 < self.temperature < math.inf, "loss.temperature", self.temperature, "above 0")
+        for key, weight in self.knowledge.items():
+            _require(0 < weight < math.inf, f"loss.{key}", weight, "0 (off) or more")
+
+    @property
+    def knowledge(self) -> dict[str, float]:
+        """Weights of the kinds of ``fedkd.distill.knowledge`` that are switched on, by their keys."""
+        weights = {
+            "attention_transfer": self.attention_transfer,
+            "distance": self.distance,
+            "angle": self.angle,
+            "attention_relation": self.attention_relation,
+            "value_relation": self.value_relation,
+        }
+        return {key: weight for key, weight in weights.items() if weight}
 
 
 @dataclass(frozen=True)
@@ -191,6 +210,12 @@ class Config:
         shared, models = self.exchange.shared, self.train.models
         trained = shared == "none" or models in ("both", shared)
         _require(trained, "exchange.shared", shared, f"a model that is trained ({models})")
+        for key, weight in self.loss.knowledge.items():
+            _require(models == "both", f"loss.{key}", weight, f"0 where one model is trained alone ({models})")
+        for key, least in (("distance", 2), ("angle", 3)):
+            rule = f"at least {least} for loss.{key}, which compares the examples of a batch"
+            enough = key not in self.loss.knowledge or self.train.batch_size >= least
+            _require(enough, "train.batch_size", self.train.batch_size, rule)
 
     @property
     def total_rounds(self) -> int:

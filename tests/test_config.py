@@ -28,6 +28,14 @@ def test_written_configuration_reads_back_as_itself():
         ({"fraction": 0}, ["fraction must be in (0, 1], got 0.0"]),
         ({"partition.kind": "random"}, ["partition.kind must be one of iid, dirichlet, shards, natural, got 'random'"]),
         ({"edge.sparsity": 1.0}, ["edge.sparsity must be in [0, 1), got 1.0"]),
+        ({"loss.distance": -1.0}, ["loss.distance must be 0 (off) or more, got -1.0"]),
+        ({"loss.angle": float("nan")}, ["loss.angle must be 0 (off) or more, got nan"]),
+        ({"loss.angle": 50, "train.batch_size": 2}, ["train.batch_size must be at least 3 for loss.angle", "got 2"]),
+        ({"loss.distance": 25, "train.batch_size": 1}, ["train.batch_size must be at least 2 for loss.distance"]),
+        (
+            {"loss.value_relation": 1, "train.models": "student"},
+            ["loss.value_relation must be 0 where one model is trained alone (student), got 1.0"],
+        ),
         ({"train.models": "teacher"}, ["exchange.shared must be a model that is trained (teacher), got 'student'"]),
     ],
 )

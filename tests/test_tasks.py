@@ -48,7 +48,7 @@ def test_windows_images_and_words_are_told_apart_by_shape_and_type(tmp_path):
     words = load_task(write(tmp_path / "t.npz", x_train=ids, x_test=ids[:9]), ModelConfig(vocabulary=6))
     assert words.train.x.max() == 5
     assert words.train.x[0].tolist() == [0, 1, 2, 3, 4, 5, 1, 1, 1, 1]
-    assert set(words.student().output) == {"logits", "hidden", "attention"}
+    assert set(words.student().output) == {"logits", "hidden", "attention", "values", "mask"}
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ class Learner:
         for i, value in zip(self._rest, rest, strict=True):
             if i is not None:
                 after[i] = tf.cast(value, tf.float32)
-        outputs = tf.nest.map_structure(lambda t: tf.cast(t, tf.float32), split_outputs(output))
+        outputs = split_outputs(output).map(lambda tensor: tf.cast(tensor, tf.float32))
         own = tf.add_n([tf.zeros(()), *(tf.cast(loss, tf.float32) for loss in losses)])
         fresh = [v for i, v in zip(self._rest, rest, strict=True) if i is None]
         return outputs, own, after, [tf.cast(seed, tf.uint32) for seed in fresh]

@@ -1,5 +1,7 @@
 """The losses of FedKD on one batch (Wu et al. 2022, eqs 1-7), one equation a function.
 
+Further kinds of knowledge, each with a weight of its own, are in ``fedkd.distill.knowledge``.
+
 ``share`` is each example's share of the batch, shape (n,), summing to 1: padding has none.
 """
 
@@ -9,6 +11,8 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from fedkd.config import LossConfig
+from fedkd.distill.alignment import align, align_heads
+from fedkd.distill.knowledge import switched_on
 from fedkd.errors import InputError
 from fedkd.models.inspect import Outputs
 
@@ -39,16 +43,6 @@ def mse(a: tf.Tensor, b: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(share * tf.reduce_mean(tf.square(a - b), axis=list(range(1, len(a.shape)))))
 
 
-def align(teacher_layers: int, student_layers: int) -> list[tuple[int, int]]:
-    """Pair layers (teacher, student), from 0: last with last, then evenly backwards.
-
-    >>> align(12, 4)
-    [(2, 0), (5, 1), (8, 2), (11, 3)]
-    """
-    pairs = min(teacher_layers, student_layers)
-    return [((j + 1) * teacher_layers // pairs - 1, (j + 1) * student_layers // pairs - 1) for j in range(pairs)]
-
-
 def projection_shapes(teacher: Outputs, student: Outputs) -> list[tuple[int, int]]:
     """Shapes (student features, teacher features) of W_h, one a matched pair of layers.
 
@@ -74,17 +68,11 @@ def hidden_loss(teacher: Outputs, student: Outputs, projection: Sequence[tf.Tens
         for (t, s), w in zip(align(len(teacher.hidden), len(student.hidden)), projection, strict=True)
     ]
     maps = [
-        mse(*_comparable(teacher.attention[t], student.attention[s]), share)
+        mse(*align_heads(teacher.attention[t], student.attention[s]), share)
         for t, s in align(len(teacher.attention), len(student.attention))
         if teacher.attention[t].shape[2:] == student.attention[s].shape[2:]
     ]
     return tf.add_n([tf.zeros(()), *states, *maps])
-
-
-def _comparable(a: tf.Tensor, b: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Average attention maps (n, heads, steps, steps) over heads where the head counts differ."""
-    same = a.shape[1] == b.shape[1]
-    return (a, b) if same else (tf.reduce_mean(a, 1), tf.reduce_mean(b, 1))
 
 
 def confidence(ce_teacher: tf.Tensor, ce_student: tf.Tensor, config: LossConfig) -> tf.Tensor:
@@ -135,9 +123,11 @@ def mutual_losses(
         still_w = projection if config.undetached else [tf.stop_gradient(w) for w in projection]
         total_t += hidden_loss(teacher, still_s, still_w, share) / d
         total_s += hidden_loss(still_t, student, projection, share) / d
+    for weight, kind in switched_on(config):
+        total_t += weight * kind(still_s, teacher, share) / d
+        total_s += weight * kind(still_t, student, share) / d
     return Totals(total_t, total_s)
 
 
 def _constant(outputs: Outputs) -> Outputs:
-    stop = tf.stop_gradient
-    return Outputs(stop(outputs.logits), [stop(h) for h in outputs.hidden], [stop(a) for a in outputs.attention])
+    return outputs.map(tf.stop_gradient)

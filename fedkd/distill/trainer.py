@@ -13,10 +13,11 @@ import tensorflow as tf
 from fedkd import runtime
 from fedkd.config import LossConfig, TrainConfig
 from fedkd.data.dataset import EVALUATION_BATCH, Dataset
+from fedkd.distill.checks import check_knowledge
 from fedkd.distill.learner import Learner, Tensors
 from fedkd.distill.losses import cross_entropy, mutual_losses, projection_shapes
 from fedkd.distill.optimizers import PureOptimizer, optimizer_factory
-from fedkd.models.inspect import split_outputs
+from fedkd.models.inspect import Outputs, split_outputs
 from fedkd.tensors import Weights
 
 State = dict[str, Weights]
@@ -49,7 +50,7 @@ class Trainer:
     group's optimiser variables as ``GROUP.moments``.
 
     Raises:
-        InputError: Hidden states of the two models that can't be matched.
+        InputError: Hidden states of the two models that can't be matched, or knowledge that they can't give.
     """
 
     def __init__(
@@ -62,6 +63,8 @@ class Trainer:
     ) -> None:
         self.train, self.loss, self._augment = train, loss, augment
         self.learners = {role: Learner(model) for role, model in models.items()}
+        if len(models) == 2:
+            check_knowledge(*self._outputs(), loss)
         self._projection = self._build_projection(seed) if len(models) == 2 and loss.hidden else []
         rates = {"teacher": train.teacher_lr, "student": train.student_lr, "projection": train.teacher_lr}
         variables = {role: model.trainable_variables for role, model in models.items()}
@@ -77,10 +80,14 @@ class Trainer:
         self._traced: dict[object, Any] = {}
         self._tracing = threading.Lock()
 
+    def _outputs(self) -> tuple[Outputs, Outputs]:
+        """Symbolic outputs of the teacher and of the student."""
+        teacher, student = (split_outputs(self.learners[role].model.output) for role in ("teacher", "student"))
+        return teacher, student
+
     def _build_projection(self, seed: int) -> list[keras.Variable]:
-        outputs = (split_outputs(self.learners[role].model.output) for role in ("teacher", "student"))
         glorot = keras.initializers.GlorotUniform(seed)
-        return [keras.Variable(glorot(shape), dtype="float32") for shape in projection_shapes(*outputs)]
+        return [keras.Variable(glorot(shape), dtype="float32") for shape in projection_shapes(*self._outputs())]
 
     def initial_state(self) -> State:
         """Return the state of a client that has never trained; its arrays are everyone's, not to be changed."""

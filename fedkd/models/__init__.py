@@ -1,5 +1,10 @@
-"""Keras models returning logits and, where they have them, hidden states and attention maps.
+"""Keras models returning logits and, where they have them, hidden states and what their self-attention does.
 
-A model's output is a tensor of logits (n, classes), or a dict with the keys ``logits``, ``hidden`` (a list of hidden
-states, first layer first, features on the last axis) and ``attention`` (a list of maps (n, heads, steps, steps)).
+A model's output is a tensor of logits (n, classes), or a dict of ``logits`` and any of
+
+- ``hidden``: a list of hidden states (n, ..., features), first layer first;
+- ``attention``: a list of attention maps (n, heads, steps, steps), a row the weights of one query;
+- ``values``: a list of the value vectors (n, heads, steps, features) that the maps mix;
+- ``mask``: (n, steps), 1 where a position is real and 0 where it is padding, for hidden states, maps and values of as
+  many steps. Without it all positions are real.
 """

@@ -11,18 +11,28 @@ from fedkd.tensors import Spec, TensorSpec, Weights
 
 
 class Outputs(NamedTuple):
-    """Logits (n, classes), hidden states and attention maps of a batch, first layer first."""
+    """What a model returns for a batch, first layer first; ``fedkd.models`` says what each is."""
 
     logits: Any
-    hidden: Sequence[Any]
-    attention: Sequence[Any]
+    hidden: Sequence[Any] = ()
+    attention: Sequence[Any] = ()
+    values: Sequence[Any] = ()
+    mask: Any = None
+
+    def map(self, function: Callable[[Any], Any]) -> "Outputs":
+        """Apply a function to each tensor."""
+        parts = (self.hidden, self.attention, self.values)
+        hidden, attention, values = ([function(tensor) for tensor in part] for part in parts)
+        mask = None if self.mask is None else function(self.mask)
+        return Outputs(function(self.logits), hidden, attention, values, mask)
 
 
 def split_outputs(output: Any) -> Outputs:
     """Read a model's output in any of the forms ``fedkd.models`` allows."""
     if isinstance(output, dict):
-        return Outputs(output["logits"], output.get("hidden", ()), output.get("attention", ()))
-    return Outputs(output, (), ())
+        hidden, attention, values = (output.get(name, ()) for name in ("hidden", "attention", "values"))
+        return Outputs(output["logits"], hidden, attention, values, output.get("mask"))
+    return Outputs(output)
 
 
 def build_model(builder: Callable[[], keras.Model], seed: int, classes: int) -> keras.Model:

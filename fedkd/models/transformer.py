@@ -1,4 +1,4 @@
-"""Small transformers for sequences of word ids, with hidden states and attention maps for the hidden loss."""
+"""Small transformers for sequences of word ids, which return all that ``fedkd.models`` names."""
 
 import keras
 import tensorflow as tf
@@ -65,6 +65,34 @@ class IntegerFriendlyNorm(layers.Layer):
         return {**super().get_config(), "epsilon": self.epsilon}
 
 
+@keras.saving.register_keras_serializable("fedkd")
+class SelfAttention(layers.MultiHeadAttention):
+    """Keras' multi-head attention of a sequence to itself, returning its maps and value vectors too.
+
+    The value vectors are computed twice, since Keras keeps its own; the compiler merges the two, or drops the second
+    where nothing reads it.
+    """
+
+    def build(self, input_shape: tuple[int, ...]) -> None:
+        """Create the same weights as Keras' layer, in the same order."""
+        super().build(input_shape, input_shape)
+
+    def call(self, x: tf.Tensor, attention_mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Attend within x (n, steps, width) where attention_mask, bool (n, 1 or steps, steps), allows.
+
+        Returns:
+            (n, steps, width), maps (n, heads, steps, steps) and values (n, heads, steps, features).
+        """
+        mixed, maps = super().call(x, x, attention_mask=attention_mask, return_attention_scores=True)
+        return mixed, maps, keras.ops.transpose(self.value_dense(x), (0, 2, 1, 3))
+
+    def compute_output_spec(self, x: keras.KerasTensor, attention_mask: object) -> tuple[keras.KerasTensor, ...]:
+        """Return the shapes of what ``call`` returns."""
+        specs = super().compute_output_spec(x, x, return_attention_scores=True)
+        n, steps = x.shape[:2]
+        return *specs, keras.KerasTensor((n, self.num_heads, steps, self.value_dim), dtype=self.compute_dtype)
+
+
 def student(steps: int, vocabulary: int, classes: int, width: int = 64) -> keras.Model:
     """Two layers."""
     return _network(steps, vocabulary, classes, width, depth=2)
@@ -78,25 +106,27 @@ def teacher(steps: int, vocabulary: int, classes: int, width: int = 80) -> keras
 def _network(steps: int, vocabulary: int, classes: int, width: int, depth: int, heads: int = 2) -> keras.Model:
     ids = keras.Input((steps,), dtype="int32", name="tokens")
     real = keras.ops.cast(keras.ops.not_equal(ids, 0), "float32")
-    x, hidden, attention = TokenEmbedding(vocabulary, steps, width, name="embedding")(ids), [], []
+    x, hidden, attention, values = TokenEmbedding(vocabulary, steps, width, name="embedding")(ids), [], [], []
     for i in range(depth):
-        x, scores = _layer(x, real, i, width, heads)
+        x, maps, vectors = _layer(x, real, i, width, heads)
         hidden.append(x)
-        attention.append(scores)
+        attention.append(maps)
+        values.append(vectors)
     x = IntegerFriendlyNorm(name="last_norm")(x)
     weights = keras.ops.expand_dims(real, -1)
     mean = keras.ops.sum(x * weights, axis=1) / (keras.ops.sum(weights, axis=1) + 1e-6)
     logits = layers.Dense(classes, name="logits")(mean)
-    return keras.Model(ids, {"logits": logits, "hidden": hidden, "attention": attention})
+    outputs = {"logits": logits, "hidden": hidden, "attention": attention, "values": values, "mask": real}
+    return keras.Model(ids, outputs)
 
 
-def _layer(x: tf.Tensor, real: tf.Tensor, index: int, width: int, heads: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """One pre-norm encoder layer; padded words are attended to by nobody."""
+def _layer(x: tf.Tensor, real: tf.Tensor, index: int, width: int, heads: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """One pre-norm encoder layer, its maps and its values; padded words are attended to by nobody."""
     mask = keras.ops.expand_dims(real, 1) > 0
     normed = IntegerFriendlyNorm(name=f"layer{index}_norm0")(x)
-    attend = layers.MultiHeadAttention(heads, width // heads, name=f"layer{index}_attention")
-    mixed, scores = attend(normed, normed, attention_mask=mask, return_attention_scores=True)
+    attend = SelfAttention(heads, width // heads, name=f"layer{index}_attention")
+    mixed, maps, values = attend(normed, mask)
     x = x + mixed
     normed = IntegerFriendlyNorm(name=f"layer{index}_norm1")(x)
     inner = layers.Dense(2 * width, activation="relu", name=f"layer{index}_dense0")(normed)
-    return x + layers.Dense(width, name=f"layer{index}_dense1")(inner), scores
+    return x + layers.Dense(width, name=f"layer{index}_dense1")(inner), maps, values

@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from fedkd.config import LossConfig
-from fedkd.distill.losses import EPSILON, align, cross_entropy, hidden_loss, kl, mutual_losses, projection_shapes
+from fedkd.distill.alignment import align
+from fedkd.distill.losses import EPSILON, cross_entropy, hidden_loss, kl, mutual_losses, projection_shapes
 from fedkd.errors import InputError
 from fedkd.models.inspect import Outputs
 
