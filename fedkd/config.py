@@ -39,8 +39,9 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class PartitionConfig:
-    """How the training examples are dealt to the clients."""
+    """How the training examples are dealt to the clients; ``examples`` is how many of them, 0 for all."""
 
+    examples: int = 0
     kind: str = "iid"
     alpha: float = 0.5
     shards: int = 2
@@ -48,6 +49,7 @@ class PartitionConfig:
 
     def __post_init__(self) -> None:
         """Check the rules."""
+        _require(self.examples >= 0, "partition.examples", self.examples, "0 (all) or more")
         kinds = ("iid", "dirichlet", "shards", "natural")
         _require(self.kind in kinds, "partition.kind", self.kind, f"one of {', '.join(kinds)}")
         _require(0 < self.alpha < math.inf, "partition.alpha", self.alpha, "above 0")
@@ -147,6 +149,7 @@ class Config:
     """An experiment: all that is needed to run it again."""
 
     task: str = "digits"
+    data: str = ""
     method: str = "fedkd"
     seed: int = 0
     rounds: int = 20

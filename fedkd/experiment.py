@@ -12,13 +12,14 @@ import numpy as np
 from fedkd import runtime
 from fedkd.config import Config, Scalar, build, check_settings, hash_of, to_settings
 from fedkd.data.dataset import EVALUATION_BATCH, Dataset
-from fedkd.data.partition import client_count, hold_out, partition
+from fedkd.data.partition import choose, client_count, hold_out, partition
 from fedkd.edge.prune import polynomial_sparsity
 from fedkd.errors import InputError
 from fedkd.exchange import schedule
 from fedkd.methods import method
 from fedkd.seeding import Purpose, generator, integer
-from fedkd.tasks.task import Task, load_task
+from fedkd.tasks.registry import load_task
+from fedkd.tasks.task import Task
 from fedkd.tensors import Spec, Weights
 
 if TYPE_CHECKING:
@@ -153,8 +154,11 @@ def resolve(settings: Mapping[str, Scalar]) -> Experiment:
     """
     given = check_settings(settings)
     first = build(given)
-    task = load_task(first.task, first.model)
+    task = load_task(first.task, first.model, first.data)
     config = build({**task.defaults, **method(first.method).settings, **given})
+    if config.partition.examples:
+        chosen = choose(task.train, config.partition, generator(config.seed, Purpose.EXAMPLES))
+        task = replace(task, train=task.train.take(chosen))
     calibration, rest = _calibration_rows(task, config)
     # Row numbers stand for the examples, which may be large and needn't be copied to be dealt.
     owners = None if task.train.owners is None else task.train.owners[rest]

@@ -1,10 +1,11 @@
 """All randomness of a run derives from (seed, purpose, round, partition): engines agree because nothing else counts."""
 
-from enum import IntEnum
+from enum import IntEnum, unique
 
 import numpy as np
 
 
+@unique
 class Purpose(IntEnum):
     """What a random stream is for; equal numbers in two places would be equal streams."""
 
@@ -14,6 +15,7 @@ class Purpose(IntEnum):
     HOLDOUT = 4
     SAMPLING = 5
     TRAINING = 6
+    EXAMPLES = 7
 
 
 def generator(seed: int, purpose: Purpose, *path: int) -> np.random.Generator:
