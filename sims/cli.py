@@ -19,7 +19,9 @@ app = typer.Typer(
 )  # fmt: skip
 app.add_typer(bench, name="bench")
 
-TaskOption = Annotated[str | None, typer.Option(help="A name, npz:PATH or package.module:function; see `fedkd tasks`.")]
+TaskOption = Annotated[
+    str | None, typer.Option(help="A name, npz:PATH, hf:NAME or package.module:function; see `fedkd tasks`.")
+]
 DataOption = Annotated[str | None, typer.Option(help="File with the data of a named task, where it needs one.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="Any key of the configuration, e.g. train.epochs=5. May be repeated.")

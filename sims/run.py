@@ -83,10 +83,10 @@ def _how_far(folder: Path, rounds: int) -> str:
 def _absolute(settings: Mapping[str, Scalar]) -> dict[str, Scalar]:
     """Make the paths of data absolute: clients may run in another folder."""
     found = dict(settings)
-    task, data = str(found.get("task", "")), str(found.get("data", ""))
-    if task.startswith("npz:"):
-        found["task"] = f"npz:{Path(task.removeprefix('npz:')).absolute()}"
-    if data:
+    kind, _, place = str(found.get("task", "")).partition(":")
+    if kind == "npz" or (kind == "hf" and Path(place.partition("#")[0]).is_dir()):
+        found["task"] = f"{kind}:{Path(place).absolute()}"
+    if data := str(found.get("data", "")):
         found["data"] = str(Path(data).absolute())
     return found
 

@@ -1,5 +1,7 @@
 """Laws of who holds what."""
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -135,3 +137,32 @@ def test_no_number_chooses_all_and_too_large_a_one_is_refused():
     np.testing.assert_array_equal(choose(data(), PartitionConfig(), rng()), np.arange(600))
     with pytest.raises(InputError, match=r"partition\.examples must be at most .* 600, got 601"):
         choose(data(), PartitionConfig(examples=601), rng())
+
+
+@pytest.mark.parametrize("kind", ["iid", "dirichlet", "shards"])
+def test_flowers_partitioners_give_every_example_to_one_client_by_the_seed(kind):
+    pytest.importorskip("flwr_datasets", reason="needs the extra `datasets`")
+    config = PartitionConfig(kind=kind, alpha=5.0, library="flwr_datasets")
+    first, same = (partition(data(), 7, config, rng(3)) for _ in range(2))
+    np.testing.assert_array_equal(np.sort(np.concatenate(first)), np.arange(600))
+    assert [rows.tolist() for rows in first] == [rows.tolist() for rows in same]
+
+
+def test_flowers_dirichlet_partitions_are_as_uneven_as_ours():
+    """The shares of a client in a class are Dirichlet(α) in both: their squares sum to (α + 1) / (clients α + 1)."""
+    pytest.importorskip("flwr_datasets", reason="needs the extra `datasets`")
+    clients, alpha, examples = 10, 0.5, data(4000, 20)
+    for library in ("fedkd", "flwr_datasets"):
+        config = PartitionConfig(kind="dirichlet", alpha=alpha, library=library)
+        squares = []
+        for seed in range(8):
+            rows = partition(examples, clients, config, rng(seed))
+            shares = np.array([np.bincount(examples.y[mine], minlength=20) for mine in rows]) / 200
+            squares.append((shares**2).sum(axis=0).mean())
+        assert abs(np.mean(squares) - (alpha + 1) / (clients * alpha + 1)) < 0.03, library
+
+
+def test_missing_library_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "flwr_datasets", None)
+    with pytest.raises(InputError, match=r"partition\.library must be fedkd, .*pip install 'fedkd\[datasets\]'"):
+        partition(data(), 7, PartitionConfig(library="flwr_datasets"), rng())

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from fedkd.config import PartitionConfig
+from fedkd.data import flower
 from fedkd.data.dataset import Dataset
 from fedkd.errors import InputError
 
@@ -77,7 +78,10 @@ def partition(data: Dataset, clients: int, config: PartitionConfig, rng: np.rand
             f"clients must be at most {len(data) // config.minimum}, got {clients}: with partition.minimum ="
             f" {config.minimum} they need {need} examples, there are {len(data)}"
         )
-    deal = {"iid": _iid, "dirichlet": _dirichlet, "shards": _shards, "natural": _natural}[config.kind]
+    deals = {"iid": _iid, "dirichlet": _dirichlet, "shards": _shards, "natural": _natural}
+    if config.library == "flwr_datasets":
+        deals |= {"iid": flower.iid, "dirichlet": flower.dirichlet}
+    deal = deals[config.kind]
     return [np.sort(rows) for rows in _with_minimum(deal, data, clients, config, rng)]
 
 

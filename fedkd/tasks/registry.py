@@ -8,7 +8,7 @@ from fedkd import runtime
 from fedkd.config import ModelConfig
 from fedkd.data.dataset import checked
 from fedkd.errors import InputError
-from fedkd.tasks import digits, npz
+from fedkd.tasks import digits, hugging_face, npz
 from fedkd.tasks.named import NAMED
 from fedkd.tasks.task import Task
 
@@ -20,12 +20,16 @@ TASKS = {
         "any .npz with x_train y_train x_test y_test classes: images, windows of sensor data, word ids",
         "PATH",
     ),
+    "hf:NAME": (
+        "any data set of Hugging Face with images, texts or arrays and a label; NAME may be a folder of save_to_disk",
+        "downloaded by datasets (extra `datasets`)",
+    ),
     "package.module:task": ("your own function that returns a fedkd.tasks.task.Task", "yours"),
 }
 
 
 def load_task(name: str, models: ModelConfig, data: str = "") -> Task:
-    """Find a task: a name of ``TASKS``, ``npz:PATH``, or ``package.module:function`` of the user's own.
+    """Find a task: a name of ``TASKS``, ``npz:PATH``, ``hf:NAME``, or ``package.module:function`` of the user's own.
 
     Args:
         name: As above; a user's function takes no argument and returns a ``Task``.
@@ -45,6 +49,8 @@ def load_task(name: str, models: ModelConfig, data: str = "") -> Task:
         task = digits.load(models)
     elif name.startswith("npz:"):
         task = npz.load(Path(name.removeprefix("npz:")), models)
+    elif name.startswith("hf:"):
+        task = hugging_face.load(name.removeprefix("hf:"), models)
     elif ":" in name:
         task = _from_python(name)
     else:
