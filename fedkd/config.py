@@ -43,20 +43,29 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class PartitionConfig:
-    """How the training examples are dealt to the clients."""
+    """How the training examples are dealt to the clients.
 
+    ``examples`` is how many of them are used, 0 for all. ``library`` names who deals ``iid`` and ``dirichlet``; the
+    other kinds are always dealt by our own functions.
+    """
+
+    examples: int = 0
     kind: str = "iid"
     alpha: float = 0.5
     shards: int = 2
     minimum: int = 8
+    library: str = "fedkd"
 
     def __post_init__(self) -> None:
         """Check the rules."""
+        _require(self.examples >= 0, "partition.examples", self.examples, "0 (all) or more")
         kinds = ("iid", "dirichlet", "shards", "natural")
         _require(self.kind in kinds, "partition.kind", self.kind, f"one of {', '.join(kinds)}")
         _require(0 < self.alpha < math.inf, "partition.alpha", self.alpha, "above 0")
         _require(self.shards >= 1, "partition.shards", self.shards, "at least 1 (shards a client)")
         _require(self.minimum >= 2, "partition.minimum", self.minimum, "at least 2 (examples a client)")
+        known = ("fedkd", "flwr_datasets")
+        _require(self.library in known, "partition.library", self.library, "fedkd or flwr_datasets")
 
 
 @dataclass(frozen=True)
@@ -187,6 +196,7 @@ class Config:
     """An experiment: all that is needed to run it again."""
 
     task: str = "digits"
+    data: str = ""
     method: str = "fedkd"
     seed: int = 0
     rounds: int = 20

@@ -12,7 +12,7 @@ import numpy as np
 from fedkd import runtime
 from fedkd.config import Config, Scalar, build, check_settings, hash_of, to_settings
 from fedkd.data.dataset import EVALUATION_BATCH, Dataset
-from fedkd.data.partition import client_count, hold_out, partition
+from fedkd.data.partition import choose, client_count, hold_out, partition
 from fedkd.edge.prune import polynomial_sparsity
 from fedkd.errors import InputError
 from fedkd.exchange import schedule
@@ -20,7 +20,8 @@ from fedkd.exchange.coding import Coding, reducer
 from fedkd.methods import method
 from fedkd.quality import quality
 from fedkd.seeding import Purpose, generator, integer
-from fedkd.tasks.task import Task, load_task
+from fedkd.tasks.registry import load_task
+from fedkd.tasks.task import Task
 from fedkd.tensors import Spec, Weights
 
 if TYPE_CHECKING:
@@ -180,11 +181,14 @@ def resolve(settings: Mapping[str, Scalar]) -> Experiment:
     """
     given = check_settings(settings)
     first = build(given)
-    task = load_task(first.task, first.model)
+    task = load_task(first.task, first.model, first.data)
     preset = method(first.method)
     config = build({**task.defaults, **preset.settings, **given, **preset.fixed})
     for way in (config.exchange.up, config.exchange.down):
         reducer(way)  # the user's own must be there before anything begins
+    if config.partition.examples:
+        chosen = choose(task.train, config.partition, generator(config.seed, Purpose.EXAMPLES))
+        task = replace(task, train=task.train.take(chosen))
     calibration, rest = _calibration_rows(task, config)
     # Row numbers stand for the examples, which may be large and needn't be copied to be dealt.
     owners = None if task.train.owners is None else task.train.owners[rest]

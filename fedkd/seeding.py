@@ -1,10 +1,11 @@
 """All randomness of a run derives from (seed, purpose, round, partition): engines agree because nothing else counts."""
 
-from enum import IntEnum
+from enum import IntEnum, unique
 
 import numpy as np
 
 
+@unique
 class Purpose(IntEnum):
     """What a random stream is for; equal numbers in two places would be equal streams."""
 
@@ -16,6 +17,7 @@ class Purpose(IntEnum):
     TRAINING = 6
     ROUNDING = 7
     DIRECTIONS = 8
+    EXAMPLES = 9
 
 
 def generator(seed: int, purpose: Purpose, *path: int) -> np.random.Generator:

@@ -67,7 +67,7 @@ def check_free(path: Path, overwrite: bool) -> None:
 
 def run_path(out: object, config: Config) -> Path:
     """Folder of a run: ``out``, or ``runs/TASK-METHOD-SEED`` where that is empty."""
-    task = Path(config.task.rpartition(":")[2]).stem
+    task = Path(config.task.partition("#")[0].rpartition(":")[2]).stem
     return Path(str(out or Path("runs") / f"{task}-{config.method}-{config.seed}"))
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 import click
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from fedkd.config import Scalar, build, parse_assignment, read_toml
 from sims.bench.cli import app as bench
@@ -19,7 +19,10 @@ app = typer.Typer(
 )  # fmt: skip
 app.add_typer(bench, name="bench")
 
-TaskOption = Annotated[str | None, typer.Option(help="digits, npz:PATH or package.module:function; see `fedkd tasks`.")]
+TaskOption = Annotated[
+    str | None, typer.Option(help="A name, npz:PATH, hf:NAME or package.module:function; see `fedkd tasks`.")
+]
+DataOption = Annotated[str | None, typer.Option(help="File with the data of a named task, where it needs one.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="Any key of the configuration, e.g. train.epochs=5. May be repeated.")
 ]
@@ -29,6 +32,7 @@ SetOption = Annotated[
 def run(
     config: Annotated[Path | None, typer.Argument(help="Settings as a TOML file; options override it.")] = None,
     task: TaskOption = None,
+    data: DataOption = None,
     method: Annotated[str | None, typer.Option(help="See `fedkd methods`. (default: fedkd)")] = None,
     clients: Annotated[int | None, typer.Option(help="Number of clients. (default: 10, or the natural ones)")] = None,
     rounds: Annotated[
@@ -55,7 +59,7 @@ def run(
 ) -> None:
     """Train a federation, make device files of its student, and write a report."""
     flags = {
-        "task": task, "method": method, "clients": clients, "rounds": rounds, "partition.kind": partition,
+        "task": task, "data": data, "method": method, "clients": clients, "rounds": rounds, "partition.kind": partition,
         "partition.alpha": alpha, "fraction": fraction, "seed": seed,
     }  # fmt: skip
     with errors_for_people():
@@ -80,16 +84,19 @@ def report(folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of
 def evaluate(
     file: Annotated[Path, typer.Argument(help="A .tflite file.")],
     task: Annotated[str, typer.Option(help="Task whose test set to run; see `fedkd tasks`.")],
+    data: DataOption = None,
     set_: SetOption = None,
 ) -> None:
     """Run a device file in LiteRT over a task's whole test set and print its accuracy."""
     with errors_for_people():
         from fedkd.edge.runtime import predict
-        from fedkd.tasks.task import load_task
+        from fedkd.tasks.registry import load_task
 
         beside = file.parent / "config.toml"
-        held = {k: v for k, v in read_toml(beside).items() if k.startswith("model.")} if beside.exists() else {}
-        test = load_task(task, build(held | dict(parse_assignment(text) for text in set_ or ())).model).test
+        settings = _of_task(read_toml(beside), task) if beside.exists() else {}
+        settings |= {"data": data} if data is not None else {}
+        config = build(settings | dict(parse_assignment(text) for text in set_ or ()))
+        test = load_task(task, config.model, config.data).test
         right = int((predict(file, test.x).argmax(-1) == test.y).sum())
         print(f"{file}: accuracy {right / len(test):.4f} ({right} of {len(test)} test examples)")
 
@@ -97,11 +104,11 @@ def evaluate(
 @app.command()
 def tasks() -> None:
     """List the tasks."""
-    from fedkd.tasks.task import TASKS
+    from fedkd.tasks.registry import TASKS
 
-    table = Table("task", "what it is", box=None)
-    for name, text in TASKS.items():
-        table.add_row(name, text)
+    table = Table("task", "what it is", Column("data", overflow="fold"), box=None)
+    for name, (summary, where) in TASKS.items():
+        table.add_row(name, summary, where)
     Console().print(table)
 
 
@@ -114,6 +121,12 @@ def methods() -> None:
     for method in METHODS.values():
         table.add_row(method.name, method.summary, method.citation)
     Console().print(table)
+
+
+def _of_task(run: dict[str, Scalar], task: str) -> dict[str, Scalar]:
+    """What reading a task's test set takes from the settings of a run: sizes of its models, and its file of data."""
+    held = {key: value for key, value in run.items() if key.startswith("model.")}
+    return held | {"data": run["data"]} if run.get("task") == task and "data" in run else held
 
 
 def _without_preset(settings: dict[str, Scalar], method: str | None) -> dict[str, Scalar]:

@@ -52,7 +52,7 @@ def run(
         raise InputError(f"engine must be one of {', '.join(ENGINE_NAMES)}, got {engine!r}")
     if engine == "ray" and importlib.util.find_spec("ray") is None:
         raise InputError("engine must be local, got 'ray': Ray isn't installed; pip install 'fedkd[ray]'")
-    experiment = experiment_of(check_settings(_absolute(settings)))
+    experiment = experiment_of(_absolute(check_settings(settings)))
     config = experiment.config
     folder = run_path(out, config).absolute()
     check_free(folder, overwrite)
@@ -81,11 +81,14 @@ def _how_far(folder: Path, rounds: int) -> str:
 
 
 def _absolute(settings: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """Make the path of an .npz task absolute: clients may run in another folder."""
-    task = str(settings.get("task", ""))
-    if not task.startswith("npz:"):
-        return dict(settings)
-    return {**settings, "task": f"npz:{Path(task.removeprefix('npz:')).absolute()}"}
+    """Make the paths of data absolute: clients may run in another folder."""
+    found = dict(settings)
+    kind, _, place = str(found.get("task", "")).partition(":")
+    if kind == "npz" or (kind == "hf" and Path(place.partition("#")[0]).is_dir()):
+        found["task"] = f"{kind}:{Path(place).absolute()}"
+    if data := str(found.get("data", "")):
+        found["data"] = str(Path(data).absolute())
+    return found
 
 
 def _introduce(experiment: Experiment, console: Console) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from fedkd.config import read_toml
 from sims.cli import app
 
 FEDKD = [sys.executable, "-c", "from sims.cli import main; main()"]
@@ -41,6 +42,10 @@ def bad_file(path):
         (["--fraction", "0"], "fraction must be in (0, 1], got 0.0"),
         (["--partition", "natural"], "got 'natural': the data name no clients"),
         (["none.toml"], "none.toml: can't be read"),
+        (["--task", "ade"], "task 'ade' needs a file, give --data FILE: an .npz of word ids made from ade_corpus_v2"),
+        (["--task", "uci_har", "--data", "x.zip"], "x.zip: no such file; task 'uci_har' takes UCI HAR Dataset.zip"),
+        (["--data", "x.npz"], "data must be empty with task 'digits'"),
+        (["--set", "partition.examples=1438"], "partition.examples must be at most the number of training examples"),
     ],
 )
 def test_bad_input_gets_one_line_and_code_2_and_writes_nothing(tmp_path, monkeypatch, arguments, words):
@@ -77,7 +82,17 @@ def test_other_commands_refuse_bad_input_alike(tmp_path):
 
 def test_help_names_every_option_with_its_default():
     text = call("run", "--help").output
-    for option in ("--task", "--method", "--clients", "--rounds", "--partition", "--alpha", "--fraction", "--seed"):
+    for option in (
+        "--task",
+        "--data",
+        "--method",
+        "--clients",
+        "--rounds",
+        "--partition",
+        "--alpha",
+        "--fraction",
+        "--seed",
+    ):
         assert option in text
     assert text.count("(default:") >= 8
 
@@ -99,6 +114,22 @@ def test_run_evaluate_and_report_agree(tmp_path):
     (run / "report.html").unlink()
     assert call("report", run).exit_code == 0
     assert (run / "report.html").exists()
+
+
+def test_named_task_runs_on_part_of_a_file_that_evaluate_finds_again(tmp_path, monkeypatch):
+    """The test set is never cut; the file's path is relative when given, absolute in the run's configuration."""
+    monkeypatch.chdir(tmp_path)
+    x, y = np.random.default_rng(0).integers(0, 256, (90, 8, 8), np.uint8), np.arange(90) % 10
+    np.savez("small.npz", x_train=x, y_train=y, x_test=x[:30], y_test=y[:30])
+    sizes = ["partition.examples=50", "edge.calibration=2", "edge.sparsity=0.0", "edge.precisions=float32"]
+    flags = [word for size in sizes for word in ("--set", size)]
+    done = call("run", "--task", "mnist", "--data", "small.npz", "--rounds", "1", "--clients", "2", *flags)
+    assert done.exit_code == 0, done.output
+    run = tmp_path / "runs/mnist-fedkd-0"
+    assert read_toml(run / "config.toml")["data"] == str(tmp_path / "small.npz")
+    counts = np.array(json.loads((run / "partition.json").read_text())["counts"])
+    assert counts.sum() == 50 - 2
+    assert "of 30 test examples" in call("evaluate", run / "student_float32.tflite", "--task", "mnist").output
 
 
 def test_interrupted_run_leaves_its_history_and_says_how_far_it_came(tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from fedkd.methods import METHODS
+from fedkd.tasks.named import NAMED
 from sims.run import run
 
 ROOT = Path(__file__).parents[1]
@@ -28,6 +29,10 @@ def test_readme_names_every_method_and_every_link_exists():
     assert set(re.findall(r"`(\w+)`", README.split("## Methods")[1].split("##")[0])) >= set(METHODS)
     for link in re.findall(r"\]\(([^)h][^)]*)\)", README):
         assert (ROOT / link).exists(), link
+
+
+def test_readme_names_every_task():
+    assert set(re.findall(r"`([\w:.]+)`", README.split("## Tasks")[1].split("##")[0])) >= set(NAMED) | {"digits"}
 
 
 def test_functions_of_the_papers_map_exist():

@@ -1,5 +1,7 @@
 """Laws of who holds what."""
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from fedkd.config import PartitionConfig
 from fedkd.data.dataset import Dataset
-from fedkd.data.partition import client_count, hold_out, partition
+from fedkd.data.partition import choose, client_count, hold_out, partition
 from fedkd.errors import InputError
 
 
@@ -102,3 +104,65 @@ def test_overlapping_segments_stay_on_one_side():
 
 def test_no_share_holds_nothing_out():
     assert [len(rows) for rows in hold_out(data(50), 0.0, rng())] == [50, 0]
+
+
+def test_chosen_examples_keep_the_share_of_each_class_to_within_one():
+    """Of 300 + 200 + 100 examples, 60 are 30 + 20 + 10."""
+    y = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [300, 200, 100])).astype(np.int32)
+    rows = choose(Dataset(np.zeros((600, 1)), y), PartitionConfig(examples=60), rng())
+    assert len(np.unique(rows)) == 60
+    assert (np.abs(np.bincount(y[rows]) - [30, 20, 10]) <= 1).all()
+
+
+def test_chosen_examples_keep_the_share_of_each_natural_client_and_of_its_classes():
+    """Clients of 400, 150 and 50 examples, half of them of class 0, give a tenth each."""
+    owners = np.repeat([4, 7, 9], [400, 150, 50])
+    y = (np.arange(600) % 2).astype(np.int32)
+    config = PartitionConfig(examples=60, kind="natural")
+    rows = choose(Dataset(np.zeros((600, 1)), y, owners), config, rng())
+    for owner, share in ((4, 40), (7, 15), (9, 5)):
+        mine = rows[owners[rows] == owner]
+        assert abs(len(mine) - share) <= 1
+        assert abs(int((y[mine] == 0).sum()) - share / 2) <= 1
+
+
+def test_choice_follows_the_seed_alone():
+    config = PartitionConfig(examples=50)
+    first, same, other = (choose(data(), config, rng(seed)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, same)
+    assert first.tolist() != other.tolist()
+
+
+def test_no_number_chooses_all_and_too_large_a_one_is_refused():
+    np.testing.assert_array_equal(choose(data(), PartitionConfig(), rng()), np.arange(600))
+    with pytest.raises(InputError, match=r"partition\.examples must be at most .* 600, got 601"):
+        choose(data(), PartitionConfig(examples=601), rng())
+
+
+@pytest.mark.parametrize("kind", ["iid", "dirichlet", "shards"])
+def test_flowers_partitioners_give_every_example_to_one_client_by_the_seed(kind):
+    pytest.importorskip("flwr_datasets", reason="needs the extra `datasets`")
+    config = PartitionConfig(kind=kind, alpha=5.0, library="flwr_datasets")
+    first, same = (partition(data(), 7, config, rng(3)) for _ in range(2))
+    np.testing.assert_array_equal(np.sort(np.concatenate(first)), np.arange(600))
+    assert [rows.tolist() for rows in first] == [rows.tolist() for rows in same]
+
+
+def test_flowers_dirichlet_partitions_are_as_uneven_as_ours():
+    """The shares of a client in a class are Dirichlet(α) in both: their squares sum to (α + 1) / (clients α + 1)."""
+    pytest.importorskip("flwr_datasets", reason="needs the extra `datasets`")
+    clients, alpha, examples = 10, 0.5, data(4000, 20)
+    for library in ("fedkd", "flwr_datasets"):
+        config = PartitionConfig(kind="dirichlet", alpha=alpha, library=library)
+        squares = []
+        for seed in range(8):
+            rows = partition(examples, clients, config, rng(seed))
+            shares = np.array([np.bincount(examples.y[mine], minlength=20) for mine in rows]) / 200
+            squares.append((shares**2).sum(axis=0).mean())
+        assert abs(np.mean(squares) - (alpha + 1) / (clients * alpha + 1)) < 0.03, library
+
+
+def test_missing_library_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "flwr_datasets", None)
+    with pytest.raises(InputError, match=r"partition\.library must be fedkd, .*pip install 'fedkd\[datasets\]'"):
+        partition(data(), 7, PartitionConfig(library="flwr_datasets"), rng())

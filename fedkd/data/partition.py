@@ -1,15 +1,42 @@
-"""Who holds what: the training rows of each client, and what a client holds out for itself."""
+"""Who holds what: the training rows that are used, those of each client, and what a client holds out for itself."""
 
 from collections.abc import Callable
 
 import numpy as np
 
 from fedkd.config import PartitionConfig
+from fedkd.data import flower
 from fedkd.data.dataset import Dataset
 from fedkd.errors import InputError
 
 Rows = list[np.ndarray]
 _TRIES = 200
+
+
+def choose(data: Dataset, config: PartitionConfig, rng: np.random.Generator) -> np.ndarray:
+    """Choose the training rows of an experiment, the same share of each class, and of each client if they are natural.
+
+    Rows in order of client and class, shuffled within, are taken at even steps, so that each group gets its share of
+    them to within one.
+
+    Args:
+        data: n examples.
+        config: How many to take, and whether clients are natural.
+        rng: The only source of chance.
+
+    Returns:
+        ``config.examples`` ascending rows, all of them for 0.
+
+    Raises:
+        InputError: There are fewer examples than asked for.
+    """
+    size, wanted = len(data), config.examples or len(data)
+    if wanted > size:
+        raise InputError(f"partition.examples must be at most the number of training examples, {size}, got {wanted}")
+    owners = data.owners if config.kind == "natural" and data.owners is not None else np.zeros(size, int)
+    order = rng.permutation(size)
+    order = order[np.lexsort((data.y[order], owners[order]))]
+    return np.sort(order[np.arange(wanted) * size // wanted])
 
 
 def client_count(asked: int, data: Dataset, config: PartitionConfig, default: int = 10) -> int:
@@ -51,7 +78,10 @@ def partition(data: Dataset, clients: int, config: PartitionConfig, rng: np.rand
             f"clients must be at most {len(data) // config.minimum}, got {clients}: with partition.minimum ="
             f" {config.minimum} they need {need} examples, there are {len(data)}"
         )
-    deal = {"iid": _iid, "dirichlet": _dirichlet, "shards": _shards, "natural": _natural}[config.kind]
+    deals = {"iid": _iid, "dirichlet": _dirichlet, "shards": _shards, "natural": _natural}
+    if config.library == "flwr_datasets":
+        deals |= {"iid": flower.iid, "dirichlet": flower.dirichlet}
+    deal = deals[config.kind]
     return [np.sort(rows) for rows in _with_minimum(deal, data, clients, config, rng)]
 
 

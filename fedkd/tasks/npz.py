@@ -12,7 +12,7 @@ from fedkd.tasks.builtin import builders
 from fedkd.tasks.task import Task
 
 UNKNOWN_WORD = 1
-_REQUIRED = ("x_train", "y_train", "x_test", "y_test", "classes")
+REQUIRED = ("x_train", "y_train", "x_test", "y_test", "classes")
 
 
 def load(path: Path, models: ModelConfig) -> Task:
@@ -25,52 +25,71 @@ def load(path: Path, models: ModelConfig) -> Task:
     Raises:
         InputError: Missing or malformed file, missing arrays, or arrays of another kind.
     """
-    arrays = _read(path)
+    return task_of(f"npz:{path}", str(path), read(path), models)
+
+
+def task_of(name: str, source: str, arrays: Mapping[str, np.ndarray], models: ModelConfig) -> Task:
+    """Make a task of arrays as ``load`` describes them.
+
+    Args:
+        name: Of the task.
+        source: Where the arrays come from, for messages.
+        arrays: x_train y_train x_test y_test classes, client_train and segment_train where there are any.
+        models: Sizes for the built-in models.
+
+    Raises:
+        InputError: Arrays of another kind.
+    """
     classes = tuple(str(c) for c in np.atleast_1d(arrays["classes"]))
-    train, test = (_split(path, arrays, split, models) for split in ("train", "test"))
+    train, test = (_split(source, arrays, split, models) for split in ("train", "test"))
     if train.x.shape[1:] != test.x.shape[1:]:
-        raise InputError(f"{path}: x_test has examples of shape {test.x.shape[1:]}, x_train of {train.x.shape[1:]}")
+        raise InputError(f"{source}: x_test has examples of shape {test.x.shape[1:]}, x_train of {train.x.shape[1:]}")
     words = max(int(train.x.max()), int(test.x.max())) + 1 if train.x.ndim == 2 and len(train.x) and len(test.x) else 0
     teacher, student, defaults = builders(train.x.shape[1:], len(classes), words, models)
-    return Task(f"npz:{path}", classes, train, test, teacher, student, defaults=defaults)
+    return Task(name, classes, train, test, teacher, student, defaults=defaults)
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def read(path: Path, required: tuple[str, ...] = REQUIRED) -> dict[str, np.ndarray]:
+    """Read the arrays of a task from a file.
+
+    Raises:
+        InputError: Missing or malformed file, or missing arrays.
+    """
     try:
         with np.load(path, allow_pickle=False) as file:
-            wanted = {*_REQUIRED, "client_train", "segment_train"} & set(file.files)
+            wanted = {*REQUIRED, "client_train", "segment_train"} & set(file.files)
             arrays = {name: file[name] for name in wanted}
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; --task npz:PATH takes the path of an .npz file") from None
     except Exception as error:  # numpy, zipfile and zlib raise a dozen kinds on damaged files
         raise InputError(f"{path}: not a readable .npz file of plain arrays ({error})") from None
-    if missing := [name for name in _REQUIRED if name not in arrays]:
-        raise InputError(f"{path}: arrays missing: {', '.join(missing)}; needed: {', '.join(_REQUIRED)}")
+    if missing := [name for name in required if name not in arrays]:
+        raise InputError(f"{path}: arrays missing: {', '.join(missing)}; needed: {', '.join(required)}")
     return arrays
 
 
-def _split(path: Path, arrays: Mapping[str, np.ndarray], split: str, models: ModelConfig) -> Dataset:
+def _split(source: str, arrays: Mapping[str, np.ndarray], split: str, models: ModelConfig) -> Dataset:
     x, y = arrays[f"x_{split}"], arrays[f"y_{split}"]
     if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
-        raise InputError(f"{path}: y_{split} must be whole numbers of shape (n,), got {y.dtype} of shape {y.shape}")
+        raise InputError(f"{source}: y_{split} must be whole numbers of shape (n,), got {y.dtype} of shape {y.shape}")
     count = np.size(arrays["classes"])
     if len(y) and not 0 <= y.min() <= y.max() < count:
         worst = y.max() if y.max() >= count else y.min()
-        raise InputError(f"{path}: y_{split} holds label {worst}, labels must be from 0 to {count - 1}")
+        raise InputError(f"{source}: y_{split} holds label {worst}, labels must be from 0 to {count - 1}")
     owners, segments = (arrays.get(f"{kind}_{split}") for kind in ("client", "segment"))
-    return Dataset(_inputs(path, split, x, models), y.astype(np.int32), owners, segments)
+    return Dataset(_inputs(source, split, x, models), y.astype(np.int32), owners, segments)
 
 
-def _inputs(path: Path, split: str, x: np.ndarray, models: ModelConfig) -> np.ndarray:
+def _inputs(source: str, split: str, x: np.ndarray, models: ModelConfig) -> np.ndarray:
     if x.dtype == np.uint8 and x.ndim in (3, 4):
         return (x if x.ndim == 4 else x[..., None]).astype(np.float32) / np.float32(255)
     if np.issubdtype(x.dtype, np.floating) and x.ndim in (3, 4):
         return x.astype(np.float32)
     if np.issubdtype(x.dtype, np.integer) and x.ndim == 2:
         if len(x) and x.min() < 0:
-            raise InputError(f"{path}: x_{split} holds word id {x.min()}, ids must be 0 or more")
+            raise InputError(f"{source}: x_{split} holds word id {x.min()}, ids must be 0 or more")
         return np.where(x < models.vocabulary, x, UNKNOWN_WORD).astype(np.int32)
     raise InputError(
-        f"{path}: x_{split} must be images (uint8, or floats with 4 axes), windows (floats, 3 axes) or word ids"
+        f"{source}: x_{split} must be images (uint8, or floats with 4 axes), windows (floats, 3 axes) or word ids"
         f" (integers, 2 axes), got {x.dtype} of shape {x.shape}"
     )

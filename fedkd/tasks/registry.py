@@ -1,0 +1,79 @@
+"""How a task is found by its name."""
+
+from pathlib import Path
+
+from fedkd import runtime
+from fedkd.config import ModelConfig
+from fedkd.data.dataset import checked
+from fedkd.errors import InputError
+from fedkd.tasks import digits, hugging_face, npz
+from fedkd.tasks.named import NAMED
+from fedkd.tasks.task import Task
+from fedkd.user_code import import_function
+
+# What `fedkd tasks` lists: each name with what it is and where its data come from.
+TASKS = {
+    "digits": ("scikit-learn's handwritten digits, 8x8 pixels, 10 classes", "bundled"),
+    **{task.name: (task.summary, task.where) for task in NAMED.values()},
+    "npz:PATH": (
+        "any .npz with x_train y_train x_test y_test classes: images, windows of sensor data, word ids",
+        "PATH",
+    ),
+    "hf:NAME": (
+        "any data set of Hugging Face with images, texts or arrays and a label; NAME may be a folder of save_to_disk",
+        "downloaded by datasets (extra `datasets`)",
+    ),
+    "package.module:task": ("your own function that returns a fedkd.tasks.task.Task", "yours"),
+}
+
+
+def load_task(name: str, models: ModelConfig, data: str = "") -> Task:
+    """Find a task: a name of ``TASKS``, ``npz:PATH``, ``hf:NAME``, or ``package.module:function`` of the user's own.
+
+    Args:
+        name: As above; a user's function takes no argument and returns a ``Task``.
+        models: Sizes for the built-in models.
+        data: File with the data of a named task; empty where it is bundled or to be downloaded.
+
+    Raises:
+        InputError: No such task, no data for it, or they break a rule.
+    """
+    if data and name not in NAMED:
+        raise InputError(
+            f"data must be empty with task {name!r}, which takes no file (see `fedkd tasks`), got {data!r}"
+        )
+    if name in NAMED:
+        task = NAMED[name].load(data, models)
+    elif name == "digits":
+        task = digits.load(models)
+    elif name.startswith("npz:"):
+        task = npz.load(Path(name.removeprefix("npz:")), models)
+    elif name.startswith("hf:"):
+        task = hugging_face.load(name.removeprefix("hf:"), models)
+    elif ":" in name:
+        task = _from_python(name)
+    else:
+        raise InputError(f"unknown task {name!r}; known: {', '.join(TASKS)}")
+    for split, examples in (("train", task.train), ("test", task.test)):
+        checked(data or task.name, split, examples, len(task.classes))
+    return task
+
+
+def _from_python(name: str) -> Task:
+    runtime.configure()  # the user's module may use TensorFlow at once
+    try:
+        function = import_function(name)
+    except ModuleNotFoundError as error:
+        raise InputError(f"task {name!r}: no module {error.name!r}; run from its folder or install it") from None
+    except AttributeError:
+        module_name, _, function_name = name.partition(":")
+        raise InputError(f"task {name!r}: module {module_name!r} has no function {function_name!r}") from None
+    try:
+        task = function()
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"task {name!r}: {type(error).__name__}: {error}") from error
+    if not isinstance(task, Task):
+        raise InputError(f"task {name!r}: must return a fedkd.tasks.task.Task, got {type(task).__name__}")
+    return task
