@@ -100,7 +100,7 @@ def write(run: Path, rows: list[dict[str, Any]], summary: dict[str, Any] | None 
 def reported(run: Path) -> Path:
     """The folder with its report, whose pictures are coarse to be quick."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sims.report.page.RESOLUTION", 40)
+        patch.setattr("sims.report.html.RESOLUTION", 40)
         write_report(run)
     return run
 
@@ -234,7 +234,7 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkey
     def full(*_: Any) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("sims.report.page.os.replace", full)
+    monkeypatch.setattr("sims.report.html.os.replace", full)
     with pytest.raises(OSError, match="no space"):
         write_report(run)
     assert (run / "report.html").read_text() == "old"
