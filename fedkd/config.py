@@ -322,8 +322,17 @@ def read_toml(path: Path) -> dict[str, Scalar]:
     Raises:
         InputError: The file is missing or isn't TOML.
     """
+    return flatten(read_tables(path))
+
+
+def read_tables(path: Path) -> dict[str, Any]:
+    """Read a TOML file as it is nested.
+
+    Raises:
+        InputError: The file is missing or isn't TOML.
+    """
     try:
-        return flatten(tomllib.loads(path.read_text(encoding="utf-8")))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: can't be read ({error.strerror})") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -2,7 +2,7 @@
 
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -173,15 +173,19 @@ _ROLES = ("teacher", "student")
 EVALUATION_SHARE = 0.1
 
 
-def resolve(settings: Mapping[str, Scalar]) -> Experiment:
+def resolve(settings: Mapping[str, Scalar], load: Callable[..., Task] = load_task) -> Experiment:
     """Turn settings into an experiment: defaults, then the task's, then the method's, then what is given.
+
+    Args:
+        settings: Dotted keys, see ``fedkd.config``.
+        load: Finds the task; who resolves many settings may keep the tasks.
 
     Raises:
         InputError: An unknown key, task or method, or a value that breaks a rule.
     """
     given = check_settings(settings)
     first = build(given)
-    task = load_task(first.task, first.model, first.data)
+    task = load(first.task, first.model, first.data)
     preset = method(first.method)
     config = build({**task.defaults, **preset.settings, **given, **preset.fixed})
     for way in (config.exchange.up, config.exchange.down):
@@ -227,6 +231,12 @@ def experiment_of(run_config: Mapping[str, Scalar]) -> Experiment:
             _recent.clear()
             _recent[key] = _recent[tuple(sorted(to_settings(experiment.config).items()))] = experiment
         return _recent[key]
+
+
+def forget() -> None:
+    """Let go of the experiment of the process."""
+    with _lock:
+        _recent.clear()
 
 
 # The experiment of the process, by the settings it was asked for with and by all its settings: the data are large, and

@@ -119,7 +119,6 @@ def header_of(round_: int, base: str, experiment: Experiment) -> Header:
     return Header(round_, base[:16], experiment.config.method)
 
 
-@lru_cache(maxsize=4)
 def known_bases(experiment: Experiment, round_: int, previous: bytes | None) -> Bases | None:
     """Directions that need not be sent in a round, for a method that has such.
 
@@ -131,9 +130,13 @@ def known_bases(experiment: Experiment, round_: int, previous: bytes | None) -> 
     config, spec = experiment.config, experiment.spec
     if config.exchange.up != "powersgd" or previous is None:
         return None
+    return _bases(spec, config.exchange.rank, config.seed, round_, previous)
+
+
+@lru_cache(maxsize=2)
+def _bases(spec: Spec, rank: int, seed: int, round_: int, previous: bytes) -> Bases:
     update = _broadcast(previous, spec) if previous else None
-    rng = generator(config.seed, Purpose.DIRECTIONS, round_)
-    return tuple(shared_bases(update, spec, round_, config.exchange.rank, rng))
+    return tuple(shared_bases(update, spec, round_, rank, generator(seed, Purpose.DIRECTIONS, round_)))
 
 
 def follow(state: ClientState, offer: Offer, spec: Spec) -> Weights | None:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from fedkd.config import Scalar, build, parse_assignment, read_toml
+from fedkd.errors import InputError
 from sims.bench.cli import app as bench
 from sims.exits import BAD_INPUT, INTERRUPTED, errors_for_people
 
@@ -65,12 +66,43 @@ def run(
     with errors_for_people():
         from sims.run import run as run_experiment
 
-        settings = _without_preset(read_toml(config), method) if config else {}
+        settings = _without_preset(_read_run(config), method) if config else {}
         settings |= {key: value for key, value in flags.items() if value is not None}
         settings |= dict(parse_assignment(text) for text in set_ or ())
         console = Console()
         folder = run_experiment(settings, engine, out, overwrite, keep_clients, console)
         _write_report(folder, console)
+
+
+@app.command()
+def suite(
+    file: Annotated[Path, typer.Argument(help="Methods, tasks, seeds and settings to run; see docs/experiments.md.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to write, or to go on in. (default: runs/NAME)")] = None,
+    data: Annotated[
+        list[str] | None, typer.Option(metavar="TASK=PATH", help="Data file of a task. May be repeated.")
+    ] = None,
+) -> None:
+    """Run every cell of a suite that isn't finished yet, and write its table and plots."""
+    with errors_for_people():
+        from sims.suite.run import run_suite
+
+        console = Console()
+        folder = run_suite(file, out, dict(_data_path(text) for text in data or ()), console)
+        console.print(f"results: {folder / 'results.md'}", highlight=False)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, finished or not.")],
+    out: Annotated[Path, typer.Option(help="Page to write.")] = Path("compare.html"),
+) -> None:
+    """Put runs side by side: the settings in which they differ, quality, bytes and time."""
+    with errors_for_people():
+        from sims.report.compare import comparison, tables, write_page
+
+        held, console = comparison(runs), Console()
+        console.print(*tables(held), sep="\n")
+        console.print(f"page: {write_page(held, out)}", highlight=False)
 
 
 @app.command()
@@ -138,6 +170,22 @@ def _without_preset(settings: dict[str, Scalar], method: str | None) -> dict[str
         return settings
     preset = {**find(before).settings, **find(str(method)).settings}
     return {key: value for key, value in settings.items() if key not in preset}
+
+
+def _read_run(config: Path) -> dict[str, Scalar]:
+    from sims.suite.grid import is_suite
+
+    settings = read_toml(config)
+    if is_suite(settings):
+        raise InputError(f"{config}: a suite, not the configuration of one run: give it to `fedkd suite`")
+    return settings
+
+
+def _data_path(text: str) -> tuple[str, str]:
+    task, equals, path = text.partition("=")
+    if not equals or not path:
+        raise InputError(f"--data takes TASK=PATH, got {text!r}")
+    return task, path
 
 
 def _write_report(folder: Path, console: Console) -> None:

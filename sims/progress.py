@@ -77,7 +77,7 @@ def _print_news(state: "State", console: Console) -> None:
     """Print a plain line for each new round."""
     for row in state.news():
         left = state.seconds_left()
-        times = f"{row.get('seconds') or 0:.1f} s" + (f", {_clock(left)} left" if left else "")
+        times = f"{row.get('seconds') or 0:.1f} s" + (f", {clock(left)} left" if left else "")
         console.print(Text(f"{state.title()}: {state.figures()} · {times}"), soft_wrap=True, highlight=False)
 
 
@@ -186,9 +186,9 @@ class State:
         done = max(self.rows, default=0)
         started = bool(self.rows) or self.stopped
         bar = ProgressBar(total=max(1, self.rounds), completed=done, width=22, pulse=not started)
-        times, left = f"{_clock(time.monotonic() - self.started)} elapsed", self.seconds_left()
+        times, left = f"{clock(time.monotonic() - self.started)} elapsed", self.seconds_left()
         if left is not None and not self.stopped and done < self.rounds:
-            times += f", {_clock(left)} left"
+            times += f", {clock(left)} left"
         line = Table.grid(padding=(0, 1))
         line.add_row(self.title(), bar, times)
         text = self.figures() if self.rows else "no round ended" if self.stopped else "compiling and training round 1"
@@ -200,7 +200,7 @@ def _known(rows: list[dict[str, Any]], key: str) -> float | None:
     return next((row[key] for row in reversed(rows) if row.get(key) is not None), None)
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
     """Seconds as hours, minutes and seconds."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

@@ -52,7 +52,7 @@ def run(
         raise InputError(f"engine must be one of {', '.join(ENGINE_NAMES)}, got {engine!r}")
     if engine == "ray" and importlib.util.find_spec("ray") is None:
         raise InputError("engine must be local, got 'ray': Ray isn't installed; pip install 'fedkd[ray]'")
-    experiment = experiment_of(_absolute(check_settings(settings)))
+    experiment = experiment_of(absolute(check_settings(settings)))
     config = experiment.config
     folder = run_path(out, config).absolute()
     check_free(folder, overwrite)
@@ -80,7 +80,7 @@ def _how_far(folder: Path, rounds: int) -> str:
     return f"after round {done} of {rounds}; {history} holds what was reached"
 
 
-def _absolute(settings: Mapping[str, Scalar]) -> dict[str, Scalar]:
+def absolute(settings: Mapping[str, Scalar]) -> dict[str, Scalar]:
     """Make the paths of data absolute: clients may run in another folder."""
     found = dict(settings)
     kind, _, place = str(found.get("task", "")).partition(":")

@@ -1,5 +1,8 @@
 """A task of the tests' own, small enough to train in a blink: `tests.tiny:task`."""
 
+import os
+from dataclasses import replace
+
 import keras
 import numpy as np
 from keras import layers
@@ -38,3 +41,13 @@ def task():
         student=lambda: network(4),
         defaults={"train.batch_size": 8, "train.epochs": 2, "partition.minimum": 2, "edge.calibration": 12},
     )
+
+
+def raising():
+    """A task that passes every check and fails when its run builds the student."""
+    return replace(task(), name="raising", student=lambda: 1 / 0)
+
+
+def aborting():
+    """A task whose run takes its process with it."""
+    return replace(task(), name="aborting", student=os.abort)

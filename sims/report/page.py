@@ -1,19 +1,14 @@
 """A run's page: one HTML file that needs nothing else, and the same pictures as PNG files."""
 
-import os
-from base64 import b64encode
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from io import BytesIO
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
+from sims.report.html import Picture, picture, render, replace
 from sims.report.plots import (
-    DARK,
-    LIGHT,
     Look,
     device_files,
     partition_picture,
@@ -24,27 +19,7 @@ from sims.report.plots import (
 from sims.report.run_folder import RunFolder, file_label, read
 from sims.report.table import NONE, percent, rounds, saving, size, total_bytes
 
-RESOLUTION = 160  # dots an inch: sharp at the page's width on a screen of double density
 Draw = Callable[[RunFolder, Look], Figure]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A plot as the page shows it.
-
-    Args:
-        name: the PNG file's name without its ending.
-        title: the heading above it.
-        caption: one sentence below it.
-        light: PNG for a light page, which is also the file's content.
-        dark: PNG for a dark page.
-    """
-
-    name: str
-    title: str
-    caption: str
-    light: bytes
-    dark: bytes
 
 
 def write_report(run: Path) -> Path:
@@ -60,11 +35,14 @@ def write_report(run: Path) -> Path:
         InputError: the folder is missing, or a file in it does not parse.
     """
     folder = read(run)
-    pictures = [_picture(folder, *wanted) for wanted in _wanted(folder)]
-    for picture in pictures:
-        _replace(run / f"{picture.name}.png", picture.light)
+    pictures = [
+        picture(getattr(draw, "__name__", title), title, caption, partial(draw, folder))
+        for draw, title, caption in _wanted(folder)
+    ]
+    for drawn in pictures:
+        replace(run / f"{drawn.name}.png", drawn.light)
     page = run / "report.html"
-    _replace(page, _html(folder, pictures).encode())
+    replace(page, _html(folder, pictures).encode())
     return page
 
 
@@ -85,33 +63,18 @@ def _wanted(run: RunFolder) -> Iterator[tuple[Draw, str, str]]:
         yield device_files, "Files for devices", "Size of each file, as it is and in gzip, beside its accuracy."
 
 
-def _picture(run: RunFolder, draw: Draw, title: str, caption: str) -> Picture:
-    """Draw a plot for a light and for a dark page."""
-    light, dark = _png(draw(run, LIGHT)), _png(draw(run, DARK))
-    return Picture(getattr(draw, "__name__", title), title, caption, light, dark)
-
-
-def _png(figure: Figure) -> bytes:
-    """The figure's PNG, without the date and version that would make equal pictures differ."""
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=RESOLUTION, metadata={"Software": None})
-    return buffer.getvalue()
-
-
 def _html(run: RunFolder, pictures: list[Picture]) -> str:
-    """The page; the template escapes every text it is given."""
-    loader = FileSystemLoader(Path(__file__).parent)
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters.update(base64=lambda data: b64encode(data).decode(), percent=percent, size=size)
+    """The page of a run."""
     summary = run.summary or {}
-    return environment.get_template("report.html.j2").render(
+    return render(
+        "report.html.j2",
         name=run.name,
         subtitle=_subtitle(run),
         notice=_notice(run),
         tiles=list(_tiles(run)),
         pictures=pictures,
         files=[(file_label(file), file) for file in summary.get("edge") or []],
-        traffic=_traffic_rows(_traffic(run)),
+        traffic=_traffic_rows(run.traffic),
         facts=_facts(summary),
         refused=[(row["round"], _refusal(entry)) for row in run.history for entry in row.get("refused") or ()],
         config=run.config,
@@ -145,7 +108,7 @@ def _refusal(entry: Any) -> str:
 
 def _tiles(run: RunFolder) -> Iterator[tuple[str, str, str]]:
     """The headline figures: what it is, the figure, what it compares to."""
-    accuracy = (run.summary or {}).get("accuracy") or _last_accuracy(run)
+    accuracy = run.accuracy
     if accuracy.get("shared") is not None:
         positive = (run.summary or {}).get("f1_positive")
         when = "accuracy before pruning" if (run.summary or {}).get("finish_rounds") else "accuracy"
@@ -155,7 +118,7 @@ def _tiles(run: RunFolder) -> Iterator[tuple[str, str, str]]:
         std = accuracy.get("teacher_std")
         spread = f"± {100 * std:.1f} over clients" if std is not None else "mean over clients"
         yield "Teachers, mean", percent(accuracy["teacher_mean"]), spread
-    traffic = _traffic(run)
+    traffic = run.traffic
     if traffic:
         less = saving(traffic, "teacher")
         compared = f"{less} than FedAvg of the teacher" if less != NONE else "sent and received"
@@ -165,23 +128,6 @@ def _tiles(run: RunFolder) -> Iterator[tuple[str, str, str]]:
         file = min(small, key=lambda file: file["gzip_bytes"])
         compared = f"{percent(file['accuracy'])} accurate, {size(file['gzip_bytes'])} in gzip"
         yield "int8 file", size(file["bytes"]), compared
-
-
-def _last_accuracy(run: RunFolder) -> dict[str, Any]:
-    """The last accuracies measured, in the summary's words, for a run without one."""
-    last: dict[str, Any] = {}
-    for row in run.history:
-        measured = {"shared": row["shared_accuracy"]} | {key: row.get(key) for key in ("teacher_mean", "teacher_std")}
-        last.update({key: value for key, value in measured.items() if value is not None})
-    return last
-
-
-def _traffic(run: RunFolder) -> dict[str, Any]:
-    """The summary's traffic, or what the rounds so far add up to."""
-    if run.summary is not None or not run.history:
-        return (run.summary or {}).get("traffic") or {}
-    ways = ("up", "down")
-    return {f"{way}_bytes_per_client": sum(row[f"{way}_bytes"] for row in run.history) / run.clients for way in ways}
 
 
 def _traffic_rows(traffic: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -214,13 +160,3 @@ def _facts(summary: dict[str, Any]) -> list[tuple[str, str]]:
 def _count(number: int | None) -> str | None:
     """A count with its thousands set apart."""
     return None if number is None else f"{number:,}"
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Write a file so that a reader finds the old one or the new one, never half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

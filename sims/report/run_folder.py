@@ -64,6 +64,29 @@ class RunFolder:
         seen = {client for row in self.history for client in row.get("participants") or ()}
         return max(1, len(seen))
 
+    @property
+    def accuracy(self) -> dict[str, Any]:
+        """The summary's accuracies; those measured last, in the summary's words, for a run without one."""
+        if (self.summary or {}).get("accuracy"):
+            return dict((self.summary or {})["accuracy"])
+        last: dict[str, Any] = {}
+        for row in self.history:
+            measured = {"shared": row["shared_accuracy"]} | {
+                key: row.get(key) for key in ("teacher_mean", "teacher_std")
+            }
+            last.update({key: value for key, value in measured.items() if value is not None})
+        return last
+
+    @property
+    def traffic(self) -> dict[str, Any]:
+        """The summary's traffic, or what the rounds so far add up to."""
+        if self.summary is not None or not self.history:
+            return (self.summary or {}).get("traffic") or {}
+        ways = ("up", "down")
+        return {
+            f"{way}_bytes_per_client": sum(row[f"{way}_bytes"] for row in self.history) / self.clients for way in ways
+        }
+
     def bytes_per_client(self) -> list[float]:
         """Bytes a client has sent and received up to the end of each round, the mean over all clients."""
         totals = accumulate(row["up_bytes"] + row["down_bytes"] for row in self.history)

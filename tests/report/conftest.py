@@ -11,7 +11,7 @@ from tests.report.runs import NASTY, a_round, a_summary, write
 def reported(run: Path) -> Path:
     """The folder with its report, whose pictures are coarse to be quick."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sims.report.page.RESOLUTION", 40)
+        patch.setattr("sims.report.html.RESOLUTION", 40)
         write_report(run)
     return run
 

@@ -5,14 +5,18 @@ from sims.report.plots.look import DARK, LIGHT, Look
 from sims.report.plots.partition import partition_picture
 from sims.report.plots.quality import quality_by_megabytes, quality_by_round
 from sims.report.plots.ranks import ranks_heatmap
+from sims.report.plots.series import Series, frontier, quality_by_rounds
 
 __all__ = [
     "DARK",
     "LIGHT",
     "Look",
+    "Series",
     "device_files",
+    "frontier",
     "partition_picture",
     "quality_by_megabytes",
     "quality_by_round",
+    "quality_by_rounds",
     "ranks_heatmap",
 ]

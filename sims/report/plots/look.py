@@ -30,6 +30,7 @@ class Look:
     personal: str = "#009e73"
     dense: str = "#d9cfbd"
     ramp: tuple[str, ...] = ("#eef5fb", "#9ecae1", "#3f8fc5", "#08306b")
+    series: tuple[str, ...] = ("#0072b2", "#d55e00", "#009e73", "#b3508a", "#a67c00", "#3a8fc2", "#5a5f66")
 
 
 LIGHT = Look()
@@ -44,6 +45,7 @@ DARK = Look(
     personal="#3fc79a",
     dense="#5b5244",
     ramp=("#16222f", "#1f5d8c", "#4fa3d8", "#d6ecfa"),
+    series=("#56b4e9", "#f0883e", "#3fc79a", "#e08fc0", "#e0c050", "#8ab8ff", "#b8bfc7"),
 )
 
 

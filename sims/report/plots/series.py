@@ -1,0 +1,169 @@
+"""Several runs in one picture: quality against megabytes and against rounds, seeds as error bars and bands."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sims.report.plots.labels import Named, label_points
+from sims.report.plots.look import HEIGHT, LIGHT, TEXT, Look, canvas, legend, size_axis, whole
+from sims.report.run_folder import RunFolder
+from sims.report.table import total_bytes
+
+MB = 1e6
+_MARKERS = "os^Dv"
+
+
+@dataclass(frozen=True)
+class Series:
+    """Runs that differ in their seeds alone, or one run.
+
+    Args:
+        label: What the picture calls them.
+        runs: A run a seed, each of at least one round.
+    """
+
+    label: str
+    runs: tuple[RunFolder, ...]
+
+    def rounds(self) -> np.ndarray:
+        """Numbers of the rounds that all seeds have reached."""
+        return np.array([row["round"] for row in self.runs[0].history[: self._shared_length]])
+
+    def accuracy(self) -> np.ndarray:
+        """Accuracy of the shared model in per cent, of shape (seeds, rounds)."""
+        rows = [[row["shared_accuracy"] for row in run.history[: self._shared_length]] for run in self.runs]
+        return 100 * np.array(rows, float)
+
+    def megabytes(self) -> np.ndarray:
+        """What a client has sent and received after each round, the mean over seeds."""
+        return np.mean([run.bytes_per_client()[: self._shared_length] for run in self.runs], axis=0) / MB
+
+    def ends(self, f1: bool) -> np.ndarray:
+        """Megabytes a client and quality in per cent at each run's end, of shape (seeds, 2); NaN where not measured."""
+        return np.array([_end(run, f1) for run in self.runs], float)
+
+    @property
+    def _shared_length(self) -> int:
+        return min(len(run.history) for run in self.runs)
+
+
+def _end(run: RunFolder, f1: bool) -> tuple[float, float]:
+    """The summary's figures, or those of the last round of a run without one."""
+    quality = (run.summary or {}).get("f1_positive") if f1 else run.accuracy.get("shared")
+    return (total_bytes(run.traffic) or 0.0) / MB, float("nan") if quality is None else 100 * quality
+
+
+def frontier(series: Sequence[Series], look: Look = LIGHT, f1: bool = False) -> Figure:
+    """Quality against megabytes: where each method ends, how it came there, and the best for so many bytes.
+
+    Args:
+        series: At least one.
+        look: Colours.
+        f1: Show F1, which rounds don't have, instead of accuracy.
+
+    Returns:
+        The figure: a labelled point a series with the standard deviation over seeds both ways, its rounds as a line
+        with a band; what sends nothing is a horizontal line. A dashed line joins what nothing else beats.
+    """
+    figure, (axes,) = canvas(1.5 * HEIGHT, look)
+    ends = [item.ends(f1) for item in series]
+    middles, points = np.array([end.mean(axis=0) for end in ends]), dict[str, Named]()
+    _scale(axes, [*(mb for item in series for mb in item.megabytes()), *middles[:, 0]])
+    for item, end, (sent, quality), style in zip(series, ends, middles, _styles(look), strict=False):
+        if not np.isfinite(quality):
+            continue
+        if sent == 0:
+            _nothing_sent(axes, item.label, quality, style["color"])
+            continue
+        if not f1:
+            _curve(axes, item.megabytes(), item.accuracy(), {**style, "marker": ""}, faint=True)
+        spread = end.std(axis=0, ddof=1) if len(end) > 1 else np.zeros(2)
+        axes.errorbar(
+            sent,
+            quality,
+            spread[1],
+            spread[0],
+            capsize=2,
+            elinewidth=1.2,
+            markersize=6,
+            zorder=4,
+            linestyle="",
+            **style,
+        )
+        points[item.label] = Named((sent, quality), style["color"])
+    _focus(axes, middles[:, 1][np.isfinite(middles[:, 1])])
+    _envelope(axes, [point.place for point in points.values()], look)
+    axes.set_xlabel("Sent and received by a client, MB")
+    axes.set_ylabel("F1, %" if f1 else "Accuracy, %")
+    label_points(figure, axes, points, look)
+    return figure
+
+
+def quality_by_rounds(series: Sequence[Series], look: Look = LIGHT) -> Figure:
+    """Accuracy after each round, a line with a band over seeds for each series.
+
+    Args:
+        series: At least one.
+        look: Colours.
+    """
+    figure, (axes,) = canvas(HEIGHT, look)
+    handles: list[Artist] = []
+    for item, style in zip(series, _styles(look), strict=False):
+        rounds = item.rounds()
+        handles += _curve(axes, rounds, item.accuracy(), {**style, "label": item.label, "markersize": 3.5})
+    axes.set_xlabel("Round")
+    axes.set_ylabel("Accuracy, %")
+    axes.xaxis.set_major_locator(whole(10))
+    legend(figure, handles, look)
+    return figure
+
+
+def _styles(look: Look) -> Any:
+    """Colours and markers in turn; their numbers have no common factor, so pairs repeat late."""
+    return ({"color": colour, "marker": marker} for colour, marker in zip(cycle(look.series), cycle(_MARKERS)))
+
+
+def _curve(
+    axes: Axes, x: np.ndarray, quality: np.ndarray, style: dict[str, Any], faint: bool = False
+) -> Sequence[Artist]:
+    """The mean over seeds along x, with a band of its standard deviation."""
+    middle = quality.mean(axis=0)
+    if len(quality) > 1:
+        spread = quality.std(axis=0, ddof=1)
+        axes.fill_between(x, middle - spread, middle + spread, color=style["color"], alpha=0.12, linewidth=0)
+    return axes.plot(x, middle, alpha=0.55 if faint else 1, linewidth=1.1, **style)
+
+
+def _scale(axes: Axes, sent: Sequence[float]) -> None:
+    if positive := [mb for mb in sent if mb > 0]:
+        size_axis(axes, positive, [], log=True)
+
+
+def _focus(axes: Axes, ends: np.ndarray) -> None:
+    """Leave out most of what lies below the ends: the first rounds would press them together."""
+    if len(ends):
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(low, ends.min() - max(5.0, np.ptp(ends))), high)
+
+
+def _nothing_sent(axes: Axes, label: str, quality: float, colour: str) -> None:
+    axes.axhline(quality, color=colour, linestyle=":", linewidth=1.2)
+    place: dict[str, Any] = {"ha": "left", "va": "bottom", "transform": axes.get_yaxis_transform()}
+    axes.text(0.01, quality, f"{label}, nothing sent", color=colour, fontsize=TEXT - 1.5, **place)
+
+
+def _envelope(axes: Axes, points: Sequence[tuple[float, float]], look: Look) -> None:
+    """The best quality for at most so many bytes, as steps."""
+    best: list[tuple[float, float]] = []
+    for point in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not best or point[1] > best[-1][1]:
+            best.append(point)
+    if len(best) > 1:
+        x, y = zip(*best, strict=True)
+        axes.plot(x, y, drawstyle="steps-post", color=look.faint, linestyle="--", linewidth=1, zorder=1)

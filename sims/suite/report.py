@@ -1,0 +1,65 @@
+"""What a suite leaves: its table as CSV and Markdown, and a picture of each task's frontier."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sims.report.html import png, replace
+from sims.report.plots import Series, frontier
+from sims.report.run_folder import read
+from sims.suite.folder import origin_of, summary_of
+from sims.suite.grid import file_name, short_task
+from sims.suite.plan import Job
+from sims.suite.results import Group, Row, csv_text, groups, markdown_table, row, varied_keys
+
+
+def write_results(out: Path, name: str, jobs: Sequence[Job], command: str) -> None:
+    """Write ``results.csv``, ``results.md`` and ``frontier-TASK.png`` from the cells that are finished.
+
+    Args:
+        out: The suite's folder.
+        name: The suite's name.
+        jobs: All its cells.
+        command: What repeats it.
+    """
+    varied = varied_keys(jobs)
+    rows = [row(job, summary_of(job), varied) for job in jobs]
+    replace(out / "results.csv", csv_text(rows).encode())
+    found = groups(jobs, rows)
+    pictures = _pictures(out, found)
+    replace(out / "results.md", _page(name, jobs, rows, found, pictures, command).encode())
+
+
+def _pictures(out: Path, found: Sequence[Group]) -> list[str]:
+    """Draw the frontier of each task, of F1 where the task has it."""
+    names = []
+    for task in dict.fromkeys(group.task for group in found):
+        here = [group for group in found if group.task == task]
+        series = [Series(group.title, tuple(read(job.folder) for job, _ in group.members)) for group in here]
+        name = f"frontier-{file_name(short_task(task))}.png"
+        f1 = all(group.values("f1") for group in here)
+        replace(out / name, png(frontier(series, f1=f1)))
+        names.append(name)
+    return names
+
+
+def _page(
+    name: str, jobs: Sequence[Job], rows: Sequence[Row], found: Sequence[Group], pictures: Sequence[str], command: str
+) -> str:
+    parts = [f"# {name}", markdown_table(found).strip() if found else "No cell is finished."]
+    if found:
+        parts.append(
+            "Mean ± sample standard deviation over seeds, of the shared model on the test set. MB a client: what a"
+            " client sent and received in all rounds; times less: than FedAvg of the teacher over the same rounds."
+        )
+    parts += [f"![Quality against megabytes]({picture})" for picture in pictures]
+    if missing := [line["cell"] for line in rows if line["status"] != "finished"]:
+        parts.append(f"Not finished: {', '.join(missing)}.")
+    parts.append(f"Command: `{command}`")
+    origins = dict.fromkeys(_origin(origin_of(job)) for job, line in zip(jobs, rows, strict=True) if line["sha256"])
+    parts += [f"Run on: {origin}" for origin in origins]
+    return "\n\n".join(parts) + "\n"
+
+
+def _origin(facts: dict[str, Any]) -> str:
+    return ", ".join(str(value) if key == "processor" else f"{key} {value}" for key, value in facts.items())

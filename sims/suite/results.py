@@ -1,0 +1,155 @@
+"""The table of a suite: a row a cell as CSV, and a row of means over seeds as Markdown."""
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from statistics import mean, stdev
+from typing import Any
+
+from fedkd.config import to_settings
+from sims.report.table import NONE, total_bytes
+from sims.suite.plan import Job
+
+Row = dict[str, Any]
+MB = 1e6
+FIGURES = ("shared", "f1", "teacher_mean", "up_mb", "down_mb", "total_mb", "reduction_vs_teacher", "sha256", "seconds")
+_SHOWN_ALWAYS = ("method", "task", "seed")
+# Where a task's file lies is of this machine, not of the experiment.
+_NOT_SHOWN = (*_SHOWN_ALWAYS, "data")
+
+
+def varied_keys(jobs: Sequence[Job]) -> list[str]:
+    """Keys that the suite sets and whose values differ between cells, beside method, task and seed."""
+    settings = [to_settings(job.config) for job in jobs]
+    given = dict.fromkeys(key for job in jobs for key in job.cell.settings if key not in _NOT_SHOWN)
+    return [key for key in given if len({held[key] for held in settings}) > 1]
+
+
+def row(job: Job, summary: Mapping[str, Any] | None, varied: Sequence[str]) -> Row:
+    """Return a cell's line of the table.
+
+    Args:
+        job: The cell.
+        summary: Of its run; None where it isn't finished.
+        varied: Keys of ``varied_keys``.
+
+    Returns:
+        Columns in their order; figures are None where there are none. Seconds come last: they alone aren't repeated.
+    """
+    config, held = job.config, to_settings(job.config)
+    first: Row = {"cell": job.cell.name, "label": job.cell.label, "method": config.method, "task": config.task}
+    first |= {"seed": config.seed, **{key: held[key] for key in varied}}
+    first["status"] = "finished" if summary else "missing"
+    return first | (_figures(summary) if summary else dict.fromkeys(FIGURES))
+
+
+def _figures(summary: Mapping[str, Any]) -> Row:
+    accuracy, traffic = summary["accuracy"], summary["traffic"]
+    values = (
+        accuracy.get("shared"),
+        summary.get("f1_positive"),
+        accuracy.get("teacher_mean"),
+        traffic["up_bytes_per_client"] / MB,
+        traffic["down_bytes_per_client"] / MB,
+        (total_bytes(traffic) or 0.0) / MB,
+        traffic.get("reduction_vs_teacher"),
+        summary["shared_sha256"],
+        summary["speed"]["seconds"],
+    )
+    return dict(zip(FIGURES, values, strict=True))
+
+
+def csv_text(rows: Sequence[Row]) -> str:
+    """Return the rows as CSV; numbers have six significant digits."""
+    text = StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _written(value) for key, value in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def _written(value: Any) -> Any:
+    return f"{value:.6g}" if isinstance(value, float) else value
+
+
+@dataclass(frozen=True)
+class Group:
+    """Finished cells that differ in their seeds alone.
+
+    Args:
+        task: Of all of them.
+        label: What the tables call them.
+        varied: What the grid sets for them.
+        members: Their jobs and rows.
+    """
+
+    task: str
+    label: str
+    varied: Mapping[str, Any]
+    members: tuple[tuple[Job, Row], ...]
+
+    @property
+    def title(self) -> str:
+        """The label, with what the grid sets."""
+        return ", ".join([self.label, *(f"{key.rpartition('.')[2]} {value}" for key, value in self.varied.items())])
+
+    def values(self, figure: str) -> list[float]:
+        """A figure of each seed, where it was measured."""
+        return [row[figure] for _, row in self.members if row[figure] is not None]
+
+
+def groups(jobs: Sequence[Job], rows: Sequence[Row]) -> list[Group]:
+    """Gather finished cells over their seeds, task by task, in the order of the suite."""
+    found: dict[tuple[Any, ...], list[tuple[Job, Row]]] = {}
+    for job, line in zip(jobs, rows, strict=True):
+        if line["status"] == "finished":
+            key = (job.config.task, job.cell.label, *job.cell.varied.items())
+            found.setdefault(key, []).append((job, line))
+    tasks = list(dict.fromkeys(key[0] for key in found))
+    ordered = sorted(found.items(), key=lambda item: tasks.index(item[0][0]))
+    return [Group(key[0], key[1], dict(key[2:]), tuple(members)) for key, members in ordered]
+
+
+def spread(values: Sequence[float], scale: float = 1.0, decimals: int | None = None) -> str:
+    """Mean and, of two values or more, sample standard deviation.
+
+    Args:
+        values: One a seed.
+        scale: What they are multiplied by.
+        decimals: As many as make three digits of the mean where None.
+
+    >>> spread([0.9, 0.92], 100, 2), spread([0.9], 100, 1), spread([0.1, 0.3]), spread([1234.5]), spread([])
+    ('91.00 ± 1.41', '90.0', '0.200 ± 0.141', '1,234', '–')
+    """
+    if not values:
+        return NONE
+    scaled = [scale * value for value in values]
+    middle = mean(scaled)
+    if decimals is None:
+        decimals = max(0, 2 - math.floor(math.log10(abs(middle)))) if middle else 0
+    return f"{middle:,.{decimals}f}" + (f" ± {stdev(scaled):,.{decimals}f}" if len(scaled) > 1 else "")
+
+
+# Heading, figure, what it is multiplied by, and decimals of each column of the Markdown table.
+_COLUMNS = (
+    ("accuracy, %", "shared", 100.0, 2),
+    ("F1, %", "f1", 100.0, 2),
+    ("teachers, %", "teacher_mean", 100.0, 2),
+    ("MB a client", "total_mb", 1.0, None),
+    ("times less", "reduction_vs_teacher", 1.0, None),
+)
+
+
+def markdown_table(found: Sequence[Group]) -> str:
+    """Return a row a group, mean ± standard deviation over seeds, without columns that nothing was measured for."""
+    varied = list(dict.fromkeys(key for group in found for key in group.varied))
+    shown = [column for column in _COLUMNS if any(group.values(column[1]) for group in found)]
+    lines = [["task", "method", *varied, *(column[0] for column in shown), "seeds"]]
+    lines.append([*(["---"] * (2 + len(varied))), *(["--:"] * (len(shown) + 1))])
+    for group in found:
+        settings = [str(group.varied.get(key, "")) for key in varied]
+        figures = [spread(group.values(figure), scale, decimals) for _, figure, scale, decimals in shown]
+        lines.append([group.task, group.label, *settings, *figures, str(len(group.members))])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"

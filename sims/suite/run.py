@@ -1,0 +1,60 @@
+"""A suite from its file to a folder with its table, its plots and a run a cell."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from fedkd.errors import RunError
+from sims.suite.cells import run_cells
+from sims.suite.folder import claimed, summary_of
+from sims.suite.grid import read_suite
+from sims.suite.plan import Job, plan, side_by_side, with_data
+from sims.suite.progress import Progress
+from sims.suite.report import write_results
+
+
+def run_suite(file: Path, out: Path | None, data: Mapping[str, str], console: Console) -> Path:
+    """Run what isn't finished of a suite, and write its results.
+
+    Args:
+        file: The suite.
+        out: Its folder; ``runs/NAME`` where None.
+        data: Paths of data files by task.
+        console: Where to show progress.
+
+    Returns:
+        The folder: ``results.csv``, ``results.md``, ``frontier-TASK.png`` and ``cells/``.
+
+    Raises:
+        InputError: The file, a cell or the folder breaks a rule; nothing was written then.
+        RunError: Cells failed; the results of the others are written.
+        KeyboardInterrupt: Stopped by the user; the results of the finished cells are written.
+    """
+    name, cells = read_suite(file)
+    folder = out or Path("runs") / name
+    jobs = plan(with_data(cells, data), folder.absolute())
+    command = shlex.join(["fedkd", "suite", str(file), *(["--out", str(out)] if out else [])])
+    command += "".join(f" --data {task}={path}" for task, path in data.items())
+    with claimed(folder, file):
+        failures: dict[str, str] = {}
+        try:
+            failures = _run_missing(jobs, console)
+        except KeyboardInterrupt:
+            done = sum(summary_of(job) is not None for job in jobs)
+            raise KeyboardInterrupt(f"after {done} of {len(jobs)} cells; the same command goes on from there") from None
+        finally:
+            write_results(folder, name, jobs, command)
+    if failures:
+        raise RunError(f"{len(failures)} of {len(jobs)} cells failed: {', '.join(failures)}; see {folder / 'logs'}")
+    return folder
+
+
+def _run_missing(jobs: Sequence[Job], console: Console) -> dict[str, str]:
+    missing = [job for job in jobs if summary_of(job) is None]
+    if len(missing) < len(jobs):
+        console.print(f"{len(jobs) - len(missing)} of {len(jobs)} cells were finished before", highlight=False)
+    progress = Progress(len(jobs), len(jobs) - len(missing), console)
+    with progress.shown():
+        return run_cells(missing, side_by_side(jobs), progress)

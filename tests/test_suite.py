@@ -1,0 +1,212 @@
+"""Laws of running a suite: what it leaves, and that stopping or failing costs only the cells it hit."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from fedkd.errors import InputError, RunError
+from sims.cli import app
+from sims.suite.folder import claimed, summary_of
+from sims.suite.grid import read_suite
+from sims.suite.plan import plan
+from sims.suite.results import csv_text, groups, markdown_table, row, varied_keys
+from sims.suite.run import run_suite
+
+ROOT = Path(__file__).parents[1]
+TINY = """
+[base]
+task = "tests.tiny:task"
+clients = 2
+rounds = 2
+edge.sparsity = 0
+edge.precisions = "none"
+method = "fedavg_student"
+
+[grid]
+seed = [0, 1]
+"""
+FAILING = """
+[[variants]]
+name = "aborting"
+task = "tests.tiny:aborting"
+seed = 0
+[[variants]]
+name = "raising"
+task = "tests.tiny:raising"
+seed = 0
+[[variants]]
+"""
+
+
+def suite(folder, text):
+    path = folder / "tiny.toml"
+    path.write_text(text)
+    return path
+
+
+def repeated(out):
+    """The table without its last column, the seconds."""
+    with (out / "results.csv").open() as file:
+        return [line[:-1] for line in csv.reader(file)]
+
+
+def started(run):
+    """When a run began, in the file system's clock."""
+    return (run / "config.toml").stat().st_mtime_ns
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A suite of which the last two cells are good; the first aborts its process, the second raises."""
+    folder = tmp_path_factory.mktemp("suite")
+    with pytest.raises(RunError) as caught:
+        run_suite(suite(folder, TINY + FAILING), folder / "out", {}, Console(quiet=True))
+    return folder / "out", str(caught.value)
+
+
+def test_failing_and_crashing_cells_are_named_and_the_rest_go_on(done):
+    out, error = done
+    status = {line[0]: line[5] for line in repeated(out)[1:]}
+    assert list(status.values()) == ["missing", "missing", "finished", "finished"]
+    assert "2 of 4 cells failed: aborting-aborting-seed0, raising-raising-seed0" in error
+    assert "ZeroDivisionError" in (out / "logs/raising-raising-seed0.txt").read_text()
+
+
+def test_a_cells_row_is_its_summary(done):
+    out, _ = done
+    with (out / "results.csv").open() as file:
+        line = list(csv.DictReader(file))[-1]
+    summary = json.loads((out / "cells" / line["cell"] / "summary.json").read_text())
+    assert float(line["shared"]) == pytest.approx(summary["accuracy"]["shared"], rel=1e-5)
+    assert float(line["total_mb"]) == pytest.approx(
+        (summary["traffic"]["up_bytes_per_client"] + summary["traffic"]["down_bytes_per_client"]) / 1e6, rel=1e-5
+    )
+    assert line["sha256"] == summary["shared_sha256"]
+    assert list(line)[-1] == "seconds"
+
+
+def test_the_page_holds_the_table_command_machine_and_picture(done):
+    out, _ = done
+    text = (out / "results.md").read_text()
+    assert re.search(r"^\| tests.tiny:task \| fedavg_student \| [\d.]+ ± [\d.]+ \|", text, re.MULTILINE)
+    assert "Command: `fedkd suite " in text
+    assert "python 3." in text
+    assert "Not finished: aborting-aborting-seed0, raising-raising-seed0" in text
+    assert (out / re.search(r"\((frontier-.*\.png)\)", text)[1]).exists()
+
+
+def test_only_what_isnt_finished_runs_again_and_ends_in_the_same_table(done, tmp_path):
+    """A cell without its summary, and one with other settings, run again; the finished one stays."""
+    out = tmp_path / "out"
+    shutil.copytree(done[0], out)
+    kept, cut = (out / f"cells/fedavg_student-task-seed{seed}" for seed in (0, 1))
+    before = started(kept), started(cut)
+    (cut / "summary.json").unlink()
+    run_suite(suite(tmp_path, TINY), out, {}, Console(quiet=True))
+    assert started(kept) == before[0]
+    assert started(cut) > before[1]
+    assert repeated(out) == [line for line in repeated(done[0]) if line[5] != "missing"]
+
+
+def test_a_cell_counts_as_finished_with_exactly_its_settings_alone(done, tmp_path):
+    out = done[0]
+    (same, _), (other, _) = (
+        plan(read_suite(suite(tmp_path, text))[1], out) for text in (TINY, TINY.replace("rounds = 2", "rounds = 3"))
+    )
+    assert summary_of(same) is not None
+    assert summary_of(other) is None
+
+
+@pytest.mark.slow
+def test_a_suite_killed_at_any_time_goes_on_to_the_same_table(done, tmp_path):
+    out, file = tmp_path / "out", suite(tmp_path, TINY)
+    command = [sys.executable, "-c", "from sims.cli import main; main()", "suite", str(file), "--out", str(out)]
+    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 120
+    while not list(out.glob("cells/*/history.jsonl")):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    run_suite(file, out, {}, Console(quiet=True))
+    assert repeated(out) == [line for line in repeated(done[0]) if line[5] != "missing"]
+
+
+@pytest.mark.parametrize("text", ['[grid]\nmethod = ["magic"]', '[grid]\ntask = ["cats"]', "[grid]\nround = [1]"])
+def test_a_suite_that_breaks_a_rule_writes_nothing_and_exits_with_2(tmp_path, text):
+    result = CliRunner().invoke(app, ["suite", str(suite(tmp_path, text)), "--out", str(tmp_path / "out")])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: cell ")
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_suites_and_runs_know_each_others_files(tmp_path):
+    given = suite(tmp_path, TINY)
+    assert "give it to `fedkd suite`" in CliRunner().invoke(app, ["run", str(given)]).stderr
+    demo = ROOT / "sims/experiments/demo.toml"
+    assert "give it to `fedkd run`" in CliRunner().invoke(app, ["suite", str(demo)]).stderr
+
+
+def test_a_folder_of_something_else_is_refused_and_kept(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/thesis.tex").write_text("years of work")
+    with pytest.raises(InputError, match="is not the folder of a suite"):
+        run_suite(suite(tmp_path, TINY), tmp_path / "out", {}, Console(quiet=True))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.tex"]
+
+
+def test_two_suites_dont_write_into_one_folder(tmp_path):
+    file = suite(tmp_path, TINY)
+    with (
+        claimed(tmp_path / "out", file),
+        pytest.raises(InputError, match="another suite is at work"),
+        claimed(tmp_path / "out", file),
+    ):
+        pass
+
+
+def a_summary(shared, megabytes, **more):
+    traffic = {"up_bytes_per_client": megabytes * 1e6, "down_bytes_per_client": 0, "reduction_vs_teacher": 10.0}
+    summary = {"accuracy": {"shared": shared, "teacher_mean": None}, "traffic": traffic, "shared_sha256": "ab"}
+    return summary | {"speed": {"seconds": 1.0}, **more}
+
+
+def test_means_and_standard_deviations_over_seeds(tmp_path):
+    """0.90, 0.92 and 0.94 have the mean 0.92 and the sample standard deviation 0.02; 1, 2 and 3 MB: 2 and 1."""
+    jobs = plan(read_suite(suite(tmp_path, "[base]\nclients = 2\n[grid]\nseed = [0, 1, 2]"))[1], tmp_path)
+    found = [a_summary(0.90, 1.0), a_summary(0.92, 2.0), a_summary(0.94, 3.0)]
+    rows = [row(job, summary, []) for job, summary in zip(jobs, found, strict=True)]
+    lines = markdown_table(groups(jobs, rows)).splitlines()
+    assert lines[0] == "| task | method | accuracy, % | MB a client | times less | seeds |"
+    assert lines[2] == "| digits | fedkd | 92.00 ± 2.00 | 2.00 ± 1.00 | 10.0 ± 0.0 | 3 |"
+
+
+def test_cells_of_other_settings_are_rows_of_their_own_and_missing_ones_none(tmp_path):
+    text = "[base]\nclients = 2\n[grid]\ntrain.epochs = [1, 2]\nseed = [0, 1]"
+    jobs = plan(read_suite(suite(tmp_path, text))[1], tmp_path)
+    assert varied_keys(jobs) == ["train.epochs"]
+    rows = [row(job, a_summary(0.5, 1.0) if i < 3 else None, ["train.epochs"]) for i, job in enumerate(jobs)]
+    assert [(group.title, len(group.members)) for group in groups(jobs, rows)] == [
+        ("fedkd, epochs 1", 2), ("fedkd, epochs 2", 1),
+    ]  # fmt: skip
+    assert csv_text(rows).splitlines()[-1] == "fedkd-digits-epochs=2-seed1,fedkd,fedkd,digits,1,2,missing" + "," * 9
+
+
+def test_a_dead_process_is_told_by_its_signal():
+    from sims.suite.worker import _how
+
+    assert _how(-signal.SIGABRT) == "was ended by SIGABRT"
+    assert _how(-signal.SIGKILL) == "was ended by SIGKILL, perhaps for want of memory"
+    assert _how(3) == "ended with code 3"
