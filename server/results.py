@@ -16,12 +16,12 @@ from fedkd.tensors import Weights, digest
 Record = dict[str, Any]
 
 
-def traffic(experiment: Experiment, history: list[Record]) -> dict[str, float]:
+def traffic(experiment: Experiment, history: list[Record]) -> dict[str, float | None]:
     """Bytes a client sent and received, beside those of FedAvg over the same rounds and clients.
 
     All are means over the clients of the federation, of encoded payloads; FedAvg would send the whole model up and
     down as float32 in each round a client takes part in (first the initial model, which here follows from the seed).
-    Finishing rounds count on both sides.
+    Finishing rounds count on both sides. A reduction is None where nothing is sent.
     """
     clients = experiment.config.clients
     up, down = (sum(r[key] for r in history) / clients for key in ("up_bytes", "down_bytes"))
@@ -32,8 +32,8 @@ def traffic(experiment: Experiment, history: list[Record]) -> dict[str, float]:
         "down_bytes_per_client": down,
         "dense_teacher_bytes_per_client": dense["teacher"],
         "dense_student_bytes_per_client": dense["student"],
-        "reduction_vs_teacher": dense["teacher"] / (up + down),
-        "reduction_vs_student": dense["student"] / (up + down),
+        "reduction_vs_teacher": dense["teacher"] / (up + down) if up + down else None,
+        "reduction_vs_student": dense["student"] / (up + down) if up + down else None,
     }
 
 

@@ -216,14 +216,18 @@ class FedKD(Strategy):
                 r: _mean([a.metrics[k] for a in answers if (k := f"loss_{r}") in a.metrics])
                 for r in self.experiment.trainer.learners
             },
-            "up_bytes": sum(len(a.blob) for a in answers),
-            "down_bytes": self._down_bytes,
+            **self._bytes(answers),
             "ranks": _ranks(self.experiment, received, broadcast),
             "refused": self._refused,
             "seconds": time.monotonic() - self._started,
             "elapsed": time.monotonic() - self._begun,
             "shared_sha256": digest(self.state.shared),
         }
+
+    def _bytes(self, answers: list[Answer]) -> dict[str, int]:
+        """Bytes of payload of a round; where no model is shared, blobs are headers without any."""
+        up, down = sum(len(a.blob) for a in answers), self._down_bytes
+        return {"up_bytes": up, "down_bytes": down} if self.experiment.shares else {"up_bytes": 0, "down_bytes": 0}
 
     def _shared_figures(self, measured: dict[int, dict[str, float]]) -> dict[str, float | None]:
         """Quality of the shared model; where none is shared, the mean of the clients' own."""

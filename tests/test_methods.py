@@ -5,7 +5,6 @@ import pytest
 
 from fedkd.exchange.codec import decode
 from fedkd.experiment import resolve
-from fedkd.methods import METHODS
 from fedkd.tensors import subtract
 from tests.test_federation import Federation, assert_identical
 
@@ -19,12 +18,10 @@ def run(settings, schedule=((0, 1, 2), (0, 1, 2))):
     return federation
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_every_method_holds_the_same_bits_on_both_sides(method):
-    """Client 1 misses a round; two finishing rounds prune where the method shares a model."""
+@pytest.mark.parametrize("method", ["fedkd_plus", "powersgd", "topk", "fedpaq"])
+def test_every_codec_leaves_the_same_bits_on_both_sides(method):
+    """Client 1 misses a round; the last one is of finishing."""
     schedule = [[0, 1, 2], [0, 2], [0, 1, 2], [0, 1, 2], [0, 1, 2]]
-    if method == "central":
-        schedule = [[0]] * 5
     federation = Federation(resolve(TINY | {"method": method}))
     for participants in schedule:
         federation.round(participants)

@@ -35,9 +35,10 @@ class Series:
         """Numbers of the rounds that all seeds have reached."""
         return np.array([row["round"] for row in self.runs[0].history[: self._shared_length]])
 
-    def accuracy(self) -> np.ndarray:
-        """Accuracy of the shared model in per cent, of shape (seeds, rounds)."""
-        rows = [[row["shared_accuracy"] for row in run.history[: self._shared_length]] for run in self.runs]
+    def quality(self, f1: bool = False) -> np.ndarray:
+        """Accuracy, or F1, of the shared model in per cent, of shape (seeds, rounds)."""
+        key = "shared_f1" if f1 else "shared_accuracy"
+        rows = [[row.get(key) for row in run.history[: self._shared_length]] for run in self.runs]
         return 100 * np.array(rows, float)
 
     def megabytes(self) -> np.ndarray:
@@ -65,7 +66,7 @@ def frontier(series: Sequence[Series], look: Look = LIGHT, f1: bool = False) -> 
     Args:
         series: At least one.
         look: Colours.
-        f1: Show F1, which rounds don't have, instead of accuracy.
+        f1: Show F1 instead of accuracy.
 
     Returns:
         The figure: a labelled point a series with the standard deviation over seeds both ways, its rounds as a line
@@ -81,8 +82,7 @@ def frontier(series: Sequence[Series], look: Look = LIGHT, f1: bool = False) -> 
         if sent == 0:
             _nothing_sent(axes, item.label, quality, style["color"])
             continue
-        if not f1:
-            _curve(axes, item.megabytes(), item.accuracy(), {**style, "marker": ""}, faint=True)
+        _curve(axes, item.megabytes(), item.quality(f1), {**style, "marker": ""}, faint=True)
         spread = end.std(axis=0, ddof=1) if len(end) > 1 else np.zeros(2)
         axes.errorbar(
             sent,
@@ -116,7 +116,7 @@ def quality_by_rounds(series: Sequence[Series], look: Look = LIGHT) -> Figure:
     handles: list[Artist] = []
     for item, style in zip(series, _styles(look), strict=False):
         rounds = item.rounds()
-        handles += _curve(axes, rounds, item.accuracy(), {**style, "label": item.label, "markersize": 3.5})
+        handles += _curve(axes, rounds, item.quality(), {**style, "label": item.label, "markersize": 3.5})
     axes.set_xlabel("Round")
     axes.set_ylabel("Accuracy, %")
     axes.xaxis.set_major_locator(whole(10))
