@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedkd.exchange.blob import Header, PayloadError
+from fedkd.exchange.blob import _DICTIONARY, Header, PayloadError
 from fedkd.exchange.codec import DENSE, decode, encode, pack_forms
 from fedkd.exchange.coding import PLAIN, REDUCERS, Coding, svd
 from fedkd.exchange.forms import Factors, nothing
@@ -19,7 +19,7 @@ SPEC = (
     TensorSpec("query", (32, 4, 8), 1),
     TensorSpec("still", (8, 8), 1),
 )
-HEADER = Header(3, "ab" * 32, "fedkd")
+HEADER = Header(3, "ab" * 8, "fedkd")
 
 
 def update(seed=0):
@@ -149,8 +149,14 @@ def test_truncated_or_extended_blob_is_refused_in_any_coding(coding):
             decode(damaged, SPEC)
 
 
+def test_header_of_a_deflated_blob_costs_less_than_100_bytes():
+    still = [np.zeros(item.shape, np.float32) for item in SPEC]
+    assert len(encode(still, SPEC, HEADER, Coding(svd, 0.9, bits=4, deflate=True))) < 100
+
+
 def test_deflated_blob_that_would_grow_without_end_is_refused_at_the_limit():
-    bomb = b"Z" + zlib.compress(bytes(10**7), 9)
+    deflater = zlib.compressobj(9, zdict=_DICTIONARY)
+    bomb = b"Z" + deflater.compress(bytes(10**7)) + deflater.flush()
     with pytest.raises(PayloadError) as caught:
         decode(bomb, SPEC)
     assert caught.value.reason == "size"
