@@ -96,13 +96,13 @@ _ALL = (
     Method(
         "local",
         "each client's teacher on its own data; nothing is shared",
-        "",
+        f"first row of tables 2 and 3 in {_FEDKD}",
         _ALONE,
     ),
     Method(
         "central",
         "one teacher on the pooled data: the upper bound",
-        "",
+        f"second row of tables 2 and 3 in {_FEDKD}",
         _ALONE,
         fixed={"clients": 1, "partition.kind": "iid"},
     ),
