@@ -88,13 +88,22 @@ def test_written_configuration_repeats_the_run(reference, tmp_path):
     assert again["shared_sha256"] == summary["shared_sha256"]
 
 
-@pytest.mark.parametrize("method", ["fedavg_teacher", "fedavg_student", "fedmutual", "undetached", "no_svd_down"])
+@pytest.mark.parametrize("method", ["fedavg_teacher", "fedavg_student", "fedmutual", "undetached", "fedkd_plus"])
 def test_every_kind_of_method_runs_to_its_end(method, tmp_path):
     summary = run_in(tmp_path / "run", method=method, rounds=2)
     assert summary["method"] == method
     assert (summary["accuracy"]["teacher_mean"] is None) == method.startswith("fedavg")
     if method == "fedavg_teacher":
         assert summary["traffic"]["reduction_vs_teacher"] > 0.9
+
+
+def test_methods_that_share_nothing_send_no_bytes_and_are_as_good_as_their_teachers(tmp_path):
+    folder, summary = tmp_path / "run", run_in(tmp_path / "run", method="local", rounds=2)
+    assert summary["accuracy"]["shared"] == summary["accuracy"]["teacher_mean"] > 0.3
+    assert summary["traffic"]["up_bytes_per_client"] == summary["traffic"]["down_bytes_per_client"] == 0
+    assert summary["traffic"]["reduction_vs_teacher"] is None
+    assert summary["edge"] == []
+    assert not (folder / "student.keras").exists()
 
 
 def windows(path, rng):
