@@ -153,6 +153,7 @@ class ExchangeConfig:
         """Check the rules."""
         shared = ("student", "teacher", "none")
         _require(self.shared in shared, "exchange.shared", self.shared, "student, teacher or none")
+        _require(self.down != "powersgd", "exchange.down", self.down, "another than powersgd, which sums what goes up")
         for key, value in (("exchange.up", self.up), ("exchange.down", self.down)):
             rule = f"one of {', '.join(REDUCTIONS)}, or package.module:function"
             _require(value in REDUCTIONS or ":" in value, key, value, rule)

@@ -203,9 +203,7 @@ def client_round(
     """
     spec, shared = experiment.spec, experiment.config.exchange.shared
     local = {group: arrays for group, arrays in state.local.items() if group != _RESIDUAL}
-    residual = state.local.get(_RESIDUAL, [])
-    if offer.sparsity:
-        residual = [r * m for r, m in zip(residual, masks(base, kernels(spec)), strict=bool(residual))]
+    residual = _within_zeros(state.local.get(_RESIDUAL, []), base, offer.sparsity, spec)
     after, losses = _train(local, base, offer, data, experiment, rng)
     update = subtract(after.get(shared, []), base)
     header, coding = header_of(offer.round, offer.base, experiment), experiment.coding("up", offer.energy)
@@ -214,6 +212,13 @@ def client_round(
     kept = {group: arrays for group, arrays in after.items() if group != shared}
     kept |= {_RESIDUAL: residual} if residual else {}
     return ClientState(offer.round, base, kept), Upload(blob, len(data), losses)
+
+
+def _within_zeros(residual: Weights, base: Weights, sparsity: float, spec: Spec) -> Weights:
+    """Drop what a residual holds for weights that are pruned: the next base wouldn't have it."""
+    if not (residual and sparsity):
+        return residual
+    return [r * m for r, m in zip(residual, masks(base, kernels(spec)), strict=True)]
 
 
 def _train(
@@ -286,6 +291,7 @@ def server_round(
     spec, rng = experiment.spec, generator(experiment.config.seed, Purpose.ROUNDING, state.round)
     header, coding = header_of(state.round, state.digest, experiment), experiment.coding("down", energy)
     mean = weighted_mean(updates, weights)
-    blob, residual = encode_with_feedback(mean, state.residual, spec, header, coding, None, rng)
+    residual = _within_zeros(state.residual, state.base, state.steps[-1].sparsity, spec)
+    blob, residual = encode_with_feedback(mean, residual, spec, header, coding, None, rng)
     payload = decode(blob, spec)
     return replace(state, shared=add(state.base, payload.tensors), update=blob, residual=residual), payload

@@ -111,7 +111,7 @@ def summarise(
         },
         "traffic": traffic(experiment, history),
         "speed": {"seconds": seconds, "client_updates_per_second": updates / seconds},
-        "shared_sha256": digest(shared),
+        "shared_sha256": digest(shared) if shared else None,
     }
     if "shared_f1" in last:
         summary["f1_positive"] = last["shared_f1"]

@@ -242,7 +242,7 @@ class FedKD(Strategy):
 
 def teacher_figures(quality: dict[int, dict[str, float]]) -> dict[str, float | None]:
     """Mean and spread over clients of the accuracy of their teachers, None where nothing was measured."""
-    on_test = [q["teacher"] for q in quality.values()]
+    on_test = [q["teacher"] for q in quality.values() if "teacher" in q]
     personal = [q["teacher_personal"] for q in quality.values() if "teacher_personal" in q]
     return {
         "teacher_mean": _mean(on_test),

@@ -62,7 +62,7 @@ class Federation:
             uploads.append(upload)
         bases = known_bases(experiment, number, self.server.steps[-1].blob)
         self.updates = updates = [decode(u.blob, experiment.spec, bases).tensors for u in uploads]
-        weights = [u.examples for u in uploads]
+        self.weights = weights = [u.examples for u in uploads]
         self.server, _ = server_round(self.server, updates, weights, experiment.energy(number), experiment)
 
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedkd.exchange.basis import Bases
+from fedkd.exchange.basis import Bases, Basis
 from fedkd.exchange.blob import HEADER_LIMIT, Header, PayloadError, read_blob, write_blob
 from fedkd.exchange.coding import PLAIN, Coding
 from fedkd.exchange.forms import Form, Sparse, nothing, restore
-from fedkd.exchange.layout import Kind, Layout, fits, form_of, layout_of, read_layout, rows_of
+from fedkd.exchange.layout import Kind, Layout, bits_of, fits, form_of, layout_of, read_layout, rows_of, shape_of
 from fedkd.exchange.quantize import read_rows, write_rows
-from fedkd.tensors import Spec, Weights
+from fedkd.tensors import Spec, TensorSpec, Weights
 
 DENSE = -1
 
@@ -50,18 +50,27 @@ def encode(
         rng: For stochastic rounding.
 
     Raises:
-        PayloadError: A tensor holds NaN or Inf (its name is given) or has another shape than the spec.
+        PayloadError: A tensor holds NaN or Inf (its name is given) or has another shape than the spec, or was reduced
+            to a form of another shape.
 
     Reference:
         Wu et al. 2022, eqs 8-9.
     """
     _check(tensors, spec)
     known = bases or [None] * len(spec)
-    forms = [
-        coding.reduce(tensor.reshape(item.matrix), coding, basis) if tensor.any() else nothing(*item.matrix)
-        for tensor, item, basis in zip(tensors, spec, known, strict=True)
-    ]
+    forms = [_form(t, item, coding, basis) for t, item, basis in zip(tensors, spec, known, strict=True)]
     return pack_forms(forms, header, coding, rng)
+
+
+def _form(tensor: np.ndarray, item: TensorSpec, coding: Coding, basis: Basis | None) -> Form:
+    """Reduce a tensor, where that costs fewer bits than sending all of it."""
+    matrix = tensor.reshape(item.matrix)
+    if not tensor.any():
+        return nothing(*item.matrix)
+    form = coding.reduce(matrix, coding, basis)
+    if (shape := shape_of(form)) != item.matrix:
+        raise PayloadError("reduce", f"{item.name} was reduced to {shape}, its matrix has shape {item.matrix}")
+    return form if bits_of(form, coding.bits) < bits_of(matrix, coding.bits) else matrix
 
 
 def pack_forms(forms: Sequence[Form], header: Header, coding: Coding, rng: np.random.Generator | None = None) -> bytes:
@@ -80,7 +89,7 @@ def pack_forms(forms: Sequence[Form], header: Header, coding: Coding, rng: np.ra
 
 
 def decode(blob: bytes, spec: Spec, bases: Bases | None = None) -> Payload:
-    """Check a blob against the spec, then restore its tensors; before that, nothing larger than the model is allocated.
+    """Check a blob against the spec, then restore its tensors; before, nothing larger than a dense blob is allocated.
 
     Args:
         blob: From the network.
@@ -136,15 +145,15 @@ def _layouts(codes: np.ndarray, spec: Spec, bases: Bases) -> list[Layout]:
 
 
 def _masks(content: np.ndarray, layouts: Sequence[Layout], spec: Spec) -> list[np.ndarray]:
-    """Entries of each sparse form, bool (size,); empty for others."""
+    """Entries of each sparse form, bool (P, Q); empty for others."""
     sizes = [item.size if layout.kind == Kind.SPARSE else 0 for layout, item in zip(layouts, spec, strict=True)]
-    ends = np.cumsum([-(-size // 8) for size in sizes])
-    if len(content) != (ends[-1] if len(ends) else 0):
-        raise PayloadError("values", f"{len(content)} bytes of masks, the forms ask for {ends[-1]}")
+    lengths = [-(-size // 8) for size in sizes]
+    if len(content) != sum(lengths):
+        raise PayloadError("values", f"{len(content)} bytes of masks, the forms ask for {sum(lengths)}")
     masks = []
-    for layout, item, size, packed in zip(layouts, spec, sizes, np.split(content, ends), strict=False):
+    for layout, item, size, packed in zip(layouts, spec, sizes, np.split(content, np.cumsum(lengths)), strict=False):
         mask = np.unpackbits(packed)
         if mask[size:].any() or (size and mask.sum() != layout.rank):
             raise PayloadError("values", f"{item.name}: its mask doesn't have {layout.rank} entries")
-        masks.append(mask[:size].astype(bool))
+        masks.append(mask[:size].astype(bool).reshape(item.matrix if size else (0, 0)))
     return masks

@@ -9,7 +9,7 @@ import numpy as np
 from fedkd.errors import InputError
 from fedkd.exchange.basis import Basis
 from fedkd.exchange.forms import Factors, Form, Sparse
-from fedkd.exchange.svd import low_rank
+from fedkd.exchange.svd import factorise
 from fedkd.user_code import import_function
 
 
@@ -36,7 +36,8 @@ class Coding:
     deflate: bool = False
 
 
-# A finite matrix (P, Q), float32, not all zero; the settings; directions that both sides know, if any.
+# Gets a finite matrix (P, Q), float32, not all zero; the settings; directions that both sides know, if any. What it
+# returns is sent where it costs fewer bits than the matrix.
 Reducer = Callable[[np.ndarray, Coding, Basis | None], Form]
 
 
@@ -47,7 +48,7 @@ def dense(matrix: np.ndarray, coding: Coding, basis: Basis | None) -> Form:
 
 def svd(matrix: np.ndarray, coding: Coding, basis: Basis | None) -> Form:
     """Send the factors of the smallest rank that keeps the energy (Wu et al. 2022, eqs 8-9)."""
-    return low_rank(matrix, coding.energy)
+    return matrix if coding.energy == 1 or min(matrix.shape) == 1 else factorise(matrix, coding.energy)
 
 
 def topk(matrix: np.ndarray, coding: Coding, basis: Basis | None) -> Form:
@@ -56,8 +57,7 @@ def topk(matrix: np.ndarray, coding: Coding, basis: Basis | None) -> Form:
     count = math.ceil(coding.density * flat.size)
     mask = np.zeros(flat.size, bool)
     mask[np.argsort(-np.abs(flat), kind="stable")[:count]] = True
-    # Their places cost a bit an entry.
-    return Sparse(mask, flat[mask]) if 32 * count + flat.size < 32 * flat.size else matrix
+    return Sparse(mask.reshape(matrix.shape), flat[mask])
 
 
 def powersgd(matrix: np.ndarray, coding: Coding, basis: Basis | None) -> Form:

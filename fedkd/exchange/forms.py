@@ -32,7 +32,7 @@ class Sparse:
     """A few entries of a matrix; all others are zero.
 
     Args:
-        mask: bool (P Q,), which entries.
+        mask: bool (P, Q), which entries.
         values: float32, one an entry of the mask, in order.
     """
 
@@ -57,9 +57,9 @@ def restore(form: Form, spec: TensorSpec) -> np.ndarray:
     if isinstance(form, np.ndarray):
         return form.reshape(spec.shape)
     if isinstance(form, Sparse):
-        tensor = np.zeros(spec.size, np.float32)
-        tensor[form.mask] = form.values
-        return tensor.reshape(spec.shape)
+        matrix = np.zeros(spec.matrix, np.float32)
+        matrix[form.mask] = form.values
+        return matrix.reshape(spec.shape)
     wide = spec.matrix[0] < spec.matrix[1]  # numpy is fast along the last axis: let it be the long one
     short, long = (form.left.T, form.right) if wide else (form.right, form.left.T)
     total = np.zeros((short.shape[1], long.shape[1]))

@@ -8,6 +8,7 @@ import numpy as np
 
 from fedkd.exchange.basis import Basis
 from fedkd.exchange.forms import Factors, Form, Sparse
+from fedkd.exchange.quantize import FLOAT, STEP_BITS
 from fedkd.tensors import TensorSpec
 
 
@@ -85,13 +86,27 @@ def rows_of(form: Form) -> list[np.ndarray]:
     return [form.values[None]] if isinstance(form, Sparse) else [form.reshape(1, -1)]
 
 
+def shape_of(form: Form) -> tuple[int, ...]:
+    """Shape of the matrix that a form stands for; none for factors that don't fit each other."""
+    if isinstance(form, Factors):
+        return (len(form.left), form.right.shape[1]) if form.left.shape[1] == len(form.right) else ()
+    return form.mask.shape if isinstance(form, Sparse) else form.shape
+
+
+def bits_of(form: Form, bits: int) -> int:
+    """Bits that a form costs: its numbers, a step for each row where they are quantised, and its mask."""
+    step = 0 if bits == FLOAT else STEP_BITS
+    mask = form.mask.size if isinstance(form, Sparse) else 0
+    return sum(row.size * bits + len(row) * step for row in rows_of(form)) + mask
+
+
 def form_of(layout: Layout, rows: Sequence[np.ndarray], mask: np.ndarray, basis: Basis | None) -> Form:
     """Undo ``rows_of``.
 
     Args:
         layout: Of the form.
         rows: float32, as ``layout.rows`` says.
-        mask: bool, which entries a sparse form has.
+        mask: bool (P, Q), which entries a sparse form has.
         basis: The factor that wasn't sent.
     """
     if layout.kind == Kind.DENSE:

@@ -10,7 +10,8 @@ import numpy as np
 
 BITS = (16, 8, 4, 2)
 FLOAT = 32  # bits of a number that isn't quantised
-_NEGATIVE = 0x8000  # sign of a bfloat16
+STEP_BITS = 16
+_INFINITE = 0x7F80  # the first bfloat16 that is no finite number of at least 0
 
 # Steps below the one that just holds the largest number, tried where levels are few: clipping a few numbers costs less
 # than writing all others coarsely.
@@ -77,7 +78,7 @@ def write_rows(rows: Sequence[np.ndarray], bits: int, rng: np.random.Generator |
         values, float32 or packed levels, and steps, uint16, none where ``bits`` is 32.
     """
     if bits == FLOAT:
-        return np.concatenate([np.empty(0, "<f4"), *(r.ravel() for r in rows)]), np.empty(0, "<u2")
+        return np.concatenate([np.empty(0, "<f4"), *(r.ravel() for r in rows)], dtype="<f4"), np.empty(0, "<u2")
     written = [quantize(r, bits, rng) for r in rows]
     levels = np.concatenate([np.empty(0, np.int16), *(q.ravel() for q, _ in written)])
     return pack(levels, bits), np.concatenate([np.empty(0, "<u2"), *(steps for _, steps in written)])
@@ -89,17 +90,19 @@ def read_rows(values: np.ndarray, steps: np.ndarray, shapes: Sequence[tuple[int,
     Raises:
         ValueError: Too few or too many values or steps for the shapes, or any that ``write_rows`` never writes.
     """
-    numbers = values if bits == FLOAT else unpack(values, bits)
     counts, heights = [g * n for g, n in shapes], [g for g, _ in shapes]
-    filling = 0 if bits == FLOAT else -sum(counts) % max(8 // bits, 1)
-    if len(numbers) != sum(counts) + filling or numbers[len(numbers) - filling :].any():
-        raise ValueError(f"{len(numbers)} numbers, the forms ask for {sum(counts)}")
+    asked = -(-sum(counts) * bits // 8)
+    if values.nbytes != asked:
+        raise ValueError(f"{values.nbytes} bytes of values, the forms ask for {asked}")
+    numbers = values if bits == FLOAT else unpack(values, bits)
+    if numbers[sum(counts) :].any():
+        raise ValueError("values end in bits that stand for nothing, where the forms ask for zeros")
     parts = np.split(numbers, np.cumsum(counts))
     rows = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=False)]
     if bits == FLOAT:
         return rows
-    if len(steps) != sum(heights) or (steps >= _NEGATIVE).any() or (numbers < 1 - 2 ** (bits - 1)).any():
-        raise ValueError(f"{len(steps)} steps, the forms ask for {sum(heights)}, none of them negative")
+    if len(steps) != sum(heights) or (steps >= _INFINITE).any() or (numbers < 1 - 2 ** (bits - 1)).any():
+        raise ValueError(f"{len(steps)} steps, the forms ask for {sum(heights)}, finite and none of them negative")
     return [dequantize(r, s) for r, s in zip(rows, np.split(steps, np.cumsum(heights)), strict=False)]
 
 

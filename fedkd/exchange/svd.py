@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fedkd.exchange.forms import Factors, Form
+from fedkd.exchange.forms import Factors
 from fedkd.exchange.spectrum import leading_basis
 
 
@@ -21,15 +21,3 @@ def factorise(matrix: np.ndarray, threshold: float) -> Factors:
     basis = leading_basis(tall, threshold)
     scaled, basis = (tall @ basis).astype(np.float32), basis.astype(np.float32)
     return Factors(basis, scaled.T.copy()) if wide else Factors(scaled, basis.T.copy())
-
-
-def low_rank(matrix: np.ndarray, threshold: float) -> Form:
-    """Return the cheaper form of a matrix (P, Q): its factors, or itself where K (P + Q) >= P Q.
-
-    At threshold 1, and for a matrix of one row or column, it is always itself.
-    """
-    rows, columns = matrix.shape
-    if threshold == 1 or min(rows, columns) == 1:
-        return matrix
-    factors = factorise(matrix, threshold)
-    return factors if factors.rank * (rows + columns) < rows * columns else matrix

@@ -1,5 +1,6 @@
 """Laws of the payload."""
 
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedkd.exchange.blob import _DICTIONARY, Header, PayloadError
+from fedkd.exchange.blob import _DICTIONARY, Header, PayloadError, write_blob
 from fedkd.exchange.codec import DENSE, decode, encode, pack_forms
 from fedkd.exchange.coding import PLAIN, REDUCERS, Coding, svd
 from fedkd.exchange.forms import Factors, nothing
@@ -147,6 +148,26 @@ def test_truncated_or_extended_blob_is_refused_in_any_coding(coding):
     for damaged in (blob[:-1], blob[: len(blob) // 2], blob + b"\0", blob + blob):
         with pytest.raises(PayloadError):
             decode(damaged, SPEC)
+
+
+def test_blob_of_few_bits_is_refused_before_its_numbers_take_room():
+    """A deflated megabyte of 2-bit levels would be 8 MB of numbers; the forms ask for a handful."""
+    spec = (TensorSpec("dense", (1000, 500), 1),)
+    entries = {"forms": np.int32([0]), "values": np.zeros(1_900_000, np.uint8), "steps": np.zeros(1, "<u2")}
+    blob = write_blob(entries, HEADER, 2, deflate=True)
+    tracemalloc.start()
+    with pytest.raises(PayloadError, match="bytes of values"):
+        decode(blob, spec)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * 2_100_000
+
+
+def test_blob_for_a_model_without_tensors_may_hold_nothing():
+    entries = {"forms": np.zeros(0, np.int32), "masks": np.ones(5, np.uint8), "values": np.zeros(0, "<f4")}
+    with pytest.raises(PayloadError, match="bytes of masks"):
+        decode(write_blob(entries, HEADER, 32, deflate=False), ())
+    assert decode(encode([], (), HEADER), ()).tensors == []
 
 
 def test_header_of_a_deflated_blob_costs_less_than_100_bytes():

@@ -74,8 +74,11 @@ def test_written_rows_come_back_in_their_shapes():
     assert [r.shape for r in read_rows(*write_rows(given_rows, 4, None), shapes, 4)] == shapes
 
 
-@pytest.mark.parametrize("damage", [lambda v, s: (v[:-1], s), lambda v, s: (v, s[:-1]), lambda v, s: (v, s | 0x8000)])
-def test_too_few_values_or_steps_or_negative_steps_are_refused(damage):
+@pytest.mark.parametrize(
+    "damage",
+    [lambda v, s: (v[:-1], s), lambda v, s: (v, s[:-1]), lambda v, s: (v, s | 0x8000), lambda v, s: (v, s | 0x7F80)],
+)
+def test_too_few_values_or_steps_that_are_no_finite_positive_numbers_are_refused(damage):
     with pytest.raises(ValueError, match="the forms ask for"):
         read_rows(*damage(*write_rows([rows()], 4, None)), [rows().shape], 4)
 

@@ -6,11 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from fedkd.exchange.blob import Header
+from fedkd.exchange.codec import DENSE, decode, encode
+from fedkd.exchange.coding import Coding, svd
 from fedkd.exchange.forms import Factors, nothing, restore
 from fedkd.exchange.schedule import energy
 from fedkd.exchange.spectrum import rank_for_energy
-from fedkd.exchange.svd import factorise, low_rank
+from fedkd.exchange.svd import factorise
 from fedkd.tensors import TensorSpec
+
+HEADER = Header(1, "ab" * 8, "fedkd")
 
 # Layers of the field in Keras layout, with the leading axes that make the rows of their matrix.
 KERNELS = {
@@ -37,7 +42,7 @@ def relative_error(tensor, restored):
 @pytest.mark.parametrize("threshold", [0.5, 0.95, 0.999, 1.0])
 def test_every_kind_of_kernel_survives_within_its_energy(spec, threshold):
     tensor = np.random.default_rng(0).normal(size=spec.shape).astype(np.float32)
-    restored = restore(low_rank(tensor.reshape(spec.matrix), threshold), spec)
+    restored = restore(svd(tensor.reshape(spec.matrix), Coding(svd, threshold), None), spec)
     assert restored.shape == spec.shape
     assert restored.dtype == np.float32
     assert relative_error(tensor, restored) <= (1 - threshold) + 1e-6
@@ -53,7 +58,9 @@ def test_every_kind_of_kernel_survives_within_its_energy(spec, threshold):
 def test_any_matrix_survives_within_any_energy(matrix, threshold):
     spec = TensorSpec("matrix", matrix.shape, 1)
     if matrix.any():
-        assert relative_error(matrix, restore(low_rank(matrix, threshold), spec)) <= (1 - threshold) + 1e-5
+        assert (
+            relative_error(matrix, restore(svd(matrix, Coding(svd, threshold), None), spec)) <= (1 - threshold) + 1e-5
+        )
 
 
 @settings(max_examples=60, deadline=None)
@@ -71,17 +78,17 @@ def test_rank_is_that_of_an_exact_svd(rows, columns, threshold, seed):
 def test_rank_one_update_survives_any_energy(threshold):
     left, right = np.arange(1, 31, dtype=np.float32), np.linspace(-1, 1, 20, dtype=np.float32)
     tensor, spec = np.outer(left, right), TensorSpec("outer", (30, 20), 1)
-    form = low_rank(tensor, threshold)
+    form = svd(tensor, Coding(svd, threshold), None)
     assert isinstance(form, Factors)
     assert form.rank == 1
     np.testing.assert_allclose(restore(form, spec), tensor, rtol=1e-6, atol=1e-6)
 
 
 def test_full_rank_update_goes_dense_and_exact():
-    tensor, spec = np.eye(16, dtype=np.float32), TensorSpec("eye", (16, 16), 1)
-    form = low_rank(tensor, 0.95)
-    assert isinstance(form, np.ndarray)
-    np.testing.assert_array_equal(restore(form, spec), tensor)
+    tensor, spec = np.eye(16, dtype=np.float32), (TensorSpec("eye", (16, 16), 1),)
+    payload = decode(encode([tensor], spec, HEADER, Coding(svd, 0.95)), spec)
+    assert payload.ranks == (DENSE,)
+    np.testing.assert_array_equal(payload.tensors[0], tensor)
 
 
 @pytest.mark.parametrize("spec", KERNELS.values(), ids=KERNELS)
@@ -91,11 +98,17 @@ def test_zero_update_costs_nothing(spec):
     assert not restore(form, spec).any()
 
 
-def test_factors_are_sent_only_where_they_are_fewer_numbers():
-    """Rank 5 of a 10 x 10 matrix is 5 (10 + 10) = 100 numbers, no fewer than dense; rank 4 is 80."""
-    for rank, kind in ((5, np.ndarray), (4, Factors)):
+@pytest.mark.parametrize("bits, most", [(32, 4), (4, 3), (2, 2)])
+def test_factors_are_sent_only_where_they_are_fewer_bits(bits, most):
+    """Rank k of a 10 x 10 matrix is 20 k numbers and, where quantised, 2 k steps of 16 bits; dense 100 and one step.
+
+    At 32 bits 640 k < 3200, at 4 bits 112 k < 416, at 2 bits 72 k < 216: k is at most 4, 3 and 2.
+    """
+    spec = (TensorSpec("square", (10, 10), 1),)
+    for rank in range(1, 6):
         tensor = np.diag([1.0] * rank + [0.0] * (10 - rank)).astype(np.float32)
-        assert isinstance(low_rank(tensor, 1 - 1e-9), kind)
+        ranks = decode(encode([tensor], spec, HEADER, Coding(svd, 1 - 1e-9, bits=bits)), spec).ranks
+        assert ranks == ((rank,) if rank <= most else (DENSE,))
 
 
 def test_rank_can_be_full():
