@@ -28,17 +28,27 @@ def _require(ok: bool, key: str, value: object, rule: str) -> None:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Sizes of the built-in models; 0 leaves the choice to the task."""
+    """Sizes of the built-in models, where 0 leaves the choice to the task, and what both models start from.
+
+    ``teacher_weights`` is a file of Keras weights for every client's teacher; empty for those of the seed.
+    """
 
     teacher_width: int = 0
     student_width: int = 0
     vocabulary: int = 4000
+    teacher_weights: str = ""
+    student_init: str = "random"
 
     def __post_init__(self) -> None:
         """Check the rules."""
         _require(self.teacher_width >= 0, "model.teacher_width", self.teacher_width, "0 (the task's choice) or more")
         _require(self.student_width >= 0, "model.student_width", self.student_width, "0 (the task's choice) or more")
         _require(self.vocabulary >= 2, "model.vocabulary", self.vocabulary, "at least 2 (padding and unknown)")
+        ends = (".weights.h5", ".keras")
+        known = not self.teacher_weights or self.teacher_weights.endswith(ends)
+        _require(known, "model.teacher_weights", self.teacher_weights, "a .weights.h5 or .keras file")
+        ways = ("random", "teacher_layers")
+        _require(self.student_init in ways, "model.student_init", self.student_init, "random or teacher_layers")
 
 
 @dataclass(frozen=True)

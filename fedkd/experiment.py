@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -94,12 +95,19 @@ class Experiment:
         return Coding(reduce, energy, exchange.rank, exchange.density, exchange.bits, stochastic, exchange.deflate)
 
     def build(self, role: str) -> "keras.Model":
-        """Build the teacher or the student with the initial weights that the seed gives it."""
+        """Build the teacher or the student with its initial weights: the seed's, the file's, the teacher's layers."""
+        from fedkd.models.first_layers import take_first_layers
         from fedkd.models.inspect import build_model
+        from fedkd.models.weights_file import load_weights
 
         builder = {"teacher": self.task.teacher, "student": self.task.student}[role]
         seed = integer(self.config.seed, Purpose.MODEL, _ROLES.index(role))
-        return build_model(builder, seed, len(self.task.classes))
+        model = build_model(builder, seed, len(self.task.classes))
+        if role == "teacher" and self.config.model.teacher_weights:
+            load_weights(model, Path(self.config.model.teacher_weights))
+        if role == "student" and self.config.model.student_init == "teacher_layers":
+            take_first_layers(self.build("teacher"), model)
+        return model
 
     @cached_property
     def spec(self) -> Spec:
@@ -163,8 +171,18 @@ class Experiment:
         """Parameter counts of the teacher and the student, whether or not the method trains both."""
         from fedkd.models.inspect import parameters
 
-        held = {role: learner.model for role, learner in self.trainer.learners.items()}
-        return {role: parameters(held[role] if role in held else self.build(role)) for role in _ROLES}
+        return {role: parameters(self._model(role)) for role in _ROLES}
+
+    def taken_layers(self) -> tuple[int, int]:
+        """Of how many of its hidden layers the student has the teacher's, and how many it has."""
+        from fedkd.models.first_layers import first_layers, hidden_layers
+
+        teacher, student = (self._model(role) for role in _ROLES)
+        return len(first_layers(teacher, student)), len(hidden_layers(student))
+
+    def _model(self, role: str) -> "keras.Model":
+        learners = self.trainer.learners
+        return learners[role].model if role in learners else self.build(role)
 
 
 _ROLES = ("teacher", "student")
@@ -190,9 +208,11 @@ def resolve(settings: Mapping[str, Scalar], load: Callable[..., Task] = load_tas
     config = build({**task.defaults, **preset.settings, **given, **preset.fixed})
     for way in (config.exchange.up, config.exchange.down):
         reducer(way)  # the user's own must be there before anything begins
+    weights = Path(config.model.teacher_weights)
+    if config.model.teacher_weights and not weights.is_file():
+        raise InputError(f"{weights}: no such file; model.teacher_weights takes one that `fedkd pretrain` writes")
     if config.partition.examples:
-        chosen = choose(task.train, config.partition, generator(config.seed, Purpose.EXAMPLES))
-        task = replace(task, train=task.train.take(chosen))
+        task = replace(task, train=task.train.take(chosen_rows(task.train, config)))
     calibration, rest = _calibration_rows(task, config)
     # Row numbers stand for the examples, which may be large and needn't be copied to be dealt.
     owners = None if task.train.owners is None else task.train.owners[rest]
@@ -200,6 +220,11 @@ def resolve(settings: Mapping[str, Scalar], load: Callable[..., Task] = load_tas
     config = replace(config, clients=client_count(config.clients, data, config.partition))
     held = partition(data, config.clients, config.partition, generator(config.seed, Purpose.PARTITION))
     return Experiment(config, task, calibration, tuple(rest[rows] for rows in held))
+
+
+def chosen_rows(train: Dataset, config: Config) -> np.ndarray:
+    """Ascending rows of the training examples that an experiment uses, see ``partition.examples``."""
+    return choose(train, config.partition, generator(config.seed, Purpose.EXAMPLES))
 
 
 def _calibration_rows(task: Task, config: Config) -> tuple[np.ndarray, np.ndarray]:

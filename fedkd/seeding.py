@@ -18,6 +18,7 @@ class Purpose(IntEnum):
     ROUNDING = 7
     DIRECTIONS = 8
     EXAMPLES = 9
+    PRETRAINING = 10
 
 
 def generator(seed: int, purpose: Purpose, *path: int) -> np.random.Generator:

@@ -75,6 +75,32 @@ def run(
 
 
 @app.command()
+def pretrain(
+    task: TaskOption = None,
+    data: DataOption = None,
+    epochs: Annotated[int, typer.Option(help="Passes over the examples.")] = 10,
+    left_out: Annotated[
+        bool, typer.Option("--left-out", help="Use the examples that partition.examples leaves out of a run.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write. (default: runs/TASK-teacher-SEED.weights.h5)")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace the file where it exists.")] = False,
+    set_: SetOption = None,
+) -> None:
+    """Train a task's teacher on examples without labels, for model.teacher_weights of a run."""
+    with errors_for_people():
+        from sims.pretrain import pretrain as train
+
+        flags: dict[str, Scalar | None] = {"task": task, "data": data}
+        settings = {key: value for key, value in flags.items() if value is not None}
+        settings |= dict(parse_assignment(text) for text in set_ or ())
+        console = Console()
+        file = train(settings, epochs, left_out, out, overwrite, console)
+        console.print(f"weights: {file}", highlight=False)
+
+
+@app.command()
 def suite(
     file: Annotated[Path, typer.Argument(help="Methods, tasks, seeds and settings to run; see docs/experiments.md.")],
     out: Annotated[Path | None, typer.Option(help="Folder to write, or to go on in. (default: runs/NAME)")] = None,

@@ -81,13 +81,14 @@ def _how_far(folder: Path, rounds: int) -> str:
 
 
 def absolute(settings: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """Make the paths of data absolute: clients may run in another folder."""
+    """Make the paths of data and weights absolute: clients may run in another folder."""
     found = dict(settings)
     kind, _, place = str(found.get("task", "")).partition(":")
     if kind == "npz" or (kind == "hf" and Path(place.partition("#")[0]).is_dir()):
         found["task"] = f"{kind}:{Path(place).absolute()}"
-    if data := str(found.get("data", "")):
-        found["data"] = str(Path(data).absolute())
+    for key in ("data", "model.teacher_weights"):
+        if path := str(found.get(key, "")):
+            found[key] = str(Path(path).absolute())
     return found
 
 
@@ -99,6 +100,9 @@ def _introduce(experiment: Experiment, console: Console) -> None:
         f" {max(sizes)} examples; teacher {count['teacher']:,}, student {count['student']:,} parameters",
         highlight=False,
     )
+    if config.model.student_init == "teacher_layers":
+        taken, hidden = experiment.taken_layers()
+        console.print(f"the student starts from the teacher's layers, {taken} of its {hidden}", highlight=False)
     if count["student"] > count["teacher"]:
         console.print("[yellow]warning:[/] the student is larger than the teacher: FedKD saves bytes by the reverse")
 

@@ -53,6 +53,28 @@ def build_model(builder: Callable[[], keras.Model], seed: int, classes: int) -> 
     return model
 
 
+def head(model: keras.Model) -> keras.layers.Layer:
+    """Return the last layer with weights on the way to the logits: the classifier.
+
+    Raises:
+        InputError: The logits come of several tensors, or of no layer with weights.
+    """
+    return head_and_input(model)[0]
+
+
+def head_and_input(model: keras.Model) -> tuple[keras.layers.Layer, keras.KerasTensor]:
+    """Return the head and the symbolic tensor it is called with."""
+    tensor = split_outputs(model.output).logits
+    while True:
+        operation, node, _ = tensor._keras_history
+        inputs = operation._inbound_nodes[node].input_tensors
+        if len(inputs) != 1:
+            raise InputError(f"{model.name}: no head found, its logits must come of one layer after the other")
+        tensor = inputs[0]
+        if getattr(operation, "weights", ()):
+            return operation, tensor
+
+
 def get_weights(model: keras.Model) -> Weights:
     """Copy of a model's weights as float32, in the order of ``model.weights``."""
     return [np.array(w, np.float32) for w in model.get_weights()]

@@ -1,0 +1,121 @@
+"""From settings to a file of teacher's weights that were trained without labels."""
+
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from fedkd import runtime
+from fedkd.config import Config, Scalar, check_settings
+from fedkd.data.dataset import Dataset
+from fedkd.errors import InputError, RunError
+from fedkd.experiment import chosen_rows, resolve
+from fedkd.seeding import Purpose, generator
+from fedkd.tasks.registry import load_task
+from fedkd.tasks.task import Task
+from server.run_folder import run_path
+from sims.run import absolute
+
+if TYPE_CHECKING:
+    import keras
+
+ENDING = ".weights.h5"
+
+
+def pretrain(
+    settings: Mapping[str, Scalar], epochs: int, left_out: bool, out: Path | None, overwrite: bool, console: Console
+) -> Path:
+    """Train a task's teacher on examples without their labels, and write its weights.
+
+    Args:
+        settings: Dotted keys, see ``fedkd.config``; ``partition.examples`` and ``train.batch_size``, ``optimizer`` and
+            ``teacher_lr`` count.
+        epochs: Passes over the examples.
+        left_out: Train on the training examples that ``partition.examples`` keeps out of a run with these settings.
+        out: File to write; ``runs/TASK-teacher-SEED.weights.h5`` where None.
+        overwrite: Replace the file where it exists.
+        console: Where to show progress.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: A setting or a file breaks a rule; nothing was written then.
+        RunError: The loss isn't a number any more; nothing was written.
+    """
+    if epochs < 1:
+        raise InputError(f"--epochs must be at least 1, got {epochs}")
+    loaded: list[Task] = []
+
+    def load(*arguments: Any) -> Task:
+        loaded.append(load_task(*arguments))
+        return loaded[0]
+
+    experiment = resolve(absolute(check_settings(settings)), load)
+    config = experiment.config
+    x = _left_out(loaded[0].train, config) if left_out else experiment.task.train.x
+    file = out or Path(f"{run_path(None, replace(config, method='teacher'))}{ENDING}")
+    _check_free(file, overwrite)
+    with console.status("starting TensorFlow and building the teacher"):
+        runtime.configure()
+        from fedkd.distill.pretrain import pretrain as train
+
+        teacher = experiment.build("teacher")
+    with _shown(console) as on_step:
+        rng = generator(config.seed, Purpose.PRETRAINING)
+        outcome = train(teacher, x, config.train, epochs, rng, on_step)
+    if not math.isfinite(outcome.after):
+        raise RunError(f"pretraining ended in a loss of {outcome.after}; take a smaller train.teacher_lr")
+    _write(teacher, file)
+    console.print(
+        f"{outcome.summary} of {outcome.examples:,} examples, {epochs} epochs:"
+        f" loss {outcome.before:.4f} before, {outcome.after:.4f} after",
+        highlight=False,
+    )
+    return file
+
+
+def _left_out(train: Dataset, config: Config) -> np.ndarray:
+    """Inputs that a run with these settings doesn't use."""
+    if not config.partition.examples:
+        raise InputError("--left-out needs partition.examples, which leaves examples out of a run, got 0 (all are in)")
+    rest = np.setdiff1d(np.arange(len(train)), chosen_rows(train, config))
+    if not len(rest):
+        raise InputError(f"--left-out: partition.examples leaves none of the {len(train)} training examples out")
+    return train.x[rest]
+
+
+def _check_free(file: Path, overwrite: bool) -> None:
+    if not file.name.endswith(ENDING):
+        raise InputError(f"--out must end with {ENDING}, got {file}")
+    if file.exists() and not (overwrite and file.is_file()):
+        raise InputError(f"--out: {file} exists; choose another file, or give --overwrite to replace it")
+    nearest = next(folder for folder in file.absolute().parents if folder.exists())
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
+        raise InputError(f"--out: {file} can't be written, {nearest} is no folder that you may write to")
+
+
+def _write(teacher: "keras.Model", file: Path) -> None:
+    """Replace the file in one step: a reader, or a crash, sees the old one or the new one."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.name}.") as folder:
+        whole = Path(folder) / file.name
+        teacher.save_weights(whole)
+        os.replace(whole, file)
+
+
+@contextmanager
+def _shown(console: Console) -> Iterator[Callable[[int, int, float], None]]:
+    """A bar with the loss, on a terminal."""
+    columns = TextColumn("loss {task.fields[loss]:.4f}"), BarColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("", loss=math.nan)
+        yield lambda step, steps, loss: progress.update(bar, completed=step, total=steps, loss=loss)

@@ -1,0 +1,97 @@
+"""Laws of weights from a file."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from fedkd.errors import InputError
+from fedkd.models import cnn
+from fedkd.models.inspect import build_model, get_weights, head
+from fedkd.models.weights_file import load_weights
+from tests import tiny
+
+
+def model(seed, width=12):
+    return build_model(lambda: tiny.network(width), seed, 3)
+
+
+def chain(units, classes=3):
+    inputs = keras.Input((4,))
+    x = inputs
+    for count in units:
+        x = layers.Dense(count)(x)
+    return keras.Model(inputs, layers.Softmax()(layers.Dense(classes)(x)))
+
+
+def equal(a, b):
+    return [np.array_equal(x, y) for x, y in zip(a, b, strict=True)]
+
+
+@pytest.mark.parametrize("name", ["teacher.weights.h5", "teacher.keras"])
+def test_all_but_the_head_comes_from_the_file_whatever_keras_called_the_layers(tmp_path, name):
+    """The last two of eight tensors are the head's: its random kernel stays, its bias is zero in both."""
+    saved, other = model(1), model(2)
+    (saved.save if name.endswith(".keras") else saved.save_weights)(tmp_path / name)
+    before = get_weights(other)
+    assert [w.path for w in saved.weights] != [w.path for w in other.weights]
+    load_weights(other, tmp_path / name)
+    assert equal(get_weights(other), get_weights(saved)) == [True] * 5 + [False, True]
+    assert equal(get_weights(other)[5:], before[5:]) == [True, True]
+
+
+def test_file_of_a_task_with_other_classes_fits(tmp_path):
+    saved, other = (cnn.teacher((8, 8, 1), classes, 2, 4) for classes in (3, 5))
+    saved.save_weights(tmp_path / "w.weights.h5")
+    load_weights(other, tmp_path / "w.weights.h5")
+    assert all(equal(get_weights(other)[:-2], get_weights(saved)[:-2]))
+    assert get_weights(other)[-1].shape == (5,)
+
+
+def test_state_of_an_optimiser_in_the_file_is_left_there(tmp_path):
+    saved, other = chain([5]), chain([5])
+    saved.compile("adam", "mse")
+    saved.train_on_batch(np.ones((2, 4)), np.ones((2, 3)))
+    saved.save_weights(tmp_path / "w.weights.h5")
+    load_weights(other, tmp_path / "w.weights.h5")
+    assert all(equal(get_weights(other)[:2], get_weights(saved)[:2]))
+
+
+@pytest.mark.parametrize(
+    "units, classes, words",
+    [
+        ([5, 9], 3, r"layers/dense_1/vars/0 \(dense_?\d*\) must have shape \(5, 6\), got \(5, 9\)"),
+        ([5], 6, r"layers/dense_2/vars/0 \(dense_?\d*\) of shape \(6, 7\) is missing"),
+        ([5, 6, 7, 8], 3, r"layers/dense_4/vars/0 of shape \(8, 3\) has no place in it"),
+    ],
+)
+def test_file_of_another_model_is_refused_by_its_first_tensor_that_differs(tmp_path, units, classes, words):
+    """Layers 0 to 2 are hidden and 3 is the head, whose shapes count for nothing."""
+    path, wanted = tmp_path / "w.weights.h5", chain([5, 6, 7])
+    chain(units, classes).save_weights(path)
+    before = get_weights(wanted)
+    with pytest.raises(InputError, match=words) as caught:
+        load_weights(wanted, path)
+    assert str(path) in str(caught.value)
+    assert all(equal(get_weights(wanted), before))
+
+
+def test_weights_that_are_not_numbers_are_refused(tmp_path):
+    saved = chain([5])
+    saved.set_weights([np.full(w.shape, np.nan) for w in saved.get_weights()])
+    saved.save_weights(tmp_path / "w.weights.h5")
+    with pytest.raises(InputError, match="holds NaN or Inf"):
+        load_weights(chain([5]), tmp_path / "w.weights.h5")
+
+
+@pytest.mark.parametrize("name", ["w.weights.h5", "w.keras"])
+def test_damaged_file_is_named(tmp_path, name):
+    (tmp_path / name).write_bytes(b"no weights")
+    with pytest.raises(InputError, match=f"{name}: not a readable file of Keras weights"):
+        load_weights(chain([5]), tmp_path / name)
+
+
+def test_head_is_the_last_layer_with_weights():
+    """Behind it stands a softmax, which has none."""
+    built = chain([5])
+    assert head(built) is built.layers[2]
