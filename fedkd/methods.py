@@ -58,11 +58,12 @@ _ALL = (
     ),
     Method(
         "fedkd_plus",
-        "FedKD with error feedback, 4-bit factors and a far lower energy threshold",
+        "FedKD with error feedback, 2-bit factors and a far lower energy threshold",
         "this project; error feedback: Karimireddy et al., ICML 2019; quantisation: Alistarh et al., NeurIPS 2017",
         {
             "exchange.feedback": True,
-            "exchange.bits": 4,
+            "exchange.bits": 2,
+            "exchange.rounding": "nearest",
             "exchange.deflate": True,
             "exchange.energy_start": 0.5,
             "exchange.energy_end": 0.8,
