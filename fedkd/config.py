@@ -1,27 +1,20 @@
-"""An experiment in full: frozen dataclasses, their rules, and the dotted keys by which files and commands set them."""
+"""An experiment in full: frozen dataclasses and their rules."""
 
-import difflib
-import hashlib
 import math
-import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
-from pathlib import Path
-from typing import Any
-
-import tomli_w
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from fedkd.errors import InputError
 
 Scalar = str | int | float | bool
 Settings = Mapping[str, Scalar]
 
-
 # What an update may be reduced to, see ``fedkd.exchange.coding``.
 REDUCTIONS = ("svd", "dense", "topk", "powersgd")
 
 
-def _require(ok: bool, key: str, value: object, rule: str) -> None:
+def require(ok: bool, key: str, value: object, rule: str) -> None:
+    """Raise InputError with the key, the rule and the value unless it is ok."""
     if not ok:
         raise InputError(f"{key} must be {rule}, got {value!r}")
 
@@ -41,14 +34,14 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         """Check the rules."""
-        _require(self.teacher_width >= 0, "model.teacher_width", self.teacher_width, "0 (the task's choice) or more")
-        _require(self.student_width >= 0, "model.student_width", self.student_width, "0 (the task's choice) or more")
-        _require(self.vocabulary >= 2, "model.vocabulary", self.vocabulary, "at least 2 (padding and unknown)")
+        require(self.teacher_width >= 0, "model.teacher_width", self.teacher_width, "0 (the task's choice) or more")
+        require(self.student_width >= 0, "model.student_width", self.student_width, "0 (the task's choice) or more")
+        require(self.vocabulary >= 2, "model.vocabulary", self.vocabulary, "at least 2 (padding and unknown)")
         ends = (".weights.h5", ".keras")
         known = not self.teacher_weights or self.teacher_weights.endswith(ends)
-        _require(known, "model.teacher_weights", self.teacher_weights, "a .weights.h5 or .keras file")
+        require(known, "model.teacher_weights", self.teacher_weights, "a .weights.h5 or .keras file")
         ways = ("random", "teacher_layers")
-        _require(self.student_init in ways, "model.student_init", self.student_init, "random or teacher_layers")
+        require(self.student_init in ways, "model.student_init", self.student_init, "random or teacher_layers")
 
 
 @dataclass(frozen=True)
@@ -68,14 +61,14 @@ class PartitionConfig:
 
     def __post_init__(self) -> None:
         """Check the rules."""
-        _require(self.examples >= 0, "partition.examples", self.examples, "0 (all) or more")
+        require(self.examples >= 0, "partition.examples", self.examples, "0 (all) or more")
         kinds = ("iid", "dirichlet", "shards", "natural")
-        _require(self.kind in kinds, "partition.kind", self.kind, f"one of {', '.join(kinds)}")
-        _require(0 < self.alpha < math.inf, "partition.alpha", self.alpha, "above 0")
-        _require(self.shards >= 1, "partition.shards", self.shards, "at least 1 (shards a client)")
-        _require(self.minimum >= 2, "partition.minimum", self.minimum, "at least 2 (examples a client)")
+        require(self.kind in kinds, "partition.kind", self.kind, f"one of {', '.join(kinds)}")
+        require(0 < self.alpha < math.inf, "partition.alpha", self.alpha, "above 0")
+        require(self.shards >= 1, "partition.shards", self.shards, "at least 1 (shards a client)")
+        require(self.minimum >= 2, "partition.minimum", self.minimum, "at least 2 (examples a client)")
         known = ("fedkd", "flwr_datasets")
-        _require(self.library in known, "partition.library", self.library, "fedkd or flwr_datasets")
+        require(self.library in known, "partition.library", self.library, "fedkd or flwr_datasets")
 
 
 @dataclass(frozen=True)
@@ -96,16 +89,16 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check the rules."""
-        _require(self.models in ("both", "teacher", "student"), "train.models", self.models, "both, teacher or student")
-        _require(self.epochs >= 1, "train.epochs", self.epochs, "at least 1")
-        _require(self.batch_size >= 1, "train.batch_size", self.batch_size, "at least 1")
-        _require(0 < self.teacher_lr < math.inf, "train.teacher_lr", self.teacher_lr, "above 0")
-        _require(0 < self.student_lr < math.inf, "train.student_lr", self.student_lr, "above 0")
-        _require(0 < self.decay <= 1, "train.decay", self.decay, "in (0, 1] (last learning rate / first)")
-        _require(0 <= self.proximal < math.inf, "train.proximal", self.proximal, "0 (off) or more (FedProx's mu)")
-        _require(0 <= self.holdout < 1, "train.holdout", self.holdout, "in [0, 1)")
+        require(self.models in ("both", "teacher", "student"), "train.models", self.models, "both, teacher or student")
+        require(self.epochs >= 1, "train.epochs", self.epochs, "at least 1")
+        require(self.batch_size >= 1, "train.batch_size", self.batch_size, "at least 1")
+        require(0 < self.teacher_lr < math.inf, "train.teacher_lr", self.teacher_lr, "above 0")
+        require(0 < self.student_lr < math.inf, "train.student_lr", self.student_lr, "above 0")
+        require(0 < self.decay <= 1, "train.decay", self.decay, "in (0, 1] (last learning rate / first)")
+        require(0 <= self.proximal < math.inf, "train.proximal", self.proximal, "0 (off) or more (FedProx's mu)")
+        require(0 <= self.holdout < 1, "train.holdout", self.holdout, "in [0, 1)")
         rule = "0 (a tenth of the time at most) or more (rounds)"
-        _require(self.evaluate_every >= 0, "train.evaluate_every", self.evaluate_every, rule)
+        require(self.evaluate_every >= 0, "train.evaluate_every", self.evaluate_every, rule)
 
 
 @dataclass(frozen=True)
@@ -125,9 +118,9 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         """Check the rules."""
-        _require(0 < self.temperature < math.inf, "loss.temperature", self.temperature, "above 0")
+        require(0 < self.temperature < math.inf, "loss.temperature", self.temperature, "above 0")
         for key, weight in self.knowledge.items():
-            _require(0 < weight < math.inf, f"loss.{key}", weight, "0 (off) or more")
+            require(0 < weight < math.inf, f"loss.{key}", weight, "0 (off) or more")
 
     @property
     def knowledge(self) -> dict[str, float]:
@@ -162,20 +155,20 @@ class ExchangeConfig:
     def __post_init__(self) -> None:
         """Check the rules."""
         shared = ("student", "teacher", "none")
-        _require(self.shared in shared, "exchange.shared", self.shared, "student, teacher or none")
-        _require(self.down != "powersgd", "exchange.down", self.down, "another than powersgd, which sums what goes up")
+        require(self.shared in shared, "exchange.shared", self.shared, "student, teacher or none")
+        require(self.down != "powersgd", "exchange.down", self.down, "another than powersgd, which sums what goes up")
         for key, value in (("exchange.up", self.up), ("exchange.down", self.down)):
             rule = f"one of {', '.join(REDUCTIONS)}, or package.module:function"
-            _require(value in REDUCTIONS or ":" in value, key, value, rule)
-        _require(0 < self.energy_start <= 1, "exchange.energy_start", self.energy_start, "in (0, 1]")
-        _require(0 < self.energy_end <= 1, "exchange.energy_end", self.energy_end, "in (0, 1]")
-        _require(self.rank >= 1, "exchange.rank", self.rank, "at least 1")
-        _require(0 < self.density <= 1, "exchange.density", self.density, "in (0, 1] (share of the entries)")
-        _require(self.bits in (32, 16, 8, 4, 2), "exchange.bits", self.bits, "32, 16, 8, 4 or 2")
+            require(value in REDUCTIONS or ":" in value, key, value, rule)
+        require(0 < self.energy_start <= 1, "exchange.energy_start", self.energy_start, "in (0, 1]")
+        require(0 < self.energy_end <= 1, "exchange.energy_end", self.energy_end, "in (0, 1]")
+        require(self.rank >= 1, "exchange.rank", self.rank, "at least 1")
+        require(0 < self.density <= 1, "exchange.density", self.density, "in (0, 1] (share of the entries)")
+        require(self.bits in (32, 16, 8, 4, 2), "exchange.bits", self.bits, "32, 16, 8, 4 or 2")
         ways = ("stochastic", "nearest")
-        _require(self.rounding in ways, "exchange.rounding", self.rounding, "stochastic or nearest")
+        require(self.rounding in ways, "exchange.rounding", self.rounding, "stochastic or nearest")
         kinds = ("examples", "uniform")
-        _require(self.weighting in kinds, "exchange.weighting", self.weighting, "examples or uniform")
+        require(self.weighting in kinds, "exchange.weighting", self.weighting, "examples or uniform")
 
 
 @dataclass(frozen=True)
@@ -189,12 +182,12 @@ class EdgeConfig:
 
     def __post_init__(self) -> None:
         """Check the rules."""
-        _require(0 <= self.sparsity < 1, "edge.sparsity", self.sparsity, "in [0, 1)")
-        _require(self.finish_rounds >= 0, "edge.finish_rounds", self.finish_rounds, "0 or more")
-        _require(self.calibration >= 1, "edge.calibration", self.calibration, "at least 1 (examples)")
+        require(0 <= self.sparsity < 1, "edge.sparsity", self.sparsity, "in [0, 1)")
+        require(self.finish_rounds >= 0, "edge.finish_rounds", self.finish_rounds, "0 or more")
+        require(self.calibration >= 1, "edge.calibration", self.calibration, "at least 1 (examples)")
         known = set(EdgeConfig.precisions.split())
         rule = f"none, or some of {EdgeConfig.precisions}"
-        _require(set(self.wanted) <= known, "edge.precisions", self.precisions, rule)
+        require(set(self.wanted) <= known, "edge.precisions", self.precisions, rule)
 
     @property
     def wanted(self) -> tuple[str, ...]:
@@ -223,153 +216,22 @@ class Config:
 
     def __post_init__(self) -> None:
         """Check the rules that one section can't check alone."""
-        _require(self.seed >= 0, "seed", self.seed, "0 or more")
-        _require(self.rounds >= 1, "rounds", self.rounds, "at least 1")
-        _require(self.clients >= 0, "clients", self.clients, "0 (the task's choice) or more")
-        _require(0 < self.fraction <= 1, "fraction", self.fraction, "in (0, 1]")
-        _require(self.threads >= 0, "threads", self.threads, "0 (all cores) or more")
+        require(self.seed >= 0, "seed", self.seed, "0 or more")
+        require(self.rounds >= 1, "rounds", self.rounds, "at least 1")
+        require(self.clients >= 0, "clients", self.clients, "0 (the task's choice) or more")
+        require(0 < self.fraction <= 1, "fraction", self.fraction, "in (0, 1]")
+        require(self.threads >= 0, "threads", self.threads, "0 (all cores) or more")
         shared, models = self.exchange.shared, self.train.models
         trained = shared == "none" or models in ("both", shared)
-        _require(trained, "exchange.shared", shared, f"a model that is trained ({models})")
+        require(trained, "exchange.shared", shared, f"a model that is trained ({models})")
         for key, weight in self.loss.knowledge.items():
-            _require(models == "both", f"loss.{key}", weight, f"0 where one model is trained alone ({models})")
+            require(models == "both", f"loss.{key}", weight, f"0 where one model is trained alone ({models})")
         for key, least in (("distance", 2), ("angle", 3)):
             rule = f"at least {least} for loss.{key}, which compares the examples of a batch"
             enough = key not in self.loss.knowledge or self.train.batch_size >= least
-            _require(enough, "train.batch_size", self.train.batch_size, rule)
+            require(enough, "train.batch_size", self.train.batch_size, rule)
 
     @property
     def total_rounds(self) -> int:
         """Rounds of training and of finishing together."""
         return self.rounds + (self.edge.finish_rounds if self.edge.sparsity else 0)
-
-
-def keys(of: type = Config, prefix: str = "") -> Iterator[tuple[str, type]]:
-    """All dotted keys of a configuration with their types, e.g. ``("train.epochs", int)``."""
-    for item in fields(of):
-        kind = item.type
-        if is_dataclass(kind) and isinstance(kind, type):
-            yield from keys(kind, f"{prefix}{item.name}.")
-        elif isinstance(kind, type):
-            yield f"{prefix}{item.name}", kind
-
-
-def flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
-    """Turn nested tables into dotted keys: ``{"train": {"epochs": 5}}`` into ``{"train.epochs": 5}``."""
-    flat: dict[str, Scalar] = {}
-    for key, value in table.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
-
-
-def nest(flat: Mapping[str, Scalar]) -> dict[str, Any]:
-    """Turn dotted keys back into nested tables."""
-    table: dict[str, Any] = {}
-    for key, value in flat.items():
-        *path, last = key.split(".")
-        into = table
-        for part in path:
-            into = into.setdefault(part, {})
-        into[last] = value
-    return table
-
-
-def check_settings(settings: Settings) -> dict[str, Scalar]:
-    """Return settings with the types of their keys.
-
-    Raises:
-        InputError: An unknown key (with the nearest known one), or a value of another type.
-    """
-    known = dict(keys())
-    return {key: _typed(key, value, known) for key, value in settings.items()}
-
-
-def _typed(key: str, value: Any, known: Mapping[str, type]) -> Scalar:
-    if key not in known:
-        near = difflib.get_close_matches(key, known, 1)
-        raise InputError(
-            f"unknown key {key!r}" + (f": did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}")
-        )
-    kind = known[key]
-    if kind is float and type(value) is int:
-        value = float(value)
-    _require(
-        type(value) is kind,
-        key,
-        value,
-        {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "text"),
-    )
-    return value
-
-
-def build(settings: Settings) -> Config:
-    """Build a configuration from dotted keys; what is not given has its default.
-
-    Raises:
-        InputError: Naming the key, the value and the rule.
-    """
-    return _construct(Config, nest(check_settings(settings)))
-
-
-def _construct(of: type, table: Mapping[str, Any]) -> Any:
-    kinds: dict[str, Any] = {item.name: item.type for item in fields(of)}
-    return of(**{k: _construct(kinds[k], v) if isinstance(v, Mapping) else v for k, v in table.items()})
-
-
-def to_settings(config: Config) -> dict[str, Scalar]:
-    """All dotted keys of a configuration and their values."""
-    flat: dict[str, Scalar] = {}
-    for key, _ in keys():
-        value: Any = config
-        for part in key.split("."):
-            value = getattr(value, part)
-        flat[key] = value
-    return flat
-
-
-def read_toml(path: Path) -> dict[str, Scalar]:
-    """Read a TOML file as dotted keys.
-
-    Raises:
-        InputError: The file is missing or isn't TOML.
-    """
-    return flatten(read_tables(path))
-
-
-def read_tables(path: Path) -> dict[str, Any]:
-    """Read a TOML file as it is nested.
-
-    Raises:
-        InputError: The file is missing or isn't TOML.
-    """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: can't be read ({error.strerror})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a TOML file ({error})") from None
-
-
-def to_toml(config: Config) -> str:
-    """Return the configuration as TOML text that ``read_toml`` and ``build`` turn back into it."""
-    return tomli_w.dumps(nest(to_settings(config)))
-
-
-def hash_of(config: Config) -> str:
-    """SHA-256 (64 hex digits) of all settings."""
-    return hashlib.sha256(to_toml(config).encode()).hexdigest()
-
-
-def parse_assignment(text: str) -> tuple[str, Scalar]:
-    """Split ``key=value`` of the command line; the value is TOML, or text where it isn't.
-
-    >>> parse_assignment("train.epochs=5"), parse_assignment("task=digits")
-    (('train.epochs', 5), ('task', 'digits'))
-    """
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise InputError(f"--set takes key=value, got {text!r}")
-    try:
-        return key.strip(), tomllib.loads(f"v = {value}")["v"]
-    except tomllib.TOMLDecodeError:
-        return key.strip(), value.strip()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fedkd import runtime
-from fedkd.config import Config, Scalar, build, check_settings, hash_of, to_settings
+from fedkd.config import Config, Scalar
 from fedkd.data.dataset import EVALUATION_BATCH, Dataset
 from fedkd.data.partition import choose, client_count, hold_out, partition
 from fedkd.edge.prune import polynomial_sparsity
@@ -21,6 +21,7 @@ from fedkd.exchange.coding import Coding, reducer
 from fedkd.methods import method
 from fedkd.quality import quality
 from fedkd.seeding import Purpose, generator, integer
+from fedkd.settings import build, check_settings, hash_of, to_settings
 from fedkd.tasks.registry import load_task
 from fedkd.tasks.task import Task
 from fedkd.tensors import Spec, Weights
@@ -195,7 +196,7 @@ def resolve(settings: Mapping[str, Scalar], load: Callable[..., Task] = load_tas
     """Turn settings into an experiment: defaults, then the task's, then the method's, then what is given.
 
     Args:
-        settings: Dotted keys, see ``fedkd.config``.
+        settings: Dotted keys, see ``fedkd.settings``.
         load: Finds the task; who resolves many settings may keep the tasks.
 
     Raises:

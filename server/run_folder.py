@@ -6,8 +6,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from fedkd.config import Config, to_toml
+from fedkd.config import Config
 from fedkd.errors import InputError
+from fedkd.settings import to_toml
 
 _MARK = "# Written by fedkd: `fedkd run` with this file repeats the run.\n"
 

@@ -9,8 +9,9 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from fedkd.config import Scalar, build, parse_assignment, read_toml
+from fedkd.config import Scalar
 from fedkd.errors import InputError
+from fedkd.settings import build, parse_assignment, read_toml
 from sims.bench.cli import app as bench
 from sims.exits import BAD_INPUT, INTERRUPTED, errors_for_people
 

@@ -14,11 +14,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fedkd import runtime
-from fedkd.config import Config, Scalar, check_settings
+from fedkd.config import Config, Scalar
 from fedkd.data.dataset import Dataset
 from fedkd.errors import InputError, RunError
 from fedkd.experiment import chosen_rows, resolve
 from fedkd.seeding import Purpose, generator
+from fedkd.settings import check_settings
 from fedkd.tasks.registry import load_task
 from fedkd.tasks.task import Task
 from server.run_folder import run_path
@@ -36,7 +37,7 @@ def pretrain(
     """Train a task's teacher on examples without their labels, and write its weights.
 
     Args:
-        settings: Dotted keys, see ``fedkd.config``; ``partition.examples`` and ``train.batch_size``, ``optimizer`` and
+        settings: Dotted keys, see ``fedkd.settings``; ``partition.examples`` and ``train.batch_size``, ``optimizer`` and
             ``teacher_lr`` count.
         epochs: Passes over the examples.
         left_out: Train on the training examples that ``partition.examples`` keeps out of a run with these settings.

@@ -12,9 +12,10 @@ import numpy as np
 from rich.console import Console
 
 from fedkd import runtime
-from fedkd.config import Scalar, check_settings, to_settings
+from fedkd.config import Scalar
 from fedkd.errors import InputError
 from fedkd.experiment import Experiment, experiment_of
+from fedkd.settings import check_settings, to_settings
 from server.run_folder import check_free, run_path
 
 ENGINE_NAMES = ("local", "ray")
@@ -34,7 +35,7 @@ def run(
     """Run an experiment and write its folder.
 
     Args:
-        settings: Dotted keys, see ``fedkd.config``.
+        settings: Dotted keys, see ``fedkd.settings``.
         engine: ``local`` or ``ray``.
         out: Folder of the run; ``runs/TASK-METHOD-SEED`` where None.
         overwrite: Replace the folder of an earlier run.

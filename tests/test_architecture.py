@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fedkd.config import keys
 from fedkd.experiment import RUN_KEYS
+from fedkd.settings import keys
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("fedkd", "clients", "server", "sims")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from fedkd.config import read_toml
+from fedkd.settings import read_toml
 from sims.cli import app
 
 FEDKD = [sys.executable, "-c", "from sims.cli import main; main()"]

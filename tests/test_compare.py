@@ -9,8 +9,8 @@ from matplotlib.text import Text
 from rich.console import Console
 from typer.testing import CliRunner
 
-from fedkd.config import build, to_toml
 from fedkd.errors import InputError
+from fedkd.settings import build, to_toml
 from sims.cli import app
 from sims.report.compare import comparison, differences, figures, notices, tables, write_page
 from sims.report.plots import Series, frontier

@@ -4,9 +4,9 @@ import tomllib
 
 import pytest
 
-from fedkd.config import build, check_settings, flatten, keys, parse_assignment, read_toml, to_settings, to_toml
 from fedkd.errors import InputError
 from fedkd.methods import METHODS, method
+from fedkd.settings import build, check_settings, flatten, keys, parse_assignment, read_toml, to_settings, to_toml
 
 
 def test_written_configuration_reads_back_as_itself():

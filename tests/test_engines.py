@@ -81,7 +81,7 @@ def test_another_seed_gives_other_bytes(reference, tmp_path):
 
 
 def test_written_configuration_repeats_the_run(reference, tmp_path):
-    from fedkd.config import read_toml
+    from fedkd.settings import read_toml
 
     folder, summary = reference
     again = run_in(tmp_path / "run", **read_toml(folder / "config.toml"))
@@ -150,8 +150,8 @@ def failing(*bad):
 
 def serve(client_app, tmp_path):
     import server.app
-    from fedkd.config import to_settings
     from fedkd.experiment import experiment_of
+    from fedkd.settings import to_settings
 
     config = experiment_of({**SETTINGS, "fraction": 1.0}).config
     options = {**to_settings(config), "out": str(tmp_path / "run")}
@@ -179,9 +179,9 @@ def test_run_ends_with_the_reason_where_every_client_fails(tmp_path):
 def test_apps_hold_the_servers_student_after_every_round_also_with_lost_state(tmp_path):
     """Through Flower: partial participation, and one client's file deleted in the middle of the run."""
     from clients.vault import Vault
-    from fedkd.config import hash_of
     from fedkd.experiment import experiment_of
     from fedkd.messages import read_answer, read_offer
+    from fedkd.settings import hash_of
     from fedkd.tensors import digest
 
     seen, asked = [], []

@@ -139,7 +139,7 @@ def test_cells_run_side_by_side_where_their_threads_leave_cores(tmp_path, monkey
 
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
 def test_shipped_files_are_valid(path, tmp_path):
-    from fedkd.config import build, read_tables, read_toml
+    from fedkd.settings import build, read_tables, read_toml
 
     if is_suite(read_tables(path)):
         assert plan(read_suite(path)[1], tmp_path)

@@ -10,8 +10,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fedkd.config import flatten
 from fedkd.errors import InputError
+from fedkd.settings import flatten
 from sims.report.html import Picture, picture, render, replace
 from sims.report.plots import Series, frontier, quality_by_rounds
 from sims.report.run_folder import RunFolder, read

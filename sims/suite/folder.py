@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fedkd.config import build, read_toml
 from fedkd.errors import InputError
+from fedkd.settings import build, read_toml
 from sims.bench.machine import describe
 from sims.suite.plan import Job
 

@@ -8,9 +8,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from fedkd.config import Scalar, flatten, keys, read_tables
+from fedkd.config import Scalar
 from fedkd.errors import InputError
 from fedkd.methods import METHODS
+from fedkd.settings import flatten, keys, read_tables
 
 Table = Mapping[str, Any]
 TABLES = ("base", "grid", "tasks", "variants")

@@ -7,10 +7,11 @@ from functools import lru_cache
 from pathlib import Path
 
 from fedkd import runtime
-from fedkd.config import Config, build, check_settings
+from fedkd.config import Config
 from fedkd.errors import InputError
 from fedkd.experiment import resolve
 from fedkd.methods import method
+from fedkd.settings import build, check_settings
 from fedkd.tasks.registry import load_task
 from sims.run import absolute
 from sims.suite.grid import Cell

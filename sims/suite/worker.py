@@ -15,8 +15,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fedkd.config import to_settings
 from fedkd.errors import InputError, RunError
+from fedkd.settings import to_settings
 from sims.suite.folder import write_origin
 from sims.suite.plan import Job
 
