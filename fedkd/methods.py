@@ -34,6 +34,7 @@ _ALONE: dict[str, Scalar] = {
     "exchange.shared": "none",
     "train.evaluate_every": 1,
     "edge.sparsity": 0.0,
+    "edge.precisions": "none",
 }
 
 _ALL = (

@@ -195,7 +195,7 @@ def _without_preset(settings: dict[str, Scalar], method: str | None) -> dict[str
     before = str(settings.get("method", "fedkd"))
     if method in (None, before):
         return settings
-    preset = {**find(before).settings, **find(str(method)).settings}
+    preset = {key for name in (before, str(method)) for part in (find(name).settings, find(name).fixed) for key in part}
     return {key: value for key, value in settings.items() if key not in preset}
 
 

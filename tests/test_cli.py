@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from fedkd.methods import method as find
 from fedkd.settings import read_toml
-from sims.cli import app
+from sims.cli import _without_preset, app
 
 FEDKD = [sys.executable, "-c", "from sims.cli import main; main()"]
 ROOT = Path(__file__).parents[1]
@@ -130,6 +131,13 @@ def test_named_task_runs_on_part_of_a_file_that_evaluate_finds_again(tmp_path, m
     counts = np.array(json.loads((run / "partition.json").read_text())["counts"])
     assert counts.sum() == 50 - 2
     assert "of 30 test examples" in call("evaluate", run / "student_float32.tflite", "--task", "mnist").output
+
+
+def test_another_method_drops_all_that_the_one_before_set(tmp_path):
+    """What central fixes goes with it, what the user set stays."""
+    held = {"method": "central", "rounds": 7, **find("central").settings, **find("central").fixed}
+    assert _without_preset(held, "fedkd") == {"method": "central", "rounds": 7}
+    assert _without_preset(held, "central") == held
 
 
 def test_interrupted_run_leaves_its_history_and_says_how_far_it_came(tmp_path):

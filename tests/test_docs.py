@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from fedkd.methods import METHODS
@@ -35,10 +36,20 @@ def test_readme_names_every_task():
     assert set(re.findall(r"`([\w:.]+)`", README.split("## Tasks")[1].split("##")[0])) >= set(NAMED) | {"digits"}
 
 
-def test_functions_of_the_papers_map_exist():
-    for name in re.findall(r"`(fedkd\.[\w.]+)`", README.split("## From the paper")[1]):
-        module, _, function = name.rpartition(".")
-        path = ROOT / (module.replace(".", "/") + ".py")
-        assert (path.exists() and f"def {function}(" in path.read_text()) or (
-            ROOT / (name.replace(".", "/") + ".py")
-        ).exists()
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda path: path.stem
+)
+def test_modules_and_functions_that_are_named_exist(page):
+    for name in re.findall(r"`((?:fedkd|clients|server|sims)\.(?!toml)[\w.]+)", page.read_text()):
+        assert is_module(name) or is_function(name), name
+
+
+def is_module(name):
+    path = ROOT / name.replace(".", "/")
+    return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
+
+
+def is_function(name):
+    module, _, function = name.rpartition(".")
+    path = ROOT / (module.replace(".", "/") + ".py")
+    return path.exists() and f"def {function}(" in path.read_text()

@@ -102,6 +102,11 @@ def test_local_shares_nothing_and_central_has_all_data_at_one_client():
     )
 
 
+@pytest.mark.parametrize("method", ["local", "central"])
+def test_methods_that_share_nothing_ask_for_no_device_files(method):
+    assert resolve(TINY | {"method": method}).config.edge.wanted == ()
+
+
 def test_central_stays_central_whatever_the_user_sets():
     experiment = resolve(TINY | {"method": "central", "clients": 3, "partition.kind": "natural"})
     assert experiment.config.clients == 1

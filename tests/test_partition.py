@@ -126,6 +126,14 @@ def test_chosen_examples_keep_the_share_of_each_natural_client_and_of_its_classe
         assert abs(int((y[mine] == 0).sum()) - share / 2) <= 1
 
 
+@pytest.mark.parametrize("kind", ["iid", "dirichlet", "shards"])
+def test_chosen_examples_are_the_same_for_every_partition_of_data_with_natural_clients(kind):
+    """So that pooled data, which are dealt iid, bound what natural clients reach on the same rows."""
+    owned = data(owners=np.repeat([4, 7, 9], [400, 150, 50]))
+    natural, other = (choose(owned, PartitionConfig(examples=60, kind=each), rng()) for each in ("natural", kind))
+    np.testing.assert_array_equal(other, natural)
+
+
 def test_choice_follows_the_seed_alone():
     config = PartitionConfig(examples=50)
     first, same, other = (choose(data(), config, rng(seed)) for seed in (1, 1, 2))

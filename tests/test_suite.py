@@ -2,8 +2,10 @@
 
 import csv
 import json
+import multiprocessing
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -11,17 +13,22 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from fedkd.config import build
 from fedkd.errors import InputError, RunError
+from server.run_folder import RunFolder
 from sims.cli import app
-from sims.suite.folder import claimed, summary_of
-from sims.suite.grid import read_suite
-from sims.suite.plan import plan
+from sims.suite.cells import run_cells
+from sims.suite.folder import claimed, summary_of, write_origin
+from sims.suite.grid import Cell, read_suite
+from sims.suite.plan import Job, plan
+from sims.suite.progress import Progress
 from sims.suite.results import csv_text, groups, markdown_table, row, varied_keys
-from sims.suite.run import run_suite
+from sims.suite.run import command, run_suite
 
 ROOT = Path(__file__).parents[1]
 TINY = """
@@ -167,6 +174,23 @@ def test_a_folder_of_something_else_is_refused_and_kept(tmp_path):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.tex"]
 
 
+def test_a_folder_with_a_suite_file_of_the_users_own_is_refused_and_kept(tmp_path):
+    (tmp_path / "suite.toml").write_text(TINY)
+    with pytest.raises(InputError, match="is not the folder of a suite"), claimed(tmp_path, tmp_path / "suite.toml"):
+        pass
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("suite.toml", TINY)]
+
+
+def test_a_suites_folder_is_taken_again_also_where_it_was_cut_off_at_its_start(tmp_path):
+    file, cut = suite(tmp_path, TINY), tmp_path / "cut"
+    cut.mkdir()
+    (cut / ".lock").touch()
+    (cut / ".suite.toml").write_text("# Wri")
+    for _ in range(2):
+        with claimed(cut, file):
+            assert (cut / "suite.toml").read_text().endswith(TINY)
+
+
 def test_two_suites_dont_write_into_one_folder(tmp_path):
     file = suite(tmp_path, TINY)
     with (
@@ -202,6 +226,54 @@ def test_cells_of_other_settings_are_rows_of_their_own_and_missing_ones_none(tmp
         ("fedkd, epochs 1", 2), ("fedkd, epochs 2", 1),
     ]  # fmt: skip
     assert csv_text(rows).splitlines()[-1] == "fedkd-digits-epochs=2-seed1,fedkd,fedkd,digits,1,2,missing" + "," * 9
+
+
+def test_a_process_that_dies_between_two_cells_costs_none_of_them(tmp_path):
+    """Both cells are of a task that doesn't exist, and both come to say so."""
+
+    class Killing(Progress):
+        def end(self, job, error):
+            super().end(job, error)
+            for child in multiprocessing.active_children():
+                child.kill()
+                child.join()
+
+    jobs = [
+        Job(Cell(name, name, {}, {}), build({"task": "cats"}), tmp_path / name, tmp_path / f"{name}.txt")
+        for name in ("first", "second")
+    ]
+    failures = run_cells(jobs, 1, Killing(2, 0, Console(quiet=True)))
+    assert list(failures) == ["first", "second"]
+    assert all(error.startswith("unknown task 'cats'") for error in failures.values())
+
+
+def test_the_command_is_read_by_a_shell_as_it_was_given():
+    data = {"npz:my file.npz": "a'b $x.npz"}
+    assert shlex.split(command(Path("my suite.toml"), Path("o p"), data)) == [
+        "fedkd", "suite", "my suite.toml", "--out", "o p", "--data", "npz:my file.npz=a'b $x.npz",
+    ]  # fmt: skip
+
+
+def test_tables_call_a_task_as_the_suite_does(tmp_path, monkeypatch):
+    """The configuration of the run holds the absolute path of its file."""
+    monkeypatch.chdir(tmp_path)
+    x, y = np.zeros((60, 8, 8), np.uint8), np.arange(60) % 3
+    np.savez("mine.npz", x_train=x, y_train=y, x_test=x, y_test=y, classes=["a", "b", "c"])
+    jobs = plan(read_suite(suite(tmp_path, '[base]\ntask = "npz:mine.npz"\nclients = 2'))[1], tmp_path)
+    rows = [row(jobs[0], a_summary(0.5, 1.0), [])]
+    assert jobs[0].config.task == f"npz:{tmp_path / 'mine.npz'}"
+    assert rows[0]["task"] == "npz:mine.npz"
+    assert "| npz:mine.npz |" in markdown_table(groups(jobs, rows))
+
+
+@pytest.mark.parametrize("given", ["", 'edge.precisions = "int8"'])
+def test_a_cell_of_a_method_that_shares_nothing_is_finished_without_device_files(tmp_path, given):
+    text = f'[base]\ntask = "tests.tiny:task"\nmethod = "local"\nclients = 2\n{given}'
+    (job,) = plan(read_suite(suite(tmp_path, text))[1], tmp_path / "out")
+    RunFolder.create(job.folder, job.config, False).write_summary({"edge": []})
+    assert summary_of(job) is None
+    write_origin(job.folder)
+    assert summary_of(job) == {"edge": []}
 
 
 def test_a_dead_process_is_told_by_its_signal():

@@ -86,7 +86,22 @@ def test_settings_of_a_task_come_between_base_and_variant_and_a_variant_has_its_
         ("rounds = 3\n[grid]\nseed = [1]", "unknown table or key 'rounds' of a suite"),
         ("grid = 3", "grid must be a table, got 3"),
         ("[variants]\nname = 'x'", "variants must be tables, each written [[variants]]"),
-        ("[base]\n[tasks.cats]\nrounds = 1", "[tasks.cats] is for a task of no cell; tasks here: digits"),
+        ("[base]\n[tasks.cats]\nrounds = 1", "tasks.cats is for a task of no cell; tasks here: digits"),
+        (
+            "[[variants]]\nname = 'v'\ntasks.cats.rounds = 1",
+            "variant 'v': tasks.cats is for a task of no cell; tasks here",
+        ),
+        (
+            "[grid]\ntask = ['digits', 'a']\n[[variants]]\n[[variants]]\nname='b'\ntask = 'a'\ntasks.digits.rounds = 1",
+            "variant 'b': tasks.digits is for a task of no cell; tasks here: a",
+        ),
+        ("[base]\n[tasks]\ndigits = 3", "tasks.digits must be a table, got 3"),
+        ("[[variants]]\nname = 'v'\ntasks = 3", "variant 'v': tasks must be a table, got 3"),
+        ("[[variants]]\nname = 'v'\ntasks.digits = 3", "variant 'v': tasks.digits must be a table, got 3"),
+        ("name = '../mine'\n[base]", "name must be that of a folder, a text without '/', got '../mine'"),
+        ("name = '..'\n[base]", "name must be that of a folder, a text without '/', got '..'"),
+        ("name = ''\n[base]", "name must be that of a folder, a text without '/', got ''"),
+        ("name = 3\n[base]", "name must be that of a folder, a text without '/', got 3"),
         ("task = 'digits'\nrounds = 2", "the configuration of one run, not a suite: give it to `fedkd run`"),
     ],
 )

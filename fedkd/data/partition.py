@@ -14,14 +14,14 @@ _TRIES = 200
 
 
 def choose(data: Dataset, config: PartitionConfig, rng: np.random.Generator) -> np.ndarray:
-    """Choose the training rows of an experiment, the same share of each class, and of each client if they are natural.
+    """Choose the training rows of an experiment, the same share of each class, and of each natural client.
 
     Rows in order of client and class, shuffled within, are taken at even steps, so that each group gets its share of
-    them to within one.
+    them to within one. Natural clients count whatever the partition, so that methods and partitions have one choice.
 
     Args:
         data: n examples.
-        config: How many to take, and whether clients are natural.
+        config: How many to take.
         rng: The only source of chance.
 
     Returns:
@@ -33,7 +33,7 @@ def choose(data: Dataset, config: PartitionConfig, rng: np.random.Generator) -> 
     size, wanted = len(data), config.examples or len(data)
     if wanted > size:
         raise InputError(f"partition.examples must be at most the number of training examples, {size}, got {wanted}")
-    owners = data.owners if config.kind == "natural" and data.owners is not None else np.zeros(size, int)
+    owners = np.zeros(size, int) if data.owners is None else data.owners
     order = rng.permutation(size)
     order = order[np.lexsort((data.y[order], owners[order]))]
     return np.sort(order[np.arange(wanted) * size // wanted])

@@ -12,11 +12,9 @@ import tensorflow as tf
 
 from fedkd.config import LossConfig
 from fedkd.distill.alignment import align, align_heads
-from fedkd.distill.knowledge import switched_on
+from fedkd.distill.knowledge import EPSILON, switched_on
 from fedkd.errors import InputError
 from fedkd.models.inspect import Outputs
-
-EPSILON = 1e-8
 
 
 class Totals(NamedTuple):

@@ -1,1 +1,1 @@
-"""What crosses the network: the energy schedule, the SVD and the payload."""
+"""What crosses the network: reductions of an update, numbers of few bits, feedback, and the blob they are sent as."""

@@ -1,6 +1,6 @@
 """A task from a data set of Hugging Face, by its name or from a folder it was saved to (extra ``datasets``)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,8 +43,14 @@ def load(name: str, models: ModelConfig) -> Task:
     splits = _read(task_name, place)
     features = splits["train"].features
     label = _column(task_name, "label", _label_columns(features), asked_label, features)
+    if label not in _of_kind(features, "ClassLabel", "Value"):
+        kind = type(features[label]).__name__
+        raise InputError(f"task {task_name!r}: column {label!r} must hold one class an example, got a {kind}")
     inputs = _column(task_name, "input", _input_columns(features, label), asked_input, features)
     train, test = _train_and_test(task_name, splits, label)
+    for split, data in (("training", train), ("test", test)):
+        if not len(data):
+            raise InputError(f"task {task_name!r}: the {split} split has no examples")
     classes = _classes(train, label)
     x_train, x_test = _inputs(task_name, train, test, inputs, models)
     arrays = {
@@ -136,7 +142,8 @@ def _labels(task: str, data: Any, label: str, classes: Mapping[Any, str]) -> np.
 
 def _inputs(task: str, train: Any, test: Any, column: str, models: ModelConfig) -> tuple[np.ndarray, np.ndarray]:
     if column in _of_kind(train.features, "Image"):
-        mode = "L" if train[0][column].mode in ("1", "L") else "RGB"
+        first = next(iter(_pictures(task, train, column))).mode
+        mode = "L" if first in ("1", "L") else "RGB"
         return _images(task, train, column, mode), _images(task, test, column, mode)
     if column in _texts(train.features):
         texts = [[text or "" for text in data[column]] for data in (train, test)]
@@ -146,8 +153,15 @@ def _inputs(task: str, train: Any, test: Any, column: str, models: ModelConfig) 
     return np.array(train.with_format("numpy")[column][:]), np.array(test.with_format("numpy")[column][:])
 
 
+def _pictures(task: str, data: Any, column: str) -> Iterator[Any]:
+    for row, picture in enumerate(data[column]):
+        if picture is None:
+            raise InputError(f"task {task!r}: column {column!r} has no image in row {row}; filter such rows out first")
+        yield picture
+
+
 def _images(task: str, data: Any, column: str, mode: str) -> np.ndarray:
-    pictures = [np.asarray(picture.convert(mode)) for picture in data[column]]
+    pictures = [np.asarray(picture.convert(mode)) for picture in _pictures(task, data, column)]
     if len(shapes := {picture.shape for picture in pictures}) > 1:
         raise InputError(f"task {task!r}: images must all have one size, got {len(shapes)} sizes; resize them first")
     return np.stack(pictures)

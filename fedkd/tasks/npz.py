@@ -7,11 +7,11 @@ import numpy as np
 
 from fedkd.config import ModelConfig
 from fedkd.data.dataset import Dataset
+from fedkd.data.words import UNKNOWN
 from fedkd.errors import InputError
 from fedkd.tasks.builtin import builders
 from fedkd.tasks.task import Task
 
-UNKNOWN_WORD = 1
 REQUIRED = ("x_train", "y_train", "x_test", "y_test", "classes")
 
 
@@ -88,7 +88,7 @@ def _inputs(source: str, split: str, x: np.ndarray, models: ModelConfig) -> np.n
     if np.issubdtype(x.dtype, np.integer) and x.ndim == 2:
         if len(x) and x.min() < 0:
             raise InputError(f"{source}: x_{split} holds word id {x.min()}, ids must be 0 or more")
-        return np.where(x < models.vocabulary, x, UNKNOWN_WORD).astype(np.int32)
+        return np.where(x < models.vocabulary, x, UNKNOWN).astype(np.int32)
     raise InputError(
         f"{source}: x_{split} must be images (uint8, or floats with 4 axes), windows (floats, 3 axes) or word ids"
         f" (integers, 2 axes), got {x.dtype} of shape {x.shape}"

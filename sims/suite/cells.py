@@ -26,7 +26,7 @@ def run_cells(jobs: Sequence[Job], count: int, progress: Progress) -> dict[str, 
     try:
         while queue or busy:
             while queue and len(busy) < count:
-                busy.append(idle.pop() if idle else Worker())
+                busy.append(_worker(idle))
                 busy[-1].begin(queue[0])
                 progress.begin(queue.popleft())
             for worker in Worker.ready(busy, POLL):
@@ -34,10 +34,19 @@ def run_cells(jobs: Sequence[Job], count: int, progress: Progress) -> dict[str, 
                 if error := worker.outcome():
                     failures[worker.job.cell.name] = error
                 progress.end(worker.job, error)
-                if worker.alive:
-                    idle.append(worker)
+                idle.append(worker)
             progress.look()
     finally:
         for worker in [*busy, *idle]:
             worker.stop()
     return failures
+
+
+def _worker(idle: list[Worker]) -> Worker:
+    """An idle worker whose process lives, else a new one: it may have died since its last cell, or with it."""
+    while idle:
+        worker = idle.pop()
+        if worker.alive:
+            return worker
+        worker.stop()
+    return Worker()

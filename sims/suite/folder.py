@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from sims.bench.machine import describe
 from sims.suite.plan import Job
 
 _MARK = "# Written by fedkd: the suite whose cells are in this folder.\n"
-_COPY, _LOCK, _ORIGIN = "suite.toml", ".lock", "origin.json"
+_COPY, _PARTIAL, _LOCK, _ORIGIN = "suite.toml", ".suite.toml", ".lock", "origin.json"
 
 
 @contextmanager
@@ -35,13 +36,16 @@ def claimed(out: Path, file: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system lets go of it however this process ends
         except BlockingIOError:
             raise InputError(f"out: another suite is at work in {out}; choose another, or wait for it") from None
-        (out / _COPY).write_text(_MARK + file.read_text(encoding="utf-8"), encoding="utf-8")
+        (out / _PARTIAL).write_text(_MARK + file.read_text(encoding="utf-8"), encoding="utf-8")
+        os.replace(out / _PARTIAL, out / _COPY)
         yield
 
 
 def _is_ours(out: Path) -> bool:
-    names = {path.name for path in out.iterdir()} if out.is_dir() else {str(out)}
-    return _COPY in names or names <= {_LOCK}
+    copy = out / _COPY
+    if copy.is_file():
+        return copy.read_text(encoding="utf-8", errors="replace").startswith(_MARK)
+    return out.is_dir() and {path.name for path in out.iterdir()} <= {_PARTIAL, _LOCK}
 
 
 def summary_of(job: Job) -> dict[str, Any] | None:
@@ -50,7 +54,8 @@ def summary_of(job: Job) -> dict[str, Any] | None:
         written = build(read_toml(job.folder / "config.toml"))
         summary = json.loads((job.folder / "summary.json").read_text(encoding="utf-8"))
         # A run writes its summary first without its device files, then with them; who made it comes last.
-        whole = len(summary["edge"]) == len(job.config.edge.wanted) and (job.folder / _ORIGIN).exists()
+        wanted = job.config.edge.wanted if job.config.exchange.shared != "none" else ()
+        whole = len(summary["edge"]) == len(wanted) and (job.folder / _ORIGIN).exists()
     except (InputError, OSError, ValueError, KeyError, TypeError):
         return None
     return summary if written == job.config and whole else None

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -65,7 +65,7 @@ def read_suite(path: Path) -> tuple[str, tuple[Cell, ...]]:
     tables = read_tables(path)
     try:
         _check_tables(tables)
-        return str(tables.get("name", path.stem)), expand(tables)
+        return tables.get("name", path.stem), expand(tables)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
@@ -81,14 +81,21 @@ def expand(tables: Table) -> tuple[Cell, ...]:
     """
     grid = _grid(tables.get("grid", {}))
     variants = [_variant(table) for table in tables.get("variants", [{}])]
-    cells = tuple(cell for variant in variants for cell in _cells(tables, grid, variant))
+    several = [tuple(_cells(tables, grid, variant)) for variant in variants]
+    cells = tuple(cell for of_variant in several for cell in of_variant)
     names = [cell.name for cell in cells]
     if twice := [name for name in names if names.count(name) > 1]:
         raise InputError(f"two cells are called {twice[0]}; give their variants different names")
-    known = {str(cell.settings["task"]) for cell in cells}
-    if unused := set(tables.get("tasks", {})) - known:
-        raise InputError(f"[tasks.{min(unused)}] is for a task of no cell; tasks here: {', '.join(sorted(known))}")
+    _check_used("", tables.get("tasks", {}), cells)
+    for variant, of_variant in zip(variants, several, strict=True):
+        _check_used(f"variant {variant.name!r}: ", variant.tasks, of_variant)
     return cells
+
+
+def _check_used(where: str, tasks: Table, cells: Sequence[Cell]) -> None:
+    known = {str(cell.settings["task"]) for cell in cells}
+    if unused := set(tasks) - known:
+        raise InputError(f"{where}tasks.{min(unused)} is for a task of no cell; tasks here: {', '.join(sorted(known))}")
 
 
 def _cells(tables: Table, grid: Mapping[str, list[Scalar]], variant: Variant) -> Iterator[Cell]:
@@ -138,6 +145,7 @@ def _grid(table: Table) -> dict[str, list[Scalar]]:
 
 def _variant(table: Table) -> Variant:
     settings = {key: value for key, value in table.items() if key not in ("name", "tasks")}
+    _check_tasks(f"variant {table.get('name', '')!r}: ", table.get("tasks", {}))
     tasks = {name: flatten(inner) for name, inner in table.get("tasks", {}).items()}
     return Variant(str(table.get("name", "")), flatten(settings), tasks)
 
@@ -154,8 +162,23 @@ def _check_tables(tables: Table) -> None:
         ok = isinstance(value, dict) or key == "name"
         if key == "variants":
             ok = isinstance(value, list) and all(isinstance(item, dict) for item in value) and bool(value)
-        if key == "tasks":
-            ok = ok and all(isinstance(item, dict) for item in value.values())
         if not ok:
             rule = "tables, each written [[variants]]" if key == "variants" else "a table"
             raise InputError(f"{key} must be {rule}, got {value!r}")
+    _check_tasks("", tables.get("tasks", {}))
+    if "name" in tables:
+        _check_name(tables["name"])
+
+
+def _check_tasks(where: str, tasks: Any) -> None:
+    """Check that settings of tasks are a table of tables."""
+    tables = {f"tasks.{name}": inner for name, inner in tasks.items()} if isinstance(tasks, dict) else {"tasks": tasks}
+    for key, value in tables.items():
+        if not isinstance(value, dict):
+            raise InputError(f"{where}{key} must be a table, got {value!r}")
+
+
+def _check_name(name: Any) -> None:
+    """Check that a suite's name makes a folder in ``runs`` and nowhere else."""
+    if not isinstance(name, str) or name in ("", "..") or Path(name).name != name or not name.isprintable():
+        raise InputError(f"name must be that of a folder, a text without '/', got {name!r}")

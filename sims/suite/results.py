@@ -9,11 +9,10 @@ from statistics import mean, stdev
 from typing import Any
 
 from fedkd.settings import to_settings
-from sims.report.table import NONE, total_bytes
+from sims.report.table import MB, NONE, total_bytes
 from sims.suite.plan import Job
 
 Row = dict[str, Any]
-MB = 1e6
 FIGURES = ("shared", "f1", "teacher_mean", "up_mb", "down_mb", "total_mb", "reduction_vs_teacher", "sha256", "seconds")
 _SHOWN_ALWAYS = ("method", "task", "seed")
 # Where a task's file lies is of this machine, not of the experiment.
@@ -39,8 +38,9 @@ def row(job: Job, summary: Mapping[str, Any] | None, varied: Sequence[str]) -> R
         Columns in their order; figures are None where there are none. Seconds come last: they alone aren't repeated.
     """
     config, held = job.config, to_settings(job.config)
-    first: Row = {"cell": job.cell.name, "label": job.cell.label, "method": config.method, "task": config.task}
-    first |= {"seed": config.seed, **{key: held[key] for key in varied}}
+    first: Row = {"cell": job.cell.name, "label": job.cell.label, "method": config.method}
+    # The configuration holds the absolute path of a task's file.
+    first |= {"task": job.cell.settings["task"], "seed": config.seed, **{key: held[key] for key in varied}}
     first["status"] = "finished" if summary else "missing"
     return first | (_figures(summary) if summary else dict.fromkeys(FIGURES))
 
@@ -105,7 +105,7 @@ def groups(jobs: Sequence[Job], rows: Sequence[Row]) -> list[Group]:
     found: dict[tuple[Any, ...], list[tuple[Job, Row]]] = {}
     for job, line in zip(jobs, rows, strict=True):
         if line["status"] == "finished":
-            key = (job.config.task, job.cell.label, *job.cell.varied.items())
+            key = (line["task"], job.cell.label, *job.cell.varied.items())
             found.setdefault(key, []).append((job, line))
     tasks = list(dict.fromkeys(key[0] for key in found))
     ordered = sorted(found.items(), key=lambda item: tasks.index(item[0][0]))

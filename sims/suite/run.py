@@ -35,8 +35,6 @@ def run_suite(file: Path, out: Path | None, data: Mapping[str, str], console: Co
     name, cells = read_suite(file)
     folder = out or Path("runs") / name
     jobs = plan(with_data(cells, data), folder.absolute())
-    command = shlex.join(["fedkd", "suite", str(file), *(["--out", str(out)] if out else [])])
-    command += "".join(f" --data {task}={path}" for task, path in data.items())
     with claimed(folder, file):
         failures: dict[str, str] = {}
         try:
@@ -45,10 +43,16 @@ def run_suite(file: Path, out: Path | None, data: Mapping[str, str], console: Co
             done = sum(summary_of(job) is not None for job in jobs)
             raise KeyboardInterrupt(f"after {done} of {len(jobs)} cells; the same command goes on from there") from None
         finally:
-            write_results(folder, name, jobs, command)
+            write_results(folder, name, jobs, command(file, out, data))
     if failures:
         raise RunError(f"{len(failures)} of {len(jobs)} cells failed: {', '.join(failures)}; see {folder / 'logs'}")
     return folder
+
+
+def command(file: Path, out: Path | None, data: Mapping[str, str]) -> str:
+    """What to type to run a suite again."""
+    words = ["fedkd", "suite", str(file), *(["--out", str(out)] if out else [])]
+    return shlex.join([*words, *(word for task, path in data.items() for word in ("--data", f"{task}={path}"))])
 
 
 def _run_missing(jobs: Sequence[Job], console: Console) -> dict[str, str]:

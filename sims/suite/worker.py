@@ -36,7 +36,11 @@ class Worker:
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         theirs.close()
-        self.alive = True
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process is."""
+        return self._process.is_alive()
 
     def begin(self, job: Job) -> None:
         """Start a cell."""
@@ -50,7 +54,6 @@ class Worker:
             return str(self._pipe.recv())
         except (EOFError, ConnectionError):
             self._process.join()
-            self.alive = False
             return f"its process {_how(self._process.exitcode or 0)}"
 
     def stop(self) -> None:

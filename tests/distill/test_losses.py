@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from fedkd.config import LossConfig
 from fedkd.distill.alignment import align
-from fedkd.distill.losses import EPSILON, cross_entropy, hidden_loss, kl, mutual_losses, projection_shapes
+from fedkd.distill.knowledge import EPSILON
+from fedkd.distill.losses import cross_entropy, hidden_loss, kl, mutual_losses, projection_shapes
 from fedkd.errors import InputError
 from fedkd.models.inspect import Outputs
 

@@ -130,3 +130,34 @@ def test_missing_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(InputError, match=r"task 'hf:imdb' needs .*pip install 'fedkd\[datasets\]'"):
         load_task("hf:imdb", MODELS)
+
+
+class Table:
+    """A split with just what is read of one, so that no extra is needed."""
+
+    def __init__(self, kinds, columns):
+        self.features = {name: type(kind, (), {})() for name, kind in kinds.items()}
+        self.columns = columns
+
+    def __len__(self):
+        return len(next(iter(self.columns.values())))
+
+    def __getitem__(self, column):
+        return self.columns[column]
+
+
+@pytest.mark.parametrize(
+    "kind, label, pictures, words",
+    [
+        ("List", [[0], [1]], ["", ""], "column 'label' must hold one class an example, got a List"),
+        ("Value", [0, 1], [None, None], "column 'image' has no image in row 0"),
+        ("Value", [], [], "the training split has no examples"),
+    ],
+)
+def test_lists_of_labels_and_missing_images_are_refused_in_one_line(monkeypatch, kind, label, pictures, words):
+    made = Table({"image": "Image", "label": kind}, {"image": pictures, "label": label})
+    monkeypatch.setattr("fedkd.tasks.hugging_face._read", lambda *_: {"train": made, "test": made})
+    with pytest.raises(InputError) as caught:
+        load_task("hf:mine", MODELS)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)

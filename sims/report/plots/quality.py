@@ -11,8 +11,7 @@ from matplotlib.patches import Patch
 
 from sims.report.plots.look import HEIGHT, LIGHT, Look, canvas, first_finishing, legend, size_axis, whole
 from sims.report.run_folder import RunFolder
-
-MB = 1e6
+from sims.report.table import MB
 
 
 def quality_by_round(run: RunFolder, look: Look = LIGHT) -> Figure:

@@ -13,9 +13,8 @@ from matplotlib.figure import Figure
 from sims.report.plots.labels import Named, label_points
 from sims.report.plots.look import HEIGHT, LIGHT, TEXT, Look, canvas, legend, size_axis, whole
 from sims.report.run_folder import RunFolder
-from sims.report.table import total_bytes
+from sims.report.table import MB, total_bytes
 
-MB = 1e6
 _MARKERS = "os^Dv"
 
 

@@ -15,7 +15,7 @@ from sims.cli import app
 from sims.report.compare import comparison, differences, figures, notices, tables, write_page
 from sims.report.plots import Series, frontier
 from sims.report.run_folder import read
-from tests.test_report import a_round, a_summary, write
+from tests.report.runs import a_round, a_summary, write
 
 
 @pytest.fixture(autouse=True)
