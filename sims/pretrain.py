@@ -37,8 +37,8 @@ def pretrain(
     """Train a task's teacher on examples without their labels, and write its weights.
 
     Args:
-        settings: Dotted keys, see ``fedkd.settings``; ``partition.examples`` and ``train.batch_size``, ``optimizer`` and
-            ``teacher_lr`` count.
+        settings: Dotted keys, see ``fedkd.settings``; ``partition.examples`` and ``train.batch_size``, ``optimizer``
+            and ``teacher_lr`` count.
         epochs: Passes over the examples.
         left_out: Train on the training examples that ``partition.examples`` keeps out of a run with these settings.
         out: File to write; ``runs/TASK-teacher-SEED.weights.h5`` where None.
