@@ -18,8 +18,8 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from fedkd.config import build
 from fedkd.errors import InputError, RunError
+from fedkd.settings import build
 from server.run_folder import RunFolder
 from sims.cli import app
 from sims.suite.cells import run_cells

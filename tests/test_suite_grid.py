@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fedkd.errors import InputError
-from fedkd.methods import METHODS
+from fedkd.methods import METHODS, method
 from sims.suite.grid import expand, is_suite, read_suite
 from sims.suite.plan import plan, side_by_side, with_data
 
@@ -154,9 +154,13 @@ def test_cells_run_side_by_side_where_their_threads_leave_cores(tmp_path, monkey
 
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
 def test_shipped_files_are_valid(path, tmp_path):
-    from fedkd.settings import build, read_tables, read_toml
+    from fedkd.settings import build, check_settings, read_tables, read_toml
 
-    if is_suite(read_tables(path)):
-        assert plan(read_suite(path)[1], tmp_path)
-    else:
+    if not is_suite(read_tables(path)):
         build(read_toml(path))
+        return
+    cells = read_suite(path)[1]
+    for cell in cells:
+        method(build(check_settings(cell.settings)).method)
+    if all(cell.settings["task"] == "digits" for cell in cells):  # other tasks need their files
+        assert plan(cells, tmp_path)
