@@ -9,7 +9,7 @@ from fedkd.federation import _within_zeros
 from fedkd.tensors import TensorSpec, subtract, weighted_mean
 from tests.test_federation import Federation, assert_identical
 
-TINY = {"task": "tests.tiny:task", "clients": 3, "rounds": 4, "edge.finish_rounds": 2}
+TINY = {"task": "tests.test_oracle:task", "clients": 3, "rounds": 4, "edge.finish_rounds": 2}
 
 
 def run(settings, schedule=((0, 1, 2), (0, 1, 2))):
@@ -79,8 +79,8 @@ def test_plus_sends_less_than_the_paper_s_method():
 
 
 def test_proximal_pull_keeps_clients_near_the_round_s_model():
-    """With a pull of 1000 a step of 1e-3 undoes what training does; without, the model moves on."""
-    settings = {"method": "fedavg_student", "train.optimizer": "sgd"}
+    """With a pull of 1000 each step of 1e-3 starts by undoing the ones before; without, the model moves on."""
+    settings = {"method": "fedavg_student", "train.optimizer": "sgd", "train.batch_size": 4}
     free, held = (run(settings | {"train.proximal": mu}, [[0, 1, 2]]) for mu in (0.0, 1000.0))
 
     def moved(federation):
