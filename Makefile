@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-fast test-bench lint clean
+.PHONY: demo test test-slow test-bench lint clean
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -19,13 +19,13 @@ lint: .venv/ready
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/pytest -m "not bench" --numprocesses 2 --dist loadfile
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 test-bench: .venv/ready
 	$(BIN)/pytest -m bench
 
-test-fast: .venv/ready
-	$(BIN)/pytest
+test-slow: .venv/ready
+	$(BIN)/pytest -m slow
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
