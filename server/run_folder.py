@@ -1,13 +1,13 @@
 """The folder a run writes: its configuration, a line a round, its models and its summary."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 from fedkd.config import Config
 from fedkd.errors import InputError
+from fedkd.files import replace_file
 from fedkd.settings import to_toml
 
 _MARK = "# Written by fedkd: `fedkd run` with this file repeats the run.\n"
@@ -47,9 +47,7 @@ class RunFolder:
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write the summary in one step."""
-        temporary = self.path / ".summary.json"
-        temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, self.path / "summary.json")
+        replace_file(self.path / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
 
 
 def check_free(path: Path, overwrite: bool) -> None:

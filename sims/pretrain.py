@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
@@ -19,9 +19,8 @@ from fedkd.data.dataset import Dataset
 from fedkd.errors import InputError, RunError
 from fedkd.experiment import chosen_rows, resolve
 from fedkd.seeding import Purpose, generator
-from fedkd.settings import check_settings
+from fedkd.settings import build, check_settings
 from fedkd.tasks.registry import load_task
-from fedkd.tasks.task import Task
 from server.run_folder import run_path
 from sims.run import absolute
 
@@ -54,15 +53,12 @@ def pretrain(
     """
     if epochs < 1:
         raise InputError(f"--epochs must be at least 1, got {epochs}")
-    loaded: list[Task] = []
-
-    def load(*arguments: Any) -> Task:
-        loaded.append(load_task(*arguments))
-        return loaded[0]
-
-    experiment = resolve(absolute(check_settings(settings)), load)
+    given = absolute(check_settings(settings))
+    first = build(given)
+    task = load_task(first.task, first.model, first.data)
+    experiment = resolve(given, lambda *_: task)
     config = experiment.config
-    x = _left_out(loaded[0].train, config) if left_out else experiment.task.train.x
+    x = _left_out(task.train, config) if left_out else experiment.task.train.x
     file = out or Path(f"{run_path(None, replace(config, method='teacher'))}{ENDING}")
     _check_free(file, overwrite)
     with console.status("starting TensorFlow and building the teacher"):

@@ -1,4 +1,7 @@
-"""From texts to rows of word ids: 0 is padding, 1 unknown, the others a vocabulary of the training texts."""
+"""From texts to rows of word ids: 0 is padding, 1 unknown, the others a vocabulary of the training texts.
+
+Keras' TextVectorization gives such ids too, but would start TensorFlow for a task that is only checked.
+"""
 
 import re
 from collections import Counter

@@ -66,7 +66,7 @@ def powersgd(matrix: np.ndarray, coding: Coding, basis: Basis | None) -> Form:
     Reference:
         Vogels et al., NeurIPS 2019; one half of the power iteration a round as in ACP-SGD (Zhang et al., ICDCS 2023).
     """
-    if basis is None or basis.rank >= min(matrix.shape):
+    if basis is None:
         return matrix
     if basis.side == "right":
         return Factors(matrix @ basis.vectors, basis.vectors.T, known="right")

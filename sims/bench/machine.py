@@ -3,6 +3,7 @@
 import platform
 import subprocess
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
@@ -44,6 +45,11 @@ def describe() -> dict[str, str | int]:
         "python": platform.python_version(),
     }
     return {**facts, **packages, **({"commit": commit} if (commit := _commit()) else {})}
+
+
+def in_words(facts: Mapping[str, object]) -> list[str]:
+    """Return facts as ``describe`` gives them, each with its name but for the processor's."""
+    return [str(value) if key == "processor" else f"{key} {value}" for key, value in facts.items()]
 
 
 def _processor() -> str:

@@ -20,9 +20,9 @@ def show(result: Mapping[str, Any], as_json: bool, console: Console) -> None:
     if as_json:
         print(json.dumps(result))
         return
-    facts = " · ".join(
-        f"{value}" if key == "processor" else f"{key} {value}" for key, value in _machine(result).items()
-    )
+    from sims.bench.machine import in_words
+
+    facts = " · ".join([*in_words(result.get("machine", {})), f"float32 matmul {result['matmul_gflops']:.0f} GFLOP/s"])
     table = Table(box=None, caption=facts, caption_justify="left", caption_style="dim")
     columns = list(dict.fromkeys(key for row in result["rows"] for key in row))
     for column in columns:
@@ -31,10 +31,6 @@ def show(result: Mapping[str, Any], as_json: bool, console: Console) -> None:
     for row in result["rows"]:
         table.add_row(*(_cell(row.get(column)) for column in columns))
     console.print(table)
-
-
-def _machine(result: Mapping[str, Any]) -> dict[str, Any]:
-    return {**result.get("machine", {}), "float32 matmul": f"{result['matmul_gflops']:.0f} GFLOP/s"}
 
 
 def _cell(value: Any) -> str:

@@ -11,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from fedkd.errors import InputError
+from fedkd.files import replace_file
 from fedkd.settings import flatten
-from sims.report.html import Picture, picture, render, replace
+from sims.report.html import Picture, picture, render
 from sims.report.plots import Series, frontier, quality_by_rounds
 from sims.report.run_folder import RunFolder, read
 from sims.report.table import NONE, percent, size, total_bytes
@@ -108,7 +109,7 @@ def write_page(held: Comparison, out: Path) -> Path:
         pictures=list(_pictures(held)),
     )
     try:
-        replace(out, text.encode())
+        replace_file(out, text.encode())
     except OSError as error:
         raise InputError(f"--out {out}: can't be written ({error.strerror})") from None
     return out

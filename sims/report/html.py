@@ -1,6 +1,5 @@
-"""Pages of one self-contained HTML file, their pictures, and files written in one step."""
+"""Pages of one self-contained HTML file, their pictures."""
 
-import os
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,13 +53,3 @@ def render(template: str, **values: Any) -> str:
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters.update(base64=lambda data: b64encode(data).decode(), percent=percent, size=size)
     return environment.get_template(template).render(**values)
-
-
-def replace(path: Path, data: bytes) -> None:
-    """Write a file so that a reader finds the old one or the new one, never half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -7,7 +7,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from sims.report.html import Picture, picture, render, replace
+from fedkd.files import replace_file
+from sims.report.html import Picture, picture, render
 from sims.report.plots import (
     Look,
     device_files,
@@ -40,9 +41,9 @@ def write_report(run: Path) -> Path:
         for draw, title, caption in _wanted(folder)
     ]
     for drawn in pictures:
-        replace(run / f"{drawn.name}.png", drawn.light)
+        replace_file(run / f"{drawn.name}.png", drawn.light)
     page = run / "report.html"
-    replace(page, _html(folder, pictures).encode())
+    replace_file(page, _html(folder, pictures).encode())
     return page
 
 

@@ -2,19 +2,19 @@
 
 import fcntl
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from fedkd.errors import InputError
+from fedkd.files import replace_file
 from fedkd.settings import build, read_toml
 from sims.bench.machine import describe
 from sims.suite.plan import Job
 
 _MARK = "# Written by fedkd: the suite whose cells are in this folder.\n"
-_COPY, _PARTIAL, _LOCK, _ORIGIN = "suite.toml", ".suite.toml", ".lock", "origin.json"
+_COPY, _LOCK, _ORIGIN = "suite.toml", ".lock", "origin.json"
 
 
 @contextmanager
@@ -36,8 +36,7 @@ def claimed(out: Path, file: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system lets go of it however this process ends
         except BlockingIOError:
             raise InputError(f"out: another suite is at work in {out}; choose another, or wait for it") from None
-        (out / _PARTIAL).write_text(_MARK + file.read_text(encoding="utf-8"), encoding="utf-8")
-        os.replace(out / _PARTIAL, out / _COPY)
+        replace_file(out / _COPY, _MARK.encode() + file.read_bytes())
         yield
 
 
@@ -45,7 +44,8 @@ def _is_ours(out: Path) -> bool:
     copy = out / _COPY
     if copy.is_file():
         return copy.read_text(encoding="utf-8", errors="replace").startswith(_MARK)
-    return out.is_dir() and {path.name for path in out.iterdir()} <= {_PARTIAL, _LOCK}
+    # A suite that was killed as it began leaves its lock and perhaps a copy that isn't whole.
+    return out.is_dir() and all(path.name.startswith((_LOCK, f".{_COPY}")) for path in out.iterdir())
 
 
 def summary_of(job: Job) -> dict[str, Any] | None:

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from sims.report.html import png, replace
+from fedkd.files import replace_file
+from sims.bench.machine import in_words
+from sims.report.html import png
 from sims.report.plots import Series, frontier
 from sims.report.run_folder import read
 from sims.suite.folder import origin_of, summary_of
@@ -24,10 +25,10 @@ def write_results(out: Path, name: str, jobs: Sequence[Job], command: str) -> No
     """
     varied = varied_keys(jobs)
     rows = [row(job, summary_of(job), varied) for job in jobs]
-    replace(out / "results.csv", csv_text(rows).encode())
+    replace_file(out / "results.csv", csv_text(rows).encode())
     found = groups(jobs, rows)
     pictures = _pictures(out, found)
-    replace(out / "results.md", _page(name, jobs, rows, found, pictures, command).encode())
+    replace_file(out / "results.md", _page(name, jobs, rows, found, pictures, command).encode())
 
 
 def _pictures(out: Path, found: Sequence[Group]) -> list[str]:
@@ -38,7 +39,7 @@ def _pictures(out: Path, found: Sequence[Group]) -> list[str]:
         series = [Series(group.title, tuple(read(job.folder) for job, _ in group.members)) for group in here]
         name = f"frontier-{file_name(short_task(task))}.png"
         f1 = all(group.values("f1") for group in here)
-        replace(out / name, png(frontier(series, f1=f1)))
+        replace_file(out / name, png(frontier(series, f1=f1)))
         names.append(name)
     return names
 
@@ -56,10 +57,8 @@ def _page(
     if missing := [line["cell"] for line in rows if line["status"] != "finished"]:
         parts.append(f"Not finished: {', '.join(missing)}.")
     parts.append(f"Command: `{command}`")
-    origins = dict.fromkeys(_origin(origin_of(job)) for job, line in zip(jobs, rows, strict=True) if line["sha256"])
+    origins = dict.fromkeys(
+        ", ".join(in_words(origin_of(job))) for job, line in zip(jobs, rows, strict=True) if line["sha256"]
+    )
     parts += [f"Run on: {origin}" for origin in origins]
     return "\n\n".join(parts) + "\n"
-
-
-def _origin(facts: dict[str, Any]) -> str:
-    return ", ".join(str(value) if key == "processor" else f"{key} {value}" for key, value in facts.items())
