@@ -113,6 +113,5 @@ def summarise(
         "speed": {"seconds": seconds, "client_updates_per_second": updates / seconds},
         "shared_sha256": digest(shared) if shared else None,
     }
-    if "shared_f1" in last:
-        summary["f1_positive"] = last["shared_f1"]
-    return summary
+    f1 = {"f1_positive": "shared_f1", "teacher_f1": "teacher_f1"}
+    return summary | {name: last[key] for name, key in f1.items() if key in last}

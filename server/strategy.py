@@ -241,14 +241,19 @@ class FedKD(Strategy):
 
 
 def teacher_figures(quality: dict[int, dict[str, float]]) -> dict[str, float | None]:
-    """Mean and spread over clients of the accuracy of their teachers, None where nothing was measured."""
+    """Mean and spread over clients of the accuracy of their teachers, None where nothing was measured.
+
+    Where there are two classes, their mean F1 too.
+    """
     on_test = [q["teacher"] for q in quality.values() if "teacher" in q]
     personal = [q["teacher_personal"] for q in quality.values() if "teacher_personal" in q]
-    return {
+    f1 = [q["teacher_f1"] for q in quality.values() if "teacher_f1" in q]
+    figures = {
         "teacher_mean": _mean(on_test),
         "teacher_std": float(np.std(on_test)) if on_test else None,
         "teacher_personal": _mean(personal),
     }
+    return figures | ({"teacher_f1": _mean(f1)} if f1 else {})
 
 
 def _mean(values: list[float]) -> float | None:

@@ -225,7 +225,7 @@ def test_cells_of_other_settings_are_rows_of_their_own_and_missing_ones_none(tmp
     assert [(group.title, len(group.members)) for group in groups(jobs, rows)] == [
         ("fedkd, epochs 1", 2), ("fedkd, epochs 2", 1),
     ]  # fmt: skip
-    assert csv_text(rows).splitlines()[-1] == "fedkd-digits-epochs=2-seed1,fedkd,fedkd,digits,1,2,missing" + "," * 9
+    assert csv_text(rows).splitlines()[-1] == "fedkd-digits-epochs=2-seed1,fedkd,fedkd,digits,1,2,missing" + "," * 10
 
 
 def test_a_process_that_dies_between_two_cells_costs_none_of_them(tmp_path):

@@ -129,7 +129,9 @@ def _quality(summary: dict[str, Any]) -> str:
         parts.append(f"F1 {summary['f1_positive']:.3f}")
     if teachers is not None:
         std = accuracy.get("teacher_std")
-        parts.append(f"teachers {percent(teachers)}" + (f" ± {100 * std:.1f}" if std is not None else ""))
+        spread = f" ± {100 * std:.1f}" if std is not None else ""
+        f1 = f", F1 {summary['teacher_f1']:.3f}" if summary.get("teacher_f1") is not None else ""
+        parts.append(f"teachers {percent(teachers)}{spread}{f1}")
     if accuracy.get("teacher_personal") is not None:
         parts.append(f"own data {percent(accuracy['teacher_personal'])}")
     return " · ".join(parts)

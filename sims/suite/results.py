@@ -13,7 +13,10 @@ from sims.report.table import MB, NONE, total_bytes
 from sims.suite.plan import Job
 
 Row = dict[str, Any]
-FIGURES = ("shared", "f1", "teacher_mean", "up_mb", "down_mb", "total_mb", "reduction_vs_teacher", "sha256", "seconds")
+FIGURES = (
+    *("shared", "f1", "teacher_mean", "teacher_f1"),
+    *("up_mb", "down_mb", "total_mb", "reduction_vs_teacher", "sha256", "seconds"),
+)
 _SHOWN_ALWAYS = ("method", "task", "seed")
 # Where a task's file lies is of this machine, not of the experiment.
 _NOT_SHOWN = (*_SHOWN_ALWAYS, "data")
@@ -51,6 +54,7 @@ def _figures(summary: Mapping[str, Any]) -> Row:
         accuracy.get("shared"),
         summary.get("f1_positive"),
         accuracy.get("teacher_mean"),
+        summary.get("teacher_f1"),
         traffic["up_bytes_per_client"] / MB,
         traffic["down_bytes_per_client"] / MB,
         (total_bytes(traffic) or 0.0) / MB,
@@ -137,6 +141,7 @@ _COLUMNS = (
     ("accuracy, %", "shared", 100.0, 2),
     ("F1, %", "f1", 100.0, 2),
     ("teachers, %", "teacher_mean", 100.0, 2),
+    ("teachers' F1, %", "teacher_f1", 100.0, 2),
     ("MB a client", "total_mb", 1.0, None),
     ("times less", "reduction_vs_teacher", 1.0, None),
 )

@@ -25,8 +25,14 @@ def test_the_closing_table_fits_80_columns_and_takes_no_markup() -> None:
 
 
 def test_the_closing_table_has_quality_traffic_files_hash_and_report() -> None:
-    text = printed(a_summary(name="mine", f1_positive=0.75))
-    for part in ("student 80.0 %", "teachers 90.0 % ± 2.0", "F1 0.750", "6.00 kB up + 2.00 kB down", "3 + 1 rounds"):
+    text = printed(a_summary(name="mine", f1_positive=0.75, teacher_f1=0.7))
+    for part in (
+        "student 80.0 %",
+        "teachers 90.0 % ± 2.0, F1 0.700",
+        "F1 0.750",
+        "6.00 kB up + 2.00 kB down",
+        "3 + 1 rounds",
+    ):
         assert part in text
     for part in ("95.0 % less (teacher), 50.0 % less (student)", "int8, 80 % sparse", "int16x8 failed"):
         assert part in text
