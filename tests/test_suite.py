@@ -27,7 +27,7 @@ from sims.suite.folder import claimed, summary_of, write_origin
 from sims.suite.grid import Cell, read_suite
 from sims.suite.plan import Job, plan
 from sims.suite.progress import Progress
-from sims.suite.results import csv_text, groups, markdown_table, row, varied_keys
+from sims.suite.results import csv_text, groups, lines_by, markdown_table, row, varied_keys, varied_number
 from sims.suite.run import command, run_suite
 
 ROOT = Path(__file__).parents[1]
@@ -226,6 +226,17 @@ def test_cells_of_other_settings_are_rows_of_their_own_and_missing_ones_none(tmp
         ("fedkd, epochs 1", 2), ("fedkd, epochs 2", 1),
     ]  # fmt: skip
     assert csv_text(rows).splitlines()[-1] == "fedkd-digits-epochs=2-seed1,fedkd,fedkd,digits,1,2,missing" + "," * 10
+
+
+def test_a_picture_is_drawn_along_the_last_key_with_three_numbers(tmp_path):
+    text = "[grid]\nclients = [2, 3, 4]\ntrain.epochs = [1, 2]\nseed = [0, 1]"
+    jobs = plan(read_suite(suite(tmp_path, text))[1], tmp_path)
+    rows = [row(job, a_summary(job.config.clients / 10, 1.0), ["clients", "train.epochs"]) for job in jobs]
+    found = groups(jobs, rows)
+    assert varied_number(found) == "clients"
+    line = {2: [0.2, 0.2], 3: [0.3, 0.3], 4: [0.4, 0.4]}
+    assert lines_by("clients", found, "shared") == {"fedkd, epochs 1": line, "fedkd, epochs 2": line}
+    assert varied_number(found[:4]) is None
 
 
 def test_a_process_that_dies_between_two_cells_costs_none_of_them(tmp_path):

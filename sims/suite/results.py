@@ -3,7 +3,7 @@
 import csv
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from statistics import mean, stdev
 from typing import Any
@@ -114,6 +114,26 @@ def groups(jobs: Sequence[Job], rows: Sequence[Row]) -> list[Group]:
     tasks = list(dict.fromkeys(key[0] for key in found))
     ordered = sorted(found.items(), key=lambda item: tasks.index(item[0][0]))
     return [Group(key[0], key[1], dict(key[2:]), tuple(members)) for key, members in ordered]
+
+
+def varied_number(found: Sequence[Group]) -> str | None:
+    """The last key of the grid that has three or more numbers in these groups: what a picture can be drawn along."""
+    numbers: dict[str, set[float]] = {}
+    for group in found:
+        for key, value in group.varied.items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                numbers.setdefault(key, set()).add(value)
+    return next((key for key, values in reversed(numbers.items()) if len(values) >= 3), None)
+
+
+def lines_by(key: str, found: Sequence[Group], figure: str) -> dict[str, dict[float, list[float]]]:
+    """Values of a figure over seeds, by what else the groups are called and by their value of a key of the grid."""
+    lines: dict[str, dict[float, list[float]]] = {}
+    for group in found:
+        if key in group.varied and (values := group.values(figure)):
+            others = {name: value for name, value in group.varied.items() if name != key}
+            lines.setdefault(replace(group, varied=others).title, {})[group.varied[key]] = values
+    return lines
 
 
 def spread(values: Sequence[float], scale: float = 1.0, decimals: int | None = None) -> str:

@@ -25,7 +25,7 @@ def run_suite(file: Path, out: Path | None, data: Mapping[str, str], console: Co
         console: Where to show progress.
 
     Returns:
-        The folder: ``results.csv``, ``results.md``, ``frontier-TASK.png`` and ``cells/``.
+        The folder: ``results.csv``, ``results.md``, pictures and ``cells/``.
 
     Raises:
         InputError: The file, a cell or the folder breaks a rule; nothing was written then.

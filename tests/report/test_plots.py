@@ -85,3 +85,14 @@ def test_files_of_one_accuracy_each_have_their_own_row(finished: Path) -> None:
     edge = [{"precision": name, "bytes": 10, "gzip_bytes": 9, "accuracy": 0.8} for name in ("float32", "int8")]
     figure = plots.device_files(replace(run, summary=a_summary(edge=edge)))
     assert np.asarray(figure.axes[1].lines[0].get_xydata()).tolist() == [[80.0, 0.0], [80.0, 1.0]]
+
+
+def test_quality_along_a_setting_is_the_mean_over_seeds_at_each_value() -> None:
+    """Shares .5 and .7 have the mean 60 % and lie within 60 ± 14.1."""
+    figure = plots.quality_by_setting("clients", {"fedkd": {32: [0.9], 2: [0.5, 0.7]}, "fedavg": {4: [0.8]}})
+    line, other = figure.axes[0].lines
+    assert line.get_xydata() == pytest.approx(np.array([[2, 60], [32, 90]]))
+    assert other.get_xydata() == pytest.approx(np.array([[4, 80]]))
+    assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["2", "4", "32"]
+    low, high = figure.axes[0].collections[0].get_datalim(figure.axes[0].transData).intervaly
+    assert (low, high) == pytest.approx((60 - 200**0.5, 90), abs=0.01)

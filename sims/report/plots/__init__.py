@@ -5,7 +5,7 @@ from sims.report.plots.look import DARK, LIGHT, Look
 from sims.report.plots.partition import partition_picture
 from sims.report.plots.quality import quality_by_megabytes, quality_by_round
 from sims.report.plots.ranks import ranks_heatmap
-from sims.report.plots.series import Series, frontier, quality_by_rounds
+from sims.report.plots.series import Series, frontier, quality_by_rounds, quality_by_setting
 
 __all__ = [
     "DARK",
@@ -18,5 +18,6 @@ __all__ = [
     "quality_by_megabytes",
     "quality_by_round",
     "quality_by_rounds",
+    "quality_by_setting",
     "ranks_heatmap",
 ]

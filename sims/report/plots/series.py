@@ -1,6 +1,6 @@
 """Several runs in one picture: quality against megabytes and against rounds, seeds as error bars and bands."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
@@ -121,6 +121,40 @@ def quality_by_rounds(series: Sequence[Series], look: Look = LIGHT) -> Figure:
     axes.xaxis.set_major_locator(whole(10))
     legend(figure, handles, look)
     return figure
+
+
+def quality_by_setting(
+    key: str, lines: Mapping[str, Mapping[float, Sequence[float]]], look: Look = LIGHT, f1: bool = False
+) -> Figure:
+    """Quality at the runs' ends against a setting of theirs, a line with a band over seeds for each label.
+
+    Args:
+        key: The setting.
+        lines: By label and value of the setting, a share in [0, 1] a seed.
+        look: Colours.
+        f1: Whether the shares are F1.
+    """
+    figure, (axes,) = canvas(HEIGHT, look)
+    handles: list[Artist] = []
+    for (label, ends), style in zip(lines.items(), _styles(look), strict=False):
+        values = sorted(ends)
+        low, middle, high = 100 * np.transpose([_band(ends[value]) for value in values])
+        axes.fill_between(values, low, high, color=style["color"], alpha=0.12, linewidth=0)
+        handles += axes.plot(values, middle, label=label, markersize=4.5, linewidth=1.1, **style)
+    ticks = sorted({value for ends in lines.values() for value in ends})
+    if ticks[0] > 0 and ticks[-1] >= 8 * ticks[0]:
+        axes.set_xscale("log", base=2)
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_xlabel(key)
+    axes.set_ylabel("F1, %" if f1 else "Accuracy, %")
+    legend(figure, handles, look)
+    return figure
+
+
+def _band(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean minus, mean, and mean plus the standard deviation."""
+    middle, spread = float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return middle - spread, middle, middle + spread
 
 
 def _styles(look: Look) -> Any:
