@@ -74,7 +74,9 @@ def frontier(series: Sequence[Series], look: Look = LIGHT, f1: bool = False) -> 
     figure, (axes,) = canvas(1.5 * HEIGHT, look)
     ends = [item.ends(f1) for item in series]
     middles, points = np.array([end.mean(axis=0) for end in ends]), dict[str, Named]()
-    _scale(axes, [*(mb for item in series for mb in item.megabytes()), *middles[:, 0]])
+    lowest = _lowest_shown(middles[:, 1])
+    shown = [mb for item in series for mb in item.megabytes()[item.quality(f1).mean(axis=0) >= lowest]]
+    _scale(axes, [*shown, *middles[:, 0]])
     for item, end, (sent, quality), style in zip(series, ends, middles, _styles(look), strict=False):
         if not np.isfinite(quality):
             continue
@@ -96,7 +98,8 @@ def frontier(series: Sequence[Series], look: Look = LIGHT, f1: bool = False) -> 
             **style,
         )
         points[item.label] = Named((sent, quality), style["color"])
-    _focus(axes, middles[:, 1][np.isfinite(middles[:, 1])])
+    axes.margins(y=0.01)
+    axes.set_ylim(bottom=max(axes.get_ylim()[0], lowest))
     _envelope(axes, [point.place for point in points.values()], look)
     axes.set_xlabel("Sent and received by a client, MB")
     axes.set_ylabel("F1, %" if f1 else "Accuracy, %")
@@ -178,11 +181,10 @@ def _scale(axes: Axes, sent: Sequence[float]) -> None:
         size_axis(axes, positive, [], log=True)
 
 
-def _focus(axes: Axes, ends: np.ndarray) -> None:
-    """Leave out most of what lies below the ends: the first rounds would press them together."""
-    if len(ends):
-        low, high = axes.get_ylim()
-        axes.set_ylim(max(low, ends.min() - max(5.0, np.ptp(ends))), high)
+def _lowest_shown(ends: np.ndarray) -> float:
+    """Quality below which nothing is drawn: the first rounds would press the ends together."""
+    known = ends[np.isfinite(ends)]
+    return float(known.min() - max(5.0, np.ptp(known))) if len(known) else 0.0
 
 
 def _nothing_sent(axes: Axes, label: str, quality: float, colour: str) -> None:
