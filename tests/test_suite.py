@@ -228,6 +228,16 @@ def test_cells_of_other_settings_are_rows_of_their_own_and_missing_ones_none(tmp
     assert csv_text(rows).splitlines()[-1] == "fedkd-digits-epochs=2-seed1,fedkd,fedkd,digits,1,2,missing" + "," * 10
 
 
+def test_bytes_are_compared_with_the_suites_own_fedavg_of_the_teacher(tmp_path):
+    """It sent 8 MB and 4 MB on average 6, the other one 2: three times less."""
+    jobs = plan(read_suite(suite(tmp_path, '[grid]\nmethod = ["fedavg_teacher", "fedkd"]\nseed = [0, 1]'))[1], tmp_path)
+    found = [a_summary(0.9, megabytes) for megabytes in (8.0, 4.0, 1.0, 3.0)]
+    rows = [row(job, summary, []) for job, summary in zip(jobs, found, strict=True)]
+    lines = markdown_table(groups(jobs, rows)).splitlines()
+    assert lines[0].endswith("| times less | than fedavg_teacher | seeds |")
+    assert [line.split("|")[-3].strip() for line in lines[2:]] == ["1.00", "3.00"]
+
+
 def test_a_picture_is_drawn_along_the_last_key_with_three_numbers(tmp_path):
     text = "[grid]\nclients = [2, 3, 4]\ntrain.epochs = [1, 2]\nseed = [0, 1]"
     jobs = plan(read_suite(suite(tmp_path, text))[1], tmp_path)

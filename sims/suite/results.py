@@ -167,14 +167,25 @@ _COLUMNS = (
 )
 
 
+def times_less(group: Group, found: Sequence[Group]) -> float | None:
+    """Megabytes of the suite's FedAvg of the teacher, over its own rounds, for one of a group's; None without one."""
+    same = (other for other in found if (other.task, other.varied) == (group.task, group.varied))
+    baseline = next((other for other in same if other.members[0][1]["method"] == "fedavg_teacher"), None)
+    own = mean(group.values("total_mb"))
+    return mean(baseline.values("total_mb")) / own if baseline and own else None
+
+
 def markdown_table(found: Sequence[Group]) -> str:
     """Return a row a group, mean ± standard deviation over seeds, without columns that nothing was measured for."""
     varied = list(dict.fromkeys(key for group in found for key in group.varied))
     shown = [column for column in _COLUMNS if any(group.values(column[1]) for group in found)]
-    lines = [["task", "method", *varied, *(column[0] for column in shown), "seeds"]]
-    lines.append([*(["---"] * (2 + len(varied))), *(["--:"] * (len(shown) + 1))])
-    for group in found:
+    compared = [times_less(group, found) for group in found]
+    against = ["than fedavg_teacher"] if any(compared) else []
+    lines = [["task", "method", *varied, *(column[0] for column in shown), *against, "seeds"]]
+    lines.append([*(["---"] * (2 + len(varied))), *(["--:"] * (len(shown) + len(against) + 1))])
+    for group, less in zip(found, compared, strict=True):
         settings = [str(group.varied.get(key, "")) for key in varied]
         figures = [spread(group.values(figure), scale, decimals) for _, figure, scale, decimals in shown]
+        figures += [spread([less] if less else [])] if against else []
         lines.append([group.task, group.label, *settings, *figures, str(len(group.members))])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
