@@ -97,7 +97,9 @@ class FedKD(Strategy):
             self._held[item.answer.partition] = server_round
         record = self._record(server_round, received, broadcast)
         self.on_round(record, self.state.shared)
-        return ArrayRecord(self.state.shared), MetricRecord({"accuracy": record["shared_accuracy"]})
+        # Where nothing is shared, only rounds in which clients measure their teachers have an accuracy.
+        measured = record["shared_accuracy"]
+        return ArrayRecord(self.state.shared), MetricRecord({} if measured is None else {"accuracy": measured})
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid

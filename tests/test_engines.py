@@ -11,6 +11,7 @@ from rich.console import Console
 import clients.app
 from server.strategy import NoAnswerError
 from sims.grid import LocalGrid
+from sims.report.page import write_report
 from sims.run import run
 
 SETTINGS = {
@@ -103,6 +104,13 @@ def test_methods_that_share_nothing_send_no_bytes_and_are_as_good_as_their_teach
     assert summary["traffic"]["reduction_vs_teacher"] is None
     assert summary["edge"] == []
     assert not (folder / "student.keras").exists()
+
+
+def test_teachers_alone_need_not_be_measured_every_round(tmp_path):
+    """Rounds 2 and, the last of training, 3 are measured; the report's pictures take the other as it is."""
+    run_in(tmp_path / "run", method="local", rounds=3, **{"train.evaluate_every": 2})
+    assert [row["shared_accuracy"] is None for row in history(tmp_path / "run")] == [True, False, False]
+    assert write_report(tmp_path / "run").exists()
 
 
 def windows(path, rng):
