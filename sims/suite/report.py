@@ -81,7 +81,9 @@ def _page(
         parts.append(f"Not finished: {', '.join(missing)}.")
     parts.append(f"Command: `{command}`")
     origins = dict.fromkeys(
-        ", ".join(in_words(origin_of(job))) for job, line in zip(jobs, rows, strict=True) if line["sha256"]
+        ", ".join(in_words(origin_of(job)))
+        for job, line in zip(jobs, rows, strict=True)
+        if line["status"] == "finished"
     )
     parts += [f"Run on: {origin}" for origin in origins]
     return "\n\n".join(parts) + "\n"
