@@ -185,8 +185,8 @@ class EdgeConfig:
         require(0 <= self.sparsity < 1, "edge.sparsity", self.sparsity, "in [0, 1)")
         require(self.finish_rounds >= 0, "edge.finish_rounds", self.finish_rounds, "0 or more")
         require(self.calibration >= 1, "edge.calibration", self.calibration, "at least 1 (examples)")
-        known = set(EdgeConfig.precisions.split())
-        rule = f"none, or some of {EdgeConfig.precisions}"
+        known = {*EdgeConfig.precisions.split(), "int8_per_tensor", "int16x8"}
+        rule = f"none, or some of these, separated by spaces: {' '.join(sorted(known))}"
         require(set(self.wanted) <= known, "edge.precisions", self.precisions, rule)
 
     @property

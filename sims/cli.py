@@ -11,7 +11,7 @@ from rich.table import Column, Table
 
 from fedkd.config import Scalar
 from fedkd.errors import InputError
-from fedkd.settings import build, parse_assignment, read_toml
+from fedkd.settings import parse_assignment, read_toml
 from sims.bench.cli import app as bench
 from sims.exits import BAD_INPUT, INTERRUPTED, errors_for_people
 
@@ -143,21 +143,18 @@ def report(folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of
 def evaluate(
     file: Annotated[Path, typer.Argument(help="A .tflite file.")],
     task: Annotated[str, typer.Option(help="Task whose test set to run; see `fedkd tasks`.")],
+    runtime: Annotated[
+        str, typer.Option(help="litert, as on a Raspberry Pi, or tflm, as on a microcontroller (extra tflm).")
+    ] = "litert",
     data: DataOption = None,
     set_: SetOption = None,
 ) -> None:
-    """Run a device file in LiteRT over a task's whole test set and print its accuracy."""
+    """Run a device file over a task's whole test set and print its accuracy; in tflm, the memory it needs too."""
     with errors_for_people():
-        from fedkd.edge.runtime import predict
-        from fedkd.tasks.registry import load_task
+        from sims.evaluate import evaluate as measured
 
-        beside = file.parent / "config.toml"
-        settings = _of_task(read_toml(beside), task) if beside.exists() else {}
-        settings |= {"data": data} if data is not None else {}
-        config = build(settings | dict(parse_assignment(text) for text in set_ or ()))
-        test = load_task(task, config.model, config.data).test
-        right = int((predict(file, test.x).argmax(-1) == test.y).sum())
-        print(f"{file}: accuracy {right / len(test):.4f} ({right} of {len(test)} test examples)")
+        given = ({"data": data} if data is not None else {}) | dict(parse_assignment(text) for text in set_ or ())
+        print(measured(file, task, runtime, given))
 
 
 @app.command()
@@ -180,12 +177,6 @@ def methods() -> None:
     for method in METHODS.values():
         table.add_row(method.name, method.summary, method.citation)
     Console().print(table)
-
-
-def _of_task(run: dict[str, Scalar], task: str) -> dict[str, Scalar]:
-    """What reading a task's test set takes from the settings of a run: sizes of its models, and its file of data."""
-    held = {key: value for key, value in run.items() if key.startswith("model.")}
-    return held | {"data": run["data"]} if run.get("task") == task and "data" in run else held
 
 
 def _without_preset(settings: dict[str, Scalar], method: str | None) -> dict[str, Scalar]:

@@ -26,7 +26,7 @@ LAYERS = {
     "exchange": {"exchange", "tensors", "errors", "user_code"},
     "distill": {"config", "data", "distill", "errors", "exchange", "models", "runtime", "tensors", "user_code"},
     "tasks": {"config", "data", "errors", "models", "runtime", "tasks", "user_code"},
-    "edge": {"edge", "errors", "models", "quiet", "tasks", "tensors"},
+    "edge": {"edge", "errors", "exchange", "models", "quiet", "tasks", "tensors"},
 }
 
 

@@ -1,5 +1,6 @@
 """Laws of the command line."""
 
+import importlib.util
 import json
 import re
 import signal
@@ -81,6 +82,11 @@ def test_other_commands_refuse_bad_input_alike(tmp_path):
         assert "none" in result.stderr
 
 
+def test_an_unknown_runtime_is_refused_with_the_known_ones(tmp_path):
+    result = call("evaluate", tmp_path / "any.tflite", "--task", "digits", "--runtime", "cuda")
+    assert (result.exit_code, result.stderr) == (2, "error: --runtime must be litert or tflm, got 'cuda'\n")
+
+
 def test_help_names_every_option_with_its_default():
     text = call("run", "--help").output
     for option in (
@@ -111,7 +117,10 @@ def test_run_evaluate_and_report_agree(tmp_path):
     assert done.exit_code == 0, done.output
     summary = json.loads((run / "summary.json").read_text())
     printed = call("evaluate", run / "student_int8.tflite", "--task", "digits").output
-    assert f"accuracy {summary['edge'][0]['accuracy']:.4f} " in printed
+    assert f"accuracy {summary['edge'][0]['accuracy']:.4f} in litert" in printed
+    if importlib.util.find_spec("tflite_micro"):
+        printed = call("evaluate", run / "student_int8.tflite", "--task", "digits", "--runtime", "tflm").output
+        assert re.search(r"accuracy 0\.\d{4} in tflm \(\d+ of 360 test examples\), arena [\d,]+ B", printed)
     (run / "report.html").unlink()
     assert call("report", run).exit_code == 0
     assert (run / "report.html").exists()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,22 @@ def test_readme_shows_the_example_that_runs(tmp_path, monkeypatch):
     run(settings, "local", tmp_path / "run", False, False, Console(quiet=True))
     summary = json.loads((tmp_path / "run/summary.json").read_text())
     assert summary["accuracy"]["shared"] > summary["accuracy"]["majority"]
+
+
+def test_the_small_model_is_half_the_work_and_decides_as_well_in_int8(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(ROOT / "examples/small_model.py"), run_name="__main__")
+    whole, half, aware, int8 = capsys.readouterr().out.splitlines()
+    (before, macs), (_, fewer) = (figures(line) for line in (whole, half))
+    assert fewer <= macs / 2
+    assert "0 layers skipped" in aware
+    assert figures(int8)[0] > before - 0.02
+
+
+def figures(line):
+    """The share and the number in a line of the example."""
+    share, number = re.findall(r"[01]\.\d+|[\d,]{3,}", line)
+    return float(share), int(number.replace(",", ""))
 
 
 def test_readme_names_every_method_and_every_link_exists():

@@ -19,7 +19,9 @@ import numpy as np
 
 from fedkd.errors import InputError
 
-PRECISIONS = ("float32", "float16", "dynamic", "int8")
+# int8_per_tensor has one scale a kernel where int8 has one a filter; int16x8 is activations of 16 bits, kernels of 8.
+PRECISIONS = ("float32", "float16", "dynamic", "int8", "int8_per_tensor", "int16x8")
+_CALIBRATED = PRECISIONS[3:]
 
 # What TensorFlow says on stderr when all is well, and Python's "Traceback" frames, which name no cause.
 _CHATTER = re.compile(r"^([IWE]\d{4} |\d{4}-\d\d-\d\d |INFO:|WARNING:|fully_quantize:|Traceback |\s)")
@@ -56,9 +58,9 @@ def convert(
 
     Args:
         model_path: A .keras file of one input (float32, or int32 ids) and one output (logits).
-        calibration: Rows (n, *input_shape) that show int8 the range of every activation; a hundred or so.
+        calibration: Rows (n, *input_shape) that show integers the range of every activation; a hundred or so.
         out_dir: Made if missing. Each file appears whole or not at all.
-        precisions: Some of PRECISIONS. int8 is int8 at both ends, but ids stay int32.
+        precisions: Some of PRECISIONS. Integers are so at both ends, but ids stay int32.
         stem: Start of the file names.
         modules: Python modules that define the model's own layers, for Keras looks these up by registered name.
 
@@ -66,7 +68,7 @@ def convert(
         One Conversion a precision, in the order asked.
 
     Raises:
-        InputError: `model_path` is no .keras file, a precision is unknown, or int8 is asked without calibration rows.
+        InputError: `model_path` is no .keras file, a precision is unknown, or integers are asked without calibration.
     """
     _check(model_path, calibration, precisions)
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -85,8 +87,8 @@ def _check(model_path: Path, calibration: np.ndarray, precisions: Sequence[str])
     unknown = [precision for precision in precisions if precision not in PRECISIONS]
     if unknown:
         raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, got {unknown[0]}")
-    if "int8" in precisions and len(calibration) == 0:
-        raise InputError("calibration must have at least 1 row for int8, got 0")
+    if (needing := set(precisions) & set(_CALIBRATED)) and len(calibration) == 0:
+        raise InputError(f"calibration must have at least 1 row for {min(needing)}, got 0")
 
 
 def _run_child(
@@ -130,8 +132,8 @@ def _obituary(precision: str, child: subprocess.CompletedProcess[str]) -> str:
     code = child.returncode
     end = f"died of {signal.Signals(-code).name}" if code < 0 else f"stopped with exit code {code}"
     words = [line for line in child.stderr.splitlines() if line.strip() and not _CHATTER.match(line)]
-    known = precision == "int8" and code == -signal.SIGSEGV
-    hint = " (int8 calibration crashes on LSTM and GRU layers unless unroll=True)" if known else ""
+    known = precision in _CALIBRATED and code == -signal.SIGSEGV
+    hint = " (calibration crashes on LSTM and GRU layers unless unroll=True)" if known else ""
     return f"the converter {end} in {precision}{hint}" + (f": {words[-1].strip()[:_ERROR_LENGTH]}" if words else "")
 
 
@@ -221,13 +223,16 @@ def _flatbuffer(work: Path, precision: str, dtype: str, shape: tuple[int, ...]) 
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if precision == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if precision == "int8":
+    if precision in _CALIBRATED:
         rows = _calibration(work, dtype, shape)
         converter.representative_dataset = lambda: ([row] for row in rows[:, np.newaxis])
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        wide, kinds = precision == "int16x8", tf.lite.OpsSet
+        sixteen = kinds.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+        converter.target_spec.supported_ops = [sixteen if wide else kinds.TFLITE_BUILTINS_INT8]
+        converter._experimental_disable_per_channel = precision == "int8_per_tensor"
         # Ids index a table: 8 bits hold too few of them, and rounding one gives another word.
-        converter.inference_input_type = tf.int8 if dtype.startswith("float") else tf.float32
-        converter.inference_output_type = tf.int8
+        converter.inference_output_type = tf.int16 if wide else tf.int8
+        converter.inference_input_type = converter.inference_output_type if dtype.startswith("float") else tf.float32
     return converter.convert()
 
 

@@ -70,6 +70,30 @@ def prune(weights: Sequence[np.ndarray], sparsity: float, kernels: Sequence[bool
     return [_prune_tensor(weight, sparsity if flag else 0.0) for weight, flag in zip(weights, flags, strict=True)]
 
 
+def prune_together(weights: Sequence[np.ndarray], sparsity: float) -> list[np.ndarray]:
+    """Set the smallest weights of all kernels to zero, so that kernels of small weights lose more; see `prune`.
+
+    Args:
+        weights: Tensors of a model; those of rank 2 or more are ranked together.
+        sparsity: Share of zeros wanted among them, in [0, 1).
+
+    Returns:
+        Float32 copies in the same order and shapes.
+
+    Raises:
+        InputError: `sparsity` is outside [0, 1).
+    """
+    _check_sparsity(sparsity)
+    flags = prunable([weight.shape for weight in weights])
+    held = [np.ravel(weight) for weight, flag in zip(weights, flags, strict=True) if flag]
+    pruned = _prune_tensor(np.concatenate(held), sparsity) if held else np.empty(0)
+    parts = iter(np.split(pruned, np.cumsum([part.size for part in held])[:-1]))
+    return [
+        next(parts).reshape(weight.shape) if flag else np.array(weight, np.float32)
+        for weight, flag in zip(weights, flags, strict=True)
+    ]
+
+
 def masks(weights: Sequence[np.ndarray], kernels: Sequence[bool] | None = None) -> list[np.ndarray]:
     """Multipliers that keep pruned weights at zero while training goes on.
 

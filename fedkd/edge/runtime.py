@@ -7,6 +7,7 @@ from typing import Any, TypedDict
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+from fedkd.edge.steps import QUANTISED, checked, dequantise, quantise
 from fedkd.errors import InputError
 from fedkd.quiet import silent_stderr
 
@@ -16,7 +17,7 @@ class DeviceModel(TypedDict):
 
     Attributes:
         path: File name, without its directory.
-        precision: What the file holds, whatever its name says: float32, float16, dynamic or int8.
+        precision: What the file holds, whatever its name says: float32, float16, dynamic, int8 or int16x8.
         bytes: Size of the file.
         gzip_bytes: Size over the air, gzip level 9.
         input_dtype: What the device feeds.
@@ -40,11 +41,11 @@ def predict(path: Path, x: np.ndarray) -> np.ndarray:
 
     Args:
         path: A TFLite file of one input with batch 1 and one output.
-        x: Floats (n, *input_shape) for a model that takes float32 or int8, which is quantised here with the file's
-            own scale; integers (n, *input_shape) for one that takes int32 ids.
+        x: Floats (n, *input_shape) for a model that takes float32, or int8 or int16, which are quantised here with the
+            file's own scale; integers (n, *input_shape) for one that takes int32 ids.
 
     Returns:
-        Logits, float32 (n, classes), dequantised if the file gives int8.
+        Logits, float32 (n, classes), dequantised if the file gives integers.
 
     Raises:
         InputError: The file is missing, is not TFLite, can't run here, or `x` does not fit its input.
@@ -52,13 +53,13 @@ def predict(path: Path, x: np.ndarray) -> np.ndarray:
     interpreter = _open(path)
     source, sink = _ends(interpreter, path)
     _allocate(interpreter, path)
-    rows = _quantise(_checked(x, source), source)
+    rows = quantise(checked(x, source["shape"], source["dtype"]), source["dtype"], *source["quantization"])
     logits = np.empty((len(rows), *sink["shape"][1:]), sink["dtype"])
     for row, logit in zip(rows, logits, strict=True):
         interpreter.set_tensor(source["index"], row[np.newaxis])
         interpreter.invoke()
         logit[...] = interpreter.get_tensor(sink["index"])[0]
-    return _dequantise(logits, sink)
+    return dequantise(logits, *sink["quantization"])
 
 
 def describe(path: Path) -> DeviceModel:
@@ -118,39 +119,10 @@ def _ends(interpreter: Interpreter, path: Path) -> tuple[dict[str, Any], dict[st
     return sources[0], sinks[0]
 
 
-def _checked(x: np.ndarray, source: dict[str, Any]) -> np.ndarray:
-    """`x` itself if its shape and kind fit the input tensor, or raise InputError."""
-    shape = tuple(int(size) for size in source["shape"][1:])
-    if x.ndim == 0 or x.shape[1:] != shape:
-        raise InputError(f"x must have shape (n, {', '.join(map(str, shape))}), got {x.shape}")
-    ids = source["dtype"] == np.int32
-    if x.dtype.kind not in ("iu" if ids else "f"):
-        raise InputError(f"x must hold {'integers' if ids else 'floats'} for this file, got {x.dtype}")
-    return x
-
-
-def _quantise(x: np.ndarray, source: dict[str, Any]) -> np.ndarray:
-    """`x` as the input tensor takes it: real / scale + zero point in int8, else a plain cast."""
-    if source["dtype"] != np.int8:
-        return x.astype(source["dtype"])
-    if not np.isfinite(x).all():
-        raise InputError("x must be finite to be quantised, got NaN or infinity")
-    scale, zero_point = source["quantization"]
-    return np.clip(np.round(x.astype(np.float32) / np.float32(scale)) + zero_point, -128, 127).astype(np.int8)
-
-
-def _dequantise(logits: np.ndarray, sink: dict[str, Any]) -> np.ndarray:
-    """Logits in float32: (int8 - zero point) * scale, or a plain cast."""
-    if sink["dtype"] != np.int8:
-        return logits.astype(np.float32)
-    scale, zero_point = sink["quantization"]
-    return (logits.astype(np.float32) - zero_point) * np.float32(scale)
-
-
 def _precision(dtypes: list[np.dtype], output: np.dtype) -> str:
     """Name the precision by the tensors a file holds."""
-    if output == np.int8:
-        return "int8"
+    if output in QUANTISED:
+        return "int8" if output == np.int8 else "int16x8"
     if np.dtype(np.float16) in dtypes:
         return "float16"
     return "dynamic" if np.dtype(np.int8) in dtypes else "float32"

@@ -5,10 +5,12 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 from keras import layers
 from sklearn.datasets import load_digits
 
 from fedkd.edge.convert import PRECISIONS, Conversion, convert, convert_here
+from fedkd.edge.held import hold_clusters
 from fedkd.edge.runtime import describe, predict
 from fedkd.errors import InputError
 
@@ -101,7 +103,7 @@ def children(digits: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> d
 
 @pytest.fixture(scope="module")
 def files(children: dict[str, list[Conversion]]) -> dict[str, Path]:
-    """The digits model in all four precisions."""
+    """The digits model in every precision."""
     assert [(c.precision, c.error) for c in children["cnn"]] == [(precision, None) for precision in PRECISIONS]
     return {c.precision: c.path for c in children["cnn"] if c.path}
 
@@ -109,7 +111,7 @@ def files(children: dict[str, list[Conversion]]) -> dict[str, Path]:
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_every_precision_is_written_under_its_own_name(files: dict[str, Path], precision: str) -> None:
     assert files[precision].name == f"cnn_{precision}.tflite"
-    assert describe(files[precision])["precision"] == precision
+    assert describe(files[precision])["precision"] == precision.removesuffix("_per_tensor")
 
 
 def test_nothing_but_the_files_is_left_behind(files: dict[str, Path]) -> None:
@@ -246,10 +248,28 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_precision_is_refused_by_value_and_rule(model_file: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="precision must be one of float32, float16, dynamic, int8, got int4"):
+    with pytest.raises(InputError, match=r"precision must be one of float32, .*, int16x8, got int4"):
         convert(model_file, X[:1], tmp_path, ["float32", "int4"])
 
 
-def test_int8_without_calibration_rows_is_refused(model_file: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="calibration must have at least 1 row for int8, got 0"):
-        convert(model_file, X[:0], tmp_path)
+@pytest.mark.parametrize("precision", ["int8", "int8_per_tensor", "int16x8"])
+def test_integers_without_calibration_rows_are_refused(model_file: Path, tmp_path: Path, precision: str) -> None:
+    with pytest.raises(InputError, match=f"calibration must have at least 1 row for {precision}, got 0"):
+        convert(model_file, X[:0], tmp_path, ["float32", precision])
+
+
+def values_of_a_kernel(path: Path) -> int:
+    """How many values the int8 kernel with the most has."""
+    file = Interpreter(str(path))
+    kernels = [
+        t["index"] for t in file.get_tensor_details() if t["dtype"] == np.int8 and t["name"].endswith("convolution")
+    ]
+    return max(len(np.unique(file.get_tensor(index))) for index in kernels)
+
+
+def test_clusters_survive_where_a_kernel_has_one_scale(tmp_path: Path) -> None:
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((8, 8, 1)), layers.Conv2D(16, 3), layers.Flatten(), layers.Dense(10)])
+    hold_clusters(model, 4)
+    files = [done.path for done in here(model, X[:20], tmp_path, "int8", "int8_per_tensor") if done.path]
+    assert [values_of_a_kernel(path) > 16 for path in files] == [True, False]

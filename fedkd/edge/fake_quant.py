@@ -1,0 +1,120 @@
+"""Layers that compute in float32 with the values that int8 can hold, so that training sees what rounding does.
+
+Kernels are symmetric and use 255 of the 256 steps; those of convolutions have a scale a channel, those of dense layers
+and word tables one for all, as TFLite's int8 kernels want them. Activations have a range that is learned as an average.
+
+Reference:
+    Jacob et al., CVPR 2018, sections 3 and 3.1; Krishnamoorthi, arXiv:1806.08342, 2018, sections 2.1 and 3.
+"""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import layers, ops
+from keras.quantizers import fake_quant_with_min_max_vars
+
+_PACKAGE = "fedkd"
+_SMALLEST = 1e-6  # half width of a range at the least: a kernel of zeros has a scale too
+
+
+def rounded_kernel(kernel: Any, axis: int | None, bits: int = 8) -> Any:
+    """Round a kernel to 2^bits - 1 steps around zero; the gradient passes as if it weren't rounded.
+
+    Args:
+        kernel: Any shape, float32.
+        axis: Axis with a scale for each index; one scale for all where None.
+        bits: Of a step's number, 2 to 8.
+    """
+    others = None if axis is None else [i for i in range(len(kernel.shape)) if i != axis]
+    largest = ops.maximum(ops.max(ops.abs(kernel), axis=others), _SMALLEST)
+    return fake_quant_with_min_max_vars(kernel, -largest, largest, bits, narrow_range=True, axis=axis)
+
+
+@keras.saving.register_keras_serializable(_PACKAGE)
+class ActivationRange(layers.Layer):
+    """Rounds what passes to 256 steps between the lowest and the highest value, averaged over training's batches.
+
+    The range holds 0, which int8 has to hold exactly. Before the first batch of training it is empty: all comes out 0.
+
+    Args:
+        momentum: Share of the old average in the new.
+    """
+
+    def __init__(self, momentum: float = 0.9, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.momentum = momentum
+
+    def build(self, input_shape: Any) -> None:
+        """Create both ends of the range."""
+        self.low = self.add_weight(shape=(), initializer="zeros", trainable=False, name="low")
+        self.high = self.add_weight(shape=(), initializer="zeros", trainable=False, name="high")
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        """Round x, float32 of any shape; while training, move the range towards that of x first."""
+        if training:
+            share = ops.where(self.high > self.low, 1.0 - self.momentum, 1.0)
+            self.low.assign(self.low + share * (ops.minimum(ops.min(x), 0.0) - self.low))
+            self.high.assign(self.high + share * (ops.maximum(ops.max(x), 0.0) - self.high))
+        return fake_quant_with_min_max_vars(x, self.low, ops.maximum(self.high, self.low + _SMALLEST))
+
+    def compute_output_spec(self, x: keras.KerasTensor, training: bool = False) -> keras.KerasTensor:
+        """Return the shape of what ``call`` returns: that of x."""
+        return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what a saved model needs to build this layer again."""
+        return {**super().get_config(), "momentum": self.momentum}
+
+
+@keras.saving.register_keras_serializable(_PACKAGE)
+class QuantConv1D(layers.Conv1D):
+    """Conv1D whose kernel is rounded, a scale a filter."""
+
+    def convolution_op(self, inputs: Any, kernel: Any) -> Any:
+        """Convolve with the rounded kernel."""
+        return super().convolution_op(inputs, rounded_kernel(kernel, len(kernel.shape) - 1))
+
+
+@keras.saving.register_keras_serializable(_PACKAGE)
+class QuantConv2D(layers.Conv2D):
+    """Conv2D whose kernel is rounded, a scale a filter."""
+
+    def convolution_op(self, inputs: Any, kernel: Any) -> Any:
+        """Convolve with the rounded kernel."""
+        return super().convolution_op(inputs, rounded_kernel(kernel, len(kernel.shape) - 1))
+
+
+@keras.saving.register_keras_serializable(_PACKAGE)
+class QuantDepthwiseConv2D(layers.DepthwiseConv2D):
+    """DepthwiseConv2D whose kernel (height, width, channels, multiplier) is rounded, a scale an output channel."""
+
+    @property
+    def kernel(self) -> Any:
+        """The rounded kernel."""
+        height, width, channels, multiplier = self._kernel.shape
+        flat = ops.reshape(self._kernel, (height, width, channels * multiplier))
+        return ops.reshape(rounded_kernel(flat, 2), (height, width, channels, multiplier))
+
+    @kernel.setter
+    def kernel(self, value: Any) -> None:
+        self._kernel = value
+
+
+@keras.saving.register_keras_serializable(_PACKAGE)
+class QuantDense(layers.Dense):
+    """Dense layer whose kernel is rounded, one scale for all."""
+
+    @property
+    def kernel(self) -> Any:
+        """The rounded kernel."""
+        return rounded_kernel(super().kernel, None)
+
+
+@keras.saving.register_keras_serializable(_PACKAGE)
+class QuantEmbedding(layers.Embedding):
+    """Word table that is rounded, one scale for all, and looked up by a plain gather: Keras' own brings a SELECT."""
+
+    def call(self, inputs: Any) -> Any:
+        """Look up ids (n, steps); returns (n, steps, width)."""
+        return tf.gather(rounded_kernel(self.embeddings, None), tf.cast(inputs, tf.int32))

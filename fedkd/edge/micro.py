@@ -1,0 +1,95 @@
+"""Running a TFLite file in TensorFlow Lite Micro, in a child process, for what it can't run takes its process down."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from fedkd.edge.steps import checked, dequantise, quantise
+from fedkd.errors import InputError
+
+_ALLOCATION = re.compile(r"Arena allocation (total|head|tail) (\d+) bytes")
+_CHATTER = re.compile(r"^(\[Recording|Traceback |\s|$)")
+_ERROR_LENGTH = 300
+
+
+class MicroRun(NamedTuple):
+    """What a microcontroller would answer, and the memory it would need.
+
+    Args:
+        logits: float32 (n, classes).
+        arena: Bytes of the tensor arena: those of activations (head) and those that last (tail), together.
+        head: Bytes of activations.
+        tail: Bytes of what lasts from one inference to the next.
+    """
+
+    logits: np.ndarray
+    arena: int
+    head: int
+    tail: int
+
+
+def run_micro(path: Path, x: np.ndarray) -> MicroRun:
+    """Run a TFLite classifier in TensorFlow Lite Micro over every row.
+
+    Args:
+        path: A TFLite file of one input with batch 1 and one output.
+        x: As ``fedkd.edge.runtime.predict`` takes it.
+
+    Raises:
+        InputError: The extra ``tflm`` isn't installed, the file is missing, or TensorFlow Lite Micro can't run it.
+    """
+    if importlib.util.find_spec("tflite_micro") is None:
+        raise InputError("TensorFlow Lite Micro isn't installed: pip install 'fedkd[tflm]' (Linux on x86-64 only)")
+    if not path.is_file():
+        raise InputError(f"{path} must be a TFLite file, got no file there")
+    with tempfile.TemporaryDirectory() as work:
+        np.save(Path(work, "x.npy"), x, allow_pickle=False)
+        command = [sys.executable, "-m", "fedkd.edge.micro", str(path), work]
+        child = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
+        if child.returncode:
+            raise InputError(f"{path} can't run in TensorFlow Lite Micro: {_cause(child)}")
+        logits = np.load(Path(work, "logits.npy"), allow_pickle=False)
+    sizes = {kind: int(count) for kind, count in _ALLOCATION.findall(child.stderr)}
+    return MicroRun(logits, sizes["total"], sizes["head"], sizes["tail"])
+
+
+def _cause(child: subprocess.CompletedProcess[str]) -> str:
+    """The first thing the child said on its way down: what comes after it follows from it."""
+    words = [line for line in child.stderr.splitlines() if not _CHATTER.match(line)]
+    return (words[0] if words else f"it ended with code {child.returncode}")[:_ERROR_LENGTH]
+
+
+def main(path: str, work: str) -> None:
+    """In the child: run every row of ``x.npy`` and write ``logits.npy``; the allocations go to stderr."""
+    from tflite_micro import runtime
+
+    micro = runtime.Interpreter.from_file(path)
+    source, sink = micro.get_input_details(0), micro.get_output_details(0)
+    rows = checked(np.load(Path(work, "x.npy"), allow_pickle=False), source["shape"], source["dtype"])
+    rows = quantise(rows, source["dtype"], *_scale(source))
+    logits = np.empty((len(rows), *sink["shape"][1:]), sink["dtype"])
+    for row, logit in zip(rows, logits, strict=True):
+        micro.set_input(row[np.newaxis], 0)
+        micro.invoke()
+        logit[...] = micro.get_output(0)[0]
+    np.save(Path(work, "logits.npy"), dequantise(logits, *_scale(sink)), allow_pickle=False)
+    micro.print_allocations()
+
+
+def _scale(details: dict[str, dict[str, np.ndarray]]) -> tuple[float, int]:
+    """Scale and zero point of a tensor, 1 and 0 where it has none."""
+    held = details["quantization_parameters"]
+    return float([*held["scales"], 1.0][0]), int([*held["zero_points"], 0][0])
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except InputError as error:
+        sys.exit(str(error))

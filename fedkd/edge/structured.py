@@ -1,0 +1,70 @@
+"""Pruning of channels down to a share of a model's multiplications."""
+
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+
+from fedkd.edge.channels import Channels, channels
+from fedkd.edge.cost import cost
+from fedkd.edge.importance import MEASURES, Scores
+from fedkd.edge.shrink import without
+from fedkd.errors import InputError
+
+
+def prune_channels(model: keras.Model, macs: float, measure: str = "l1", least: int = 4) -> keras.Model:
+    """Return a smaller model: the least important channels are removed until its multiplications are few enough.
+
+    Args:
+        model: Functional or Sequential; not changed.
+        macs: Share of the model's multiply-accumulates that may be left, in (0, 1).
+        measure: Of importance, one of ``MEASURES``.
+        least: Channels that each layer keeps, at least 1.
+
+    Returns:
+        A model of the same inputs and outputs whose layers have fewer filters and units. It isn't trained further.
+
+    Raises:
+        InputError: An argument breaks its rule, nothing can be removed, or the model has more multiplications even with
+            ``least`` channels a layer.
+    """
+    if not 0 < macs < 1:
+        raise InputError(f"macs must be in (0, 1) (share of the multiplications that is left), got {macs}")
+    if measure not in MEASURES:
+        raise InputError(f"measure must be one of {', '.join(MEASURES)}, got {measure!r}")
+    if least < 1:
+        raise InputError(f"least must be at least 1 (channels a layer), got {least}")
+    found = channels(model)
+    if not len(found.removable):
+        raise InputError(
+            "no channel of this model can be removed: its outputs or layers that aren't known need them all"
+        )
+    scores = MEASURES[measure](found)
+    order = list(_in_turn(found, scores, least))
+    return _smallest(model, order, macs * cost(model).macs)
+
+
+def _in_turn(found: Channels, scores: Scores, least: int) -> Iterator[int]:
+    """Channels from the least important on, but for those without which a layer would have too few."""
+    members = [np.unique(ids, return_counts=True) for _, ids in found.produced()]
+    left = [int(counts.sum()) for _, counts in members]
+    for number in sorted(found.removable.tolist(), key=lambda i: (scores[i], i)):
+        takes = [int(counts[numbers == number].sum()) for numbers, counts in members]
+        if all(not take or have - take >= least for take, have in zip(takes, left, strict=True)):
+            left = [have - take for take, have in zip(takes, left, strict=True)]
+            yield number
+
+
+def _smallest(model: keras.Model, order: list[int], limit: float) -> keras.Model:
+    """Remove as few channels of an order as it takes to stay within a limit of multiplications."""
+    low, high, best = 0, len(order), without(model, order)
+    if (fewest := cost(best).macs) > limit:
+        raise InputError(
+            f"macs: {fewest:,} multiplications are left with the fewest channels allowed, more than {limit:,.0f};"
+            " allow more of them, or fewer channels a layer"
+        )
+    while high - low > 1:
+        middle = (low + high) // 2
+        tried = without(model, order[:middle])
+        low, high, best = (low, middle, tried) if cost(tried).macs <= limit else (middle, high, best)
+    return best

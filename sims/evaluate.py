@@ -1,0 +1,54 @@
+"""A device file over a task's whole test set."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from fedkd.config import Scalar
+from fedkd.errors import InputError
+from fedkd.settings import build, read_toml
+from fedkd.tasks.registry import load_task
+
+
+def evaluate(file: Path, task: str, runtime: str, given: Mapping[str, Scalar]) -> str:
+    """Run a device file over a task's whole test set.
+
+    Args:
+        file: A TFLite file; the configuration of a run beside it says what the task's data were.
+        task: Its name.
+        runtime: ``litert`` or ``tflm``.
+        given: Settings by dotted keys, which win over those of the run.
+
+    Returns:
+        What it reached, as a line: accuracy and, in tflm, the memory it needs.
+
+    Raises:
+        InputError: An argument breaks a rule, or the runtime can't run the file.
+    """
+    if runtime not in ("litert", "tflm"):
+        raise InputError(f"--runtime must be litert or tflm, got {runtime!r}")
+    beside = file.parent / "config.toml"
+    config = build((_of_task(read_toml(beside), task) if beside.exists() else {}) | dict(given))
+    test = load_task(task, config.model, config.data).test
+    logits, memory = _answers(file, runtime, test.x)
+    right = int((logits.argmax(-1) == test.y).sum())
+    return f"{file}: accuracy {right / len(test):.4f} in {runtime} ({right} of {len(test)} test examples){memory}"
+
+
+def _answers(file: Path, runtime: str, x: np.ndarray) -> tuple[np.ndarray, str]:
+    """A file's logits, and what to say of its memory."""
+    if runtime == "litert":
+        from fedkd.edge.runtime import predict
+
+        return predict(file, x), ""
+    from fedkd.edge.micro import run_micro
+
+    found = run_micro(file, x)
+    return found.logits, f", arena {found.arena:,} B ({found.head:,} B of activations)"
+
+
+def _of_task(run: Mapping[str, Scalar], task: str) -> dict[str, Scalar]:
+    """What reading a task's test set takes from the settings of a run: sizes of its models, and its file of data."""
+    held = {key: value for key, value in run.items() if key.startswith("model.")}
+    return held | {"data": run["data"]} if run.get("task") == task and "data" in run else held
