@@ -153,13 +153,16 @@ def test_interrupted_run_leaves_its_history_and_says_how_far_it_came(tmp_path):
     run = tmp_path / "run"
     command = [*FEDKD, "run", "--out", str(run), "--rounds", "500"]
     child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    end = time.monotonic() + 120
-    while not ((run / "history.jsonl").exists() and len((run / "history.jsonl").read_text().splitlines()) >= 2):
-        assert time.monotonic() < end
-        assert child.poll() is None
-        time.sleep(0.1)
-    child.send_signal(signal.SIGINT)
-    _, errors = child.communicate(timeout=60)
+    try:
+        end = time.monotonic() + 120
+        while not ((run / "history.jsonl").exists() and len((run / "history.jsonl").read_text().splitlines()) >= 2):
+            assert time.monotonic() < end
+            assert child.poll() is None
+            time.sleep(0.1)
+        child.send_signal(signal.SIGINT)
+        _, errors = child.communicate(timeout=60)
+    finally:
+        child.kill()  # a run of 500 rounds that nobody waits for would keep a core
     lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
     assert child.returncode == 130
     assert re.search(rf"interrupted after round {len(lines)} of 503", errors)

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from typing import TextIO
 
 import numpy as np
 
+from fedkd.edge.child import run_module
 from fedkd.errors import InputError
 
 # int8_per_tensor has one scale a kernel where int8 has one a filter; int16x8 is activations of 16 bits, kernels of 8.
@@ -98,27 +98,12 @@ def _run_child(
     # Beside the files, so that os.replace stays on one file system; removed here, for a dead child can't.
     with tempfile.TemporaryDirectory(prefix=".convert-", dir=prefix.parent) as work:
         np.save(Path(work, "calibration.npy"), calibration, allow_pickle=False)
-        arguments = [str(model_path), work, str(prefix), *precisions, "--modules", *modules]
-        command = [sys.executable, "-m", "fedkd.edge.convert", *arguments]
-        child = subprocess.run(
-            command, env=_child_environment(), capture_output=True, encoding="utf-8", errors="replace"
-        )
+        child = run_module("fedkd.edge.convert", str(model_path), work, str(prefix), *precisions, "--modules", *modules)
     done = [_parse(line) for line in child.stdout.splitlines()]
     left = precisions[len(done) :]
     # A signal says nothing of the other precisions; a plain exit means that no child would get any further.
     failed = left[:1] if child.returncode < 0 else left
     return done + [Conversion(precision, None, _obituary(precision, child)) for precision in failed]
-
-
-def _child_environment() -> dict[str, str]:
-    """This process's environment and import path; TensorFlow as backend, quiet, and off the GPU."""
-    return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
-        "KERAS_BACKEND": "tensorflow",
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-        "CUDA_VISIBLE_DEVICES": "-1",
-    }
 
 
 def _parse(line: str) -> Conversion:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fedkd.edge.child import run_module
 from fedkd.edge.steps import checked, dequantise, quantise
 from fedkd.errors import InputError
 
@@ -50,8 +51,7 @@ def run_micro(path: Path, x: np.ndarray) -> MicroRun:
         raise InputError(f"{path} must be a TFLite file, got no file there")
     with tempfile.TemporaryDirectory() as work:
         np.save(Path(work, "x.npy"), x, allow_pickle=False)
-        command = [sys.executable, "-m", "fedkd.edge.micro", str(path), work]
-        child = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
+        child = run_module("fedkd.edge.micro", str(path), work)
         if child.returncode:
             raise InputError(f"{path} can't run in TensorFlow Lite Micro: {_cause(child)}")
         logits = np.load(Path(work, "logits.npy"), allow_pickle=False)

@@ -1,4 +1,4 @@
-"""Pages of one self-contained HTML file, their pictures."""
+"""Pages of one self-contained HTML file, and their pictures."""
 
 from base64 import b64encode
 from collections.abc import Callable
