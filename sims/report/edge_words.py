@@ -37,14 +37,14 @@ def line(name: str) -> str:
 def figure(value: float | None) -> str:
     """A number with its thousands apart, a dash where nothing was measured.
 
-    >>> figure(32768), figure(1.0), figure(0.4567), figure(None)
-    ('32,768', '1.0', '0.46', '–')
+    >>> figure(32768), figure(1.0), figure(-0.4567), figure(None)
+    ('32,768', '1.0', '−0.46', '–')
     """
     if value is None:
         return NONE
-    if isinstance(value, int):
-        return f"{value:,}"
-    return f"{value:,.0f}" if abs(value) >= 1000 else str(round(value, 2))
+    whole = isinstance(value, int) or abs(value) >= 1000
+    text = f"{value:,.0f}" if whole else str(round(value, 2))
+    return text.replace("-", "−")
 
 
 def kilobytes(count: float | None) -> str:
