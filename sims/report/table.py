@@ -12,7 +12,7 @@ from rich.text import Text
 from sims.report.run_folder import file_label
 
 NONE = "–"
-MB = 1e6
+KB, MB = 1e3, 1e6
 
 
 def percent(share: float | None, digits: int = 1) -> str:
