@@ -1,6 +1,7 @@
 """Modules that are run in a process of their own, for what they call can take its process down."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -21,3 +22,9 @@ def run_module(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command, env=environment, capture_output=True, encoding="utf-8", errors="replace", check=False
     )
+
+
+def ending(child: subprocess.CompletedProcess[str]) -> str:
+    """Say how a child ended: of which signal, or with which exit code."""
+    code = child.returncode
+    return f"died of {signal.Signals(-code).name}" if code < 0 else f"stopped with exit code {code}"

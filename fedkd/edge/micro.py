@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fedkd.edge.child import run_module
+from fedkd.edge.child import ending, run_module
 from fedkd.edge.steps import checked, dequantise, quantise
 from fedkd.errors import InputError
 
@@ -62,7 +62,7 @@ def run_micro(path: Path, x: np.ndarray) -> MicroRun:
 def _cause(child: subprocess.CompletedProcess[str]) -> str:
     """The first thing the child said on its way down: what comes after it follows from it."""
     words = [line for line in child.stderr.splitlines() if not _CHATTER.match(line)]
-    return (words[0] if words else f"it ended with code {child.returncode}")[:_ERROR_LENGTH]
+    return (words[0] if words else f"it {ending(child)}")[:_ERROR_LENGTH]
 
 
 def main(path: str, work: str) -> None:
