@@ -1,15 +1,23 @@
 """Running a TFLite file in LiteRT as a device does; needs neither keras nor tensorflow."""
 
 import gzip
+import time
+from itertools import cycle
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+from fedkd.edge.ops import ops
 from fedkd.edge.steps import QUANTISED, checked, dequantise, quantise
 from fedkd.errors import InputError
 from fedkd.quiet import silent_stderr
+
+# Of LiteRT: what it takes by default, and plain loops, which are what other runtimes' kernels are checked against.
+KERNELS = {"xnnpack": OpResolverType.AUTO, "reference": OpResolverType.BUILTIN_REF}
+_WARM_UP, _FEWEST, _MOST, _SECONDS = 20, 20, 200, 1.0
+_ERROR_LENGTH = 300
 
 
 class DeviceModel(TypedDict):
@@ -36,13 +44,26 @@ class DeviceModel(TypedDict):
     tensors: int
 
 
-def predict(path: Path, x: np.ndarray) -> np.ndarray:
+class Latency(NamedTuple):
+    """Milliseconds of one inference on one thread.
+
+    Args:
+        median: Half take longer.
+        p95: One in twenty takes longer.
+    """
+
+    median: float
+    p95: float
+
+
+def predict(path: Path, x: np.ndarray, kernels: str = "xnnpack") -> np.ndarray:
     """Run a TFLite classifier over every row, one at a time, on one thread.
 
     Args:
         path: A TFLite file of one input with batch 1 and one output.
         x: Floats (n, *input_shape) for a model that takes float32, or int8 or int16, which are quantised here with the
             file's own scale; integers (n, *input_shape) for one that takes int32 ids.
+        kernels: One of KERNELS.
 
     Returns:
         Logits, float32 (n, classes), dequantised if the file gives integers.
@@ -50,16 +71,40 @@ def predict(path: Path, x: np.ndarray) -> np.ndarray:
     Raises:
         InputError: The file is missing, is not TFLite, can't run here, or `x` does not fit its input.
     """
-    interpreter = _open(path)
+    interpreter, rows = _ready(path, x, kernels)
     source, sink = _ends(interpreter, path)
-    _allocate(interpreter, path)
-    rows = quantise(checked(x, source["shape"], source["dtype"]), source["dtype"], *source["quantization"])
     logits = np.empty((len(rows), *sink["shape"][1:]), sink["dtype"])
     for row, logit in zip(rows, logits, strict=True):
         interpreter.set_tensor(source["index"], row[np.newaxis])
-        interpreter.invoke()
+        _invoke(interpreter, path)
         logit[...] = interpreter.get_tensor(sink["index"])[0]
     return dequantise(logits, *sink["quantization"])
+
+
+def latency(path: Path, x: np.ndarray, kernels: str = "xnnpack") -> Latency:
+    """Measure how long one inference takes here, on one thread, without the copies in and out.
+
+    Args:
+        path: As ``predict`` takes it.
+        x: Rows to run in turn, at least one; as ``predict`` takes them.
+        kernels: One of KERNELS.
+
+    Raises:
+        InputError: As ``predict``, or there are no rows.
+    """
+    if not len(x):
+        raise InputError("x must have at least 1 row to measure latency, got 0")
+    interpreter, rows = _ready(path, x, kernels)
+    index, seconds = _ends(interpreter, path)[0]["index"], list[float]()
+    for turn, row in enumerate(cycle(rows)):
+        interpreter.set_tensor(index, row[np.newaxis])
+        start = time.perf_counter()
+        _invoke(interpreter, path)
+        if turn >= _WARM_UP:
+            seconds.append(time.perf_counter() - start)
+        if len(seconds) >= _MOST or (len(seconds) >= _FEWEST and sum(seconds) > _SECONDS):
+            break
+    return Latency(*(float(np.percentile(seconds, share)) * 1000 for share in (50, 95)))
 
 
 def describe(path: Path) -> DeviceModel:
@@ -91,23 +136,47 @@ def describe(path: Path) -> DeviceModel:
     )
 
 
-def _open(path: Path) -> Interpreter:
+def _ready(path: Path, x: np.ndarray, kernels: str) -> tuple[Interpreter, np.ndarray]:
+    """An interpreter that can run, and the rows as its input takes them."""
+    interpreter = _open(path, kernels)
+    source, _ = _ends(interpreter, path)
+    _allocate(interpreter, path)
+    return interpreter, quantise(checked(x, source["shape"], source["dtype"]), source["dtype"], *source["quantization"])
+
+
+def _open(path: Path, kernels: str = "xnnpack") -> Interpreter:
     """Open a TFLite file, or raise InputError."""
     if not path.is_file():
         raise InputError(f"{path} must be a TFLite file, got no file there")
     try:
-        return Interpreter(str(path), num_threads=1)
+        return Interpreter(str(path), num_threads=1, experimental_op_resolver_type=KERNELS[kernels])
     except ValueError as error:
-        raise InputError(f"{path} must be a TFLite file: {error}") from error
+        found = f"{path.stat().st_size:,} bytes that are none, or damaged, or only a part of one"
+        raise InputError(f"{path} must be a TFLite file, got {found}: {_line(error)}") from error
 
 
 def _allocate(interpreter: Interpreter, path: Path) -> None:
-    """Make the interpreter ready to run, or raise InputError for an op that LiteRT lacks."""
+    """Make the interpreter ready to run, or raise InputError with the ops that LiteRT lacks."""
     try:
         with silent_stderr():
             interpreter.allocate_tensors()
     except RuntimeError as error:
-        raise InputError(f"{path} can't run in LiteRT: {error}") from error
+        lacking = ", ".join(op.name for op in ops(path) if not op.litert)
+        cause = f"it has no {lacking}, which the file calls" if lacking else _line(error)
+        raise InputError(f"{path} can't run in LiteRT: {cause}") from error
+
+
+def _invoke(interpreter: Interpreter, path: Path) -> None:
+    """Run once, or raise InputError."""
+    try:
+        interpreter.invoke()
+    except RuntimeError as error:
+        raise InputError(f"{path} can't run in LiteRT: {_line(error)}") from error
+
+
+def _line(error: Exception) -> str:
+    """What an exception says, on one line."""
+    return " ".join(str(error).split())[:_ERROR_LENGTH]
 
 
 def _ends(interpreter: Interpreter, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -1,0 +1,64 @@
+"""Running a TFLite file in LiteRT in a child process, for a damaged file can take its process down."""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from fedkd.edge.child import answer_for, ending, raise_refused, run_module
+from fedkd.edge.ops import Op, ops
+from fedkd.edge.runtime import DeviceModel, Latency, describe, latency, predict
+from fedkd.errors import InputError
+
+
+class LiteRun(NamedTuple):
+    """What a device with LiteRT would answer, and how fast this machine does.
+
+    Args:
+        logits: float32 (n, classes).
+        latency: Of one inference on one thread of this machine.
+        file: Sizes, dtypes and counts.
+        ops: What the file is made of.
+    """
+
+    logits: np.ndarray
+    latency: Latency
+    file: DeviceModel
+    ops: tuple[Op, ...]
+
+
+def run_lite(path: Path, x: np.ndarray, kernels: str = "xnnpack") -> LiteRun:
+    """Run a TFLite classifier in LiteRT over every row.
+
+    Args:
+        path: A TFLite file of one input with batch 1 and one output.
+        x: At least one row, as ``fedkd.edge.runtime.predict`` takes them.
+        kernels: One of ``fedkd.edge.runtime.KERNELS``.
+
+    Raises:
+        InputError: As ``predict``, or the file takes LiteRT down.
+    """
+    with tempfile.TemporaryDirectory() as work:
+        np.save(Path(work, "x.npy"), x, allow_pickle=False)
+        child = run_module("fedkd.edge.lite", str(path), work, kernels)
+        raise_refused(child)
+        if child.returncode:
+            raise InputError(f"{path} can't run in LiteRT: it {ending(child)} with {kernels} kernels; is it damaged?")
+        found = json.loads(Path(work, "found.json").read_text())
+        logits = np.load(Path(work, "logits.npy"), allow_pickle=False)
+    return LiteRun(logits, Latency(*found["latency"]), found["file"], tuple(Op(*op) for op in found["ops"]))
+
+
+def main(path: str, work: str, kernels: str) -> None:
+    """In the child: run every row of ``x.npy``; write ``logits.npy`` and ``found.json``."""
+    file, x = Path(path), np.load(Path(work, "x.npy"), allow_pickle=False)
+    np.save(Path(work, "logits.npy"), predict(file, x, kernels), allow_pickle=False)
+    found = {"latency": latency(file, x, kernels), "file": describe(file), "ops": ops(file)}
+    Path(work, "found.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    answer_for(main, *sys.argv[1:])
