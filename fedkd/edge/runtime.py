@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from fedkd.edge.steps import QUANTISED, checked, dequantise, quantise
 from fedkd.errors import InputError
@@ -62,6 +62,36 @@ def predict(path: Path, x: np.ndarray) -> np.ndarray:
     return dequantise(logits, *sink["quantization"])
 
 
+def activations(path: Path, x: np.ndarray) -> list[np.ndarray]:
+    """Run a TFLite file over every row and return what each of its operations computed, in LiteRT's own kernels.
+
+    Args:
+        path: As for ``predict``.
+        x: As for ``predict``.
+
+    Returns:
+        By operation, its first output, dequantised, float32 (n, numbers).
+
+    Raises:
+        InputError: As ``predict``.
+    """
+    from ai_edge_litert.tools.flatbuffer_utils import read_model
+
+    kernels = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES  # others don't write what passes between operations
+    interpreter = _open(path, experimental_op_resolver_type=kernels, experimental_preserve_all_tensors=True)
+    source, _ = _ends(interpreter, path)
+    _allocate(interpreter, path)
+    ends = [operation.outputs[0] for operation in read_model(str(path)).subgraphs[0].operators]
+    scales = {tensor["index"]: tensor["quantization"] for tensor in interpreter.get_tensor_details()}
+    found: list[list[np.ndarray]] = [[] for _ in ends]
+    for row in quantise(checked(x, source["shape"], source["dtype"]), source["dtype"], *source["quantization"]):
+        interpreter.set_tensor(source["index"], row[np.newaxis])
+        interpreter.invoke()
+        for end, outputs in zip(ends, found, strict=True):
+            outputs.append(dequantise(interpreter.get_tensor(end), *scales[end]).ravel())
+    return [np.array(outputs) for outputs in found]
+
+
 def describe(path: Path) -> DeviceModel:
     """Measure a TFLite file.
 
@@ -91,12 +121,12 @@ def describe(path: Path) -> DeviceModel:
     )
 
 
-def _open(path: Path) -> Interpreter:
+def _open(path: Path, **options: Any) -> Interpreter:
     """Open a TFLite file, or raise InputError."""
     if not path.is_file():
         raise InputError(f"{path} must be a TFLite file, got no file there")
     try:
-        return Interpreter(str(path), num_threads=1)
+        return Interpreter(str(path), num_threads=1, **options)
     except ValueError as error:
         raise InputError(f"{path} must be a TFLite file: {error}") from error
 
