@@ -1,7 +1,7 @@
 """Files with kernels of 4 bits, and with other precisions layer by layer, made from a float32 file.
 
 It takes ai-edge-quantizer (extra ``quantizer``), which runs in a child process. The gain is in bytes; whether a runtime
-can run such a file, and how well, has to be measured there; TensorFlow Lite Micro runs no such kernel beside floats.
+can run such a file, and how well, has to be measured there. TensorFlow Lite Micro runs convolutions of 4 bits on int8, but no dense layer of 4 bits and no floats.
 """
 
 import importlib.util
@@ -40,7 +40,11 @@ class Rule(NamedTuple):
 
 
 # Later rules win. Kernels of 2 bits aren't offered: a scale a filter is too coarse for them.
-RECIPES: Mapping[str, Sequence[Rule]] = {"int4": (Rule(".*", 4, None),), "w4a8": (Rule(".*", 4, 8),)}
+RECIPES: Mapping[str, Sequence[Rule]] = {
+    "int4": (Rule(".*", 4, None),),
+    "w4a8": (Rule(".*", 4, 8),),
+    "w4a8_convolutions": (Rule(".*", 8, 8), Rule("convolution", 4, 8)),
+}
 
 
 def apply_recipe(source: Path, rules: Sequence[Rule], calibration: np.ndarray, out: Path) -> None:

@@ -42,8 +42,8 @@ class Layer(TypedDict):
 def layer_table(model: keras.Model, path: Path, x: np.ndarray) -> list[Layer]:
     """Compare a file with the model it was made from, layer by layer.
 
-    The file's names for tensors are its converter's, so a layer's tensor is found by what it holds: it is the one of its
-    size with the largest correlation.
+    The file's names for tensors are its converter's, so a layer's tensor is found by what it holds: it is the one of
+    its size with the largest correlation.
 
     Args:
         model: Functional or Sequential, of one input and one output; a quantisation-aware one counts without rounding.

@@ -103,7 +103,7 @@ def test_kernels_may_have_codebooks_of_different_sizes():
     assert len(np.unique(np.asarray(first))) <= 4
     assert np.array_equal(np.asarray(second), before)
     assert codebook_bytes(model, {first.path: 2}) == 16 + 18 + 4 * 720 + 4 * 18
-    with pytest.raises(InputError, match="one of .*kernel.*, got 'none/kernel'"):
+    with pytest.raises(InputError, match=r"one of .*kernel.*, got 'none/kernel'"):
         hold_clusters(model, {"none/kernel": 2})
 
 
