@@ -1,7 +1,8 @@
 """Files with kernels of 4 bits, and with other precisions layer by layer, made from a float32 file.
 
 It takes ai-edge-quantizer (extra ``quantizer``), which runs in a child process. The gain is in bytes; whether a runtime
-can run such a file, and how well, has to be measured there. TensorFlow Lite Micro runs convolutions of 4 bits on int8, but no dense layer of 4 bits and no floats.
+can run such a file, and how well, has to be measured there. Of kernels of 4 bits TensorFlow Lite Micro runs those of
+convolutions on int8, and neither those of dense layers nor any on floats.
 """
 
 import importlib.util
