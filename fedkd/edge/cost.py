@@ -37,7 +37,7 @@ def cost(model: keras.Model) -> Cost:
     nodes = graph_of(functional(model)).nodes
     others = [node for node in nodes if not isinstance(node.operation, (*_COUNTED, layers.Embedding))]
     uncounted = tuple(node.name for node in others if _kernels(node))
-    return Cost(sum(map(layer_macs, nodes)), sum(map(_parameters, nodes)), uncounted)
+    return Cost(sum(map(layer_macs, nodes)), sum(map(layer_parameters, nodes)), uncounted)
 
 
 def layer_macs(node: Node) -> int:
@@ -53,13 +53,14 @@ def layer_macs(node: Node) -> int:
     return places * sum(math.prod(kernel.shape) for kernel in _kernels(node))
 
 
-def _kernels(node: Node) -> list[keras.Variable]:
-    return [weight for weight in getattr(node.operation, "weights", ()) if len(weight.shape) > 1]
-
-
-def _parameters(node: Node) -> int:
+def layer_parameters(node: Node) -> int:
+    """Numbers that a call's layer brings to the file."""
     layer = node.operation
     if isinstance(layer, ActivationRange):
         return 0
     held = [layer.gamma, layer.beta] if isinstance(layer, layers.BatchNormalization) else getattr(layer, "weights", ())
     return sum(math.prod(weight.shape) for weight in held if weight is not None)
+
+
+def _kernels(node: Node) -> list[keras.Variable]:
+    return [weight for weight in getattr(node.operation, "weights", ()) if len(weight.shape) > 1]
