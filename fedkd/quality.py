@@ -18,3 +18,22 @@ def f1(predicted: np.ndarray, actual: np.ndarray) -> float:
     hits = int(np.sum((predicted == 1) & (actual == 1)))
     named = int(np.sum(predicted == 1)) + int(np.sum(actual == 1))
     return 2 * hits / named if named else 0.0
+
+
+def wilson(right: int, total: int) -> tuple[float, float]:
+    """Confidence interval (95 %) of an accuracy.
+
+    Args:
+        right: Examples that were classified rightly.
+        total: Examples, at least 1.
+
+    Reference:
+        Wilson, JASA 1927.
+
+    >>> [round(end, 3) for end in wilson(90, 100)]
+    [0.826, 0.945]
+    """
+    from scipy.stats import binomtest  # takes half a second to import
+
+    interval = binomtest(right, total).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
