@@ -10,7 +10,7 @@ from rich.text import Text
 from sims.report.table import NONE, percent
 
 _SIZES = ("flash_bytes", "gzip_bytes", "arena_bytes", "macs")
-_HEADINGS = ("flash\nbytes", "gzip\nbytes", "arena\nbytes", "MACs\n", "keras\n%", "litert\n%", "tflm\n%")
+_HEADINGS = ("flash\nbytes", "gzip\nbytes", "arena\nbytes", "\nMACs", "keras\n%", "litert\n%", "tflm\n%")
 
 
 def summary(result: dict[str, Any]) -> Iterator[RenderableType]:
