@@ -1,0 +1,1 @@
+"""Devices that aren't there: setting up what ``fedkd.edge.emulate`` runs files on."""
