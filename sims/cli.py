@@ -146,7 +146,11 @@ def evaluate(
     file: Annotated[Path, typer.Argument(help="A .tflite file.")],
     task: Annotated[str, typer.Option(help="Task whose test set to run; see `fedkd tasks`.")],
     runtime: Annotated[
-        str, typer.Option(help="litert, as on a Raspberry Pi, or tflm, as on a microcontroller (extra tflm).")
+        str,
+        typer.Option(
+            help="litert, as on a Raspberry Pi; litert-reference, its plain kernels; or tflm, as on a"
+            " microcontroller (extra tflm)."
+        ),
     ] = "litert",
     data: DataOption = None,
     set_: SetOption = None,

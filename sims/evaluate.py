@@ -10,6 +10,8 @@ from fedkd.errors import InputError
 from fedkd.settings import build, read_toml
 from fedkd.tasks.registry import load_task
 
+RUNTIMES = ("litert", "litert-reference", "tflm")
+
 
 def evaluate(file: Path, task: str, runtime: str, given: Mapping[str, Scalar]) -> str:
     """Run a device file over a task's whole test set.
@@ -17,7 +19,7 @@ def evaluate(file: Path, task: str, runtime: str, given: Mapping[str, Scalar]) -
     Args:
         file: A TFLite file; the configuration of a run beside it says what the task's data were.
         task: Its name.
-        runtime: ``litert`` or ``tflm``.
+        runtime: One of ``RUNTIMES``.
         given: Settings by dotted keys, which win over those of the run.
 
     Returns:
@@ -26,8 +28,8 @@ def evaluate(file: Path, task: str, runtime: str, given: Mapping[str, Scalar]) -
     Raises:
         InputError: An argument breaks a rule, or the runtime can't run the file.
     """
-    if runtime not in ("litert", "tflm"):
-        raise InputError(f"--runtime must be litert or tflm, got {runtime!r}")
+    if runtime not in RUNTIMES:
+        raise InputError(f"--runtime must be one of {', '.join(RUNTIMES)}, got {runtime!r}")
     beside = file.parent / "config.toml"
     config = build((_of_task(read_toml(beside), task) if beside.exists() else {}) | dict(given))
     test = load_task(task, config.model, config.data).test
@@ -38,14 +40,14 @@ def evaluate(file: Path, task: str, runtime: str, given: Mapping[str, Scalar]) -
 
 def _answers(file: Path, runtime: str, x: np.ndarray) -> tuple[np.ndarray, str]:
     """A file's logits, and what to say of its memory."""
-    if runtime == "litert":
-        from fedkd.edge.runtime import predict
+    if runtime != "tflm":
+        from fedkd.edge.lite import run_lite
 
-        return predict(file, x), ""
+        return run_lite(file, x, "xnnpack" if runtime == "litert" else "reference").logits, ""
     from fedkd.edge.micro import run_micro
 
-    found = run_micro(file, x)
-    return found.logits, f", arena {found.arena:,} B ({found.head:,} B of activations)"
+    logits, arena = run_micro(file, x)
+    return logits, f", arena {arena.total:,} B ({arena.head:,} B of activations)"
 
 
 def _of_task(run: Mapping[str, Scalar], task: str) -> dict[str, Scalar]:

@@ -84,7 +84,10 @@ def test_other_commands_refuse_bad_input_alike(tmp_path):
 
 def test_an_unknown_runtime_is_refused_with_the_known_ones(tmp_path):
     result = call("evaluate", tmp_path / "any.tflite", "--task", "digits", "--runtime", "cuda")
-    assert (result.exit_code, result.stderr) == (2, "error: --runtime must be litert or tflm, got 'cuda'\n")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "error: --runtime must be one of litert, litert-reference, tflm, got 'cuda'\n",
+    )
 
 
 def test_help_names_every_option_with_its_default():
@@ -117,7 +120,9 @@ def test_run_evaluate_and_report_agree(tmp_path):
     assert done.exit_code == 0, done.output
     summary = json.loads((run / "summary.json").read_text())
     printed = call("evaluate", run / "student_int8.tflite", "--task", "digits").output
-    assert f"accuracy {summary['edge'][0]['accuracy']:.4f} in litert" in printed
+    assert f"accuracy {summary['edge'][0]['accuracy']:.4f} in litert (" in printed
+    printed = call("evaluate", run / "student_int8.tflite", "--task", "digits", "--runtime", "litert-reference").output
+    assert re.search(r"accuracy 0\.\d{4} in litert-reference \(", printed)
     if importlib.util.find_spec("tflite_micro"):
         printed = call("evaluate", run / "student_int8.tflite", "--task", "digits", "--runtime", "tflm").output
         assert re.search(r"accuracy 0\.\d{4} in tflm \(\d+ of 360 test examples\), arena [\d,]+ B", printed)

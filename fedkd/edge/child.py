@@ -4,6 +4,11 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+
+from fedkd.errors import InputError
+
+_REFUSED = 2
 
 
 def run_module(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -28,3 +33,19 @@ def ending(child: subprocess.CompletedProcess[str]) -> str:
     """Say how a child ended: of which signal, or with which exit code."""
     code = child.returncode
     return f"died of {signal.Signals(-code).name}" if code < 0 else f"stopped with exit code {code}"
+
+
+def answer_for(main: Callable[..., None], *arguments: str) -> None:
+    """In a child: run its main function, and say what it refuses in one line to the parent, see ``raise_refused``."""
+    try:
+        main(*arguments)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        sys.exit(_REFUSED)
+
+
+def raise_refused(child: subprocess.CompletedProcess[str]) -> None:
+    """Raise the InputError that a child ended with, if it did."""
+    said = child.stderr.strip().splitlines()
+    if child.returncode == _REFUSED and said:
+        raise InputError(said[-1])

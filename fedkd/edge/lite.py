@@ -8,12 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fedkd.edge.child import ending, run_module
+from fedkd.edge.child import answer_for, ending, raise_refused, run_module
 from fedkd.edge.ops import Op, ops
 from fedkd.edge.runtime import DeviceModel, Latency, describe, latency, predict
 from fedkd.errors import InputError
-
-_REFUSED = 2
 
 
 class LiteRun(NamedTuple):
@@ -46,9 +44,7 @@ def run_lite(path: Path, x: np.ndarray, kernels: str = "xnnpack") -> LiteRun:
     with tempfile.TemporaryDirectory() as work:
         np.save(Path(work, "x.npy"), x, allow_pickle=False)
         child = run_module("fedkd.edge.lite", str(path), work, kernels)
-        said = child.stderr.strip().splitlines()
-        if child.returncode == _REFUSED and said:
-            raise InputError(said[-1])
+        raise_refused(child)
         if child.returncode:
             raise InputError(f"{path} can't run in LiteRT: it {ending(child)} with {kernels} kernels; is it damaged?")
         found = json.loads(Path(work, "found.json").read_text())
@@ -56,17 +52,13 @@ def run_lite(path: Path, x: np.ndarray, kernels: str = "xnnpack") -> LiteRun:
     return LiteRun(logits, Latency(*found["latency"]), found["file"], tuple(Op(*op) for op in found["ops"]))
 
 
-def main(path: Path, work: Path, kernels: str) -> None:
+def main(path: str, work: str, kernels: str) -> None:
     """In the child: run every row of ``x.npy``; write ``logits.npy`` and ``found.json``."""
-    x = np.load(work / "x.npy", allow_pickle=False)
-    np.save(work / "logits.npy", predict(path, x, kernels), allow_pickle=False)
-    found = {"latency": latency(path, x, kernels), "file": describe(path), "ops": ops(path)}
-    (work / "found.json").write_text(json.dumps(found))
+    file, x = Path(path), np.load(Path(work, "x.npy"), allow_pickle=False)
+    np.save(Path(work, "logits.npy"), predict(file, x, kernels), allow_pickle=False)
+    found = {"latency": latency(file, x, kernels), "file": describe(file), "ops": ops(file)}
+    Path(work, "found.json").write_text(json.dumps(found))
 
 
 if __name__ == "__main__":
-    try:
-        main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
-    except InputError as error:
-        print(error, file=sys.stderr)
-        sys.exit(_REFUSED)
+    answer_for(main, *sys.argv[1:])

@@ -3,29 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from fedkd.edge.lite import run_lite
-from fedkd.edge.micro import run_micro
+from fedkd.edge.micro import Arena, run_micro
 from fedkd.edge.ops import Op
 from fedkd.edge.runtime import Latency
 from fedkd.errors import InputError
-
-
-class Arena(NamedTuple):
-    """Bytes that TensorFlow Lite Micro needs beside the file.
-
-    Args:
-        total: Both.
-        head: Activations.
-        tail: What lasts from one inference to the next.
-    """
-
-    total: int
-    head: int
-    tail: int
 
 
 @dataclass(frozen=True)
@@ -78,8 +63,7 @@ def measure(path: Path, x: np.ndarray, micro: bool) -> Measurement:
         errors["litert_reference"] = str(error)
     if micro:
         try:
-            found = run_micro(path, x)
-            logits["tflm"], arena = found.logits, Arena(found.arena, found.head, found.tail)
+            logits["tflm"], arena = run_micro(path, x)
         except InputError as error:
             errors["tflm"] = str(error)
     file = lite.file

@@ -6,17 +6,34 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from fedkd.edge.child import ending, run_module
+from fedkd.edge.child import answer_for, ending, raise_refused, run_module
+from fedkd.edge.ops import ops
+from fedkd.edge.runtime import describe
 from fedkd.edge.steps import checked, dequantise, quantise
 from fedkd.errors import InputError
 
 _ALLOCATION = re.compile(r"Arena allocation (total|head|tail) (\d+) bytes")
 _CHATTER = re.compile(r"^(\[Recording|Traceback |\s|$)")
 _ERROR_LENGTH = 300
+_ARENA = 64 << 20  # more than any microcontroller has; a multiple of 16, or alignment would be counted as used
+
+
+class Arena(NamedTuple):
+    """Bytes that TensorFlow Lite Micro needs beside the file, in the tensor arena.
+
+    Args:
+        total: All of them; the least that works.
+        head: Those of activations.
+        tail: Those of what lasts from one inference to the next.
+    """
+
+    total: int
+    head: int
+    tail: int
 
 
 class MicroRun(NamedTuple):
@@ -24,15 +41,11 @@ class MicroRun(NamedTuple):
 
     Args:
         logits: float32 (n, classes).
-        arena: Bytes of the tensor arena: those of activations (head) and those that last (tail), together.
-        head: Bytes of activations.
-        tail: Bytes of what lasts from one inference to the next.
+        arena: Where its tensors are.
     """
 
     logits: np.ndarray
-    arena: int
-    head: int
-    tail: int
+    arena: Arena
 
 
 def run_micro(path: Path, x: np.ndarray) -> MicroRun:
@@ -47,16 +60,15 @@ def run_micro(path: Path, x: np.ndarray) -> MicroRun:
     """
     if importlib.util.find_spec("tflite_micro") is None:
         raise InputError("TensorFlow Lite Micro isn't installed: pip install 'fedkd[tflm]' (Linux on x86-64 only)")
-    if not path.is_file():
-        raise InputError(f"{path} must be a TFLite file, got no file there")
     with tempfile.TemporaryDirectory() as work:
         np.save(Path(work, "x.npy"), x, allow_pickle=False)
         child = run_module("fedkd.edge.micro", str(path), work)
+        raise_refused(child)
         if child.returncode:
             raise InputError(f"{path} can't run in TensorFlow Lite Micro: {_cause(child)}")
         logits = np.load(Path(work, "logits.npy"), allow_pickle=False)
     sizes = {kind: int(count) for kind, count in _ALLOCATION.findall(child.stderr)}
-    return MicroRun(logits, sizes["total"], sizes["head"], sizes["tail"])
+    return MicroRun(logits, Arena(**sizes))
 
 
 def _cause(child: subprocess.CompletedProcess[str]) -> str:
@@ -69,7 +81,7 @@ def main(path: str, work: str) -> None:
     """In the child: run every row of ``x.npy`` and write ``logits.npy``; the allocations go to stderr."""
     from tflite_micro import runtime
 
-    micro = runtime.Interpreter.from_file(path)
+    micro = _open(Path(path), runtime)
     source, sink = micro.get_input_details(0), micro.get_output_details(0)
     rows = checked(np.load(Path(work, "x.npy"), allow_pickle=False), source["shape"], source["dtype"])
     rows = quantise(rows, source["dtype"], *_scale(source))
@@ -82,6 +94,19 @@ def main(path: str, work: str) -> None:
     micro.print_allocations()
 
 
+def _open(path: Path, runtime: Any) -> Any:
+    """An interpreter of a file, or InputError with the ops that this runtime lacks."""
+    describe(path)  # LiteRT looks for damage, which this runtime doesn't
+    try:
+        return runtime.Interpreter.from_file(str(path), arena_size=_ARENA)
+    except RuntimeError as error:
+        lacking = ", ".join(op.name for op in ops(path) if not op.tflm)
+        if not lacking:
+            raise
+        found = f"it has no {lacking}, which the file calls"
+        raise InputError(f"{path} can't run in TensorFlow Lite Micro: {found}") from error
+
+
 def _scale(details: dict[str, dict[str, np.ndarray]]) -> tuple[float, int]:
     """Scale and zero point of a tensor, 1 and 0 where it has none."""
     held = details["quantization_parameters"]
@@ -89,7 +114,4 @@ def _scale(details: dict[str, dict[str, np.ndarray]]) -> tuple[float, int]:
 
 
 if __name__ == "__main__":
-    try:
-        main(*sys.argv[1:])
-    except InputError as error:
-        sys.exit(str(error))
+    answer_for(main, *sys.argv[1:])

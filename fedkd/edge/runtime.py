@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypedDict
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+from fedkd.edge.ops import ops
 from fedkd.edge.steps import QUANTISED, checked, dequantise, quantise
 from fedkd.errors import InputError
 from fedkd.quiet import silent_stderr
@@ -150,16 +151,19 @@ def _open(path: Path, kernels: str = "xnnpack") -> Interpreter:
     try:
         return Interpreter(str(path), num_threads=1, experimental_op_resolver_type=KERNELS[kernels])
     except ValueError as error:
-        raise InputError(f"{path} must be a TFLite file: {_line(error)}") from error
+        found = f"{path.stat().st_size:,} bytes that are none, or damaged, or only a part of one"
+        raise InputError(f"{path} must be a TFLite file, got {found}: {_line(error)}") from error
 
 
 def _allocate(interpreter: Interpreter, path: Path) -> None:
-    """Make the interpreter ready to run, or raise InputError for an op that LiteRT lacks."""
+    """Make the interpreter ready to run, or raise InputError with the ops that LiteRT lacks."""
     try:
         with silent_stderr():
             interpreter.allocate_tensors()
     except RuntimeError as error:
-        raise InputError(f"{path} can't run in LiteRT: {_line(error)}") from error
+        lacking = ", ".join(op.name for op in ops(path) if not op.litert)
+        cause = f"it has no {lacking}, which the file calls" if lacking else _line(error)
+        raise InputError(f"{path} can't run in LiteRT: {cause}") from error
 
 
 def _invoke(interpreter: Interpreter, path: Path) -> None:
