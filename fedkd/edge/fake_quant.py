@@ -1,7 +1,7 @@
 """Layers that compute in float32 with the values that int8 can hold, so that training sees what rounding does.
 
-Kernels are symmetric and use 255 of the 256 steps; those of convolutions have a scale a channel, those of dense layers
-and word tables one for all, as TFLite's int8 kernels want them. Activations have a range that is learned as an average.
+Kernels are symmetric and use 255 of the 256 steps; those of convolutions have a scale a channel (or one, for kernels of
+few values), those of dense layers and word tables one for all, as TFLite's int8 kernels want them. Activations have a range that is learned as an average.
 
 Reference:
     Jacob et al., CVPR 2018, sections 3 and 3.1; Krishnamoorthi, arXiv:1806.08342, 2018, sections 2.1 and 3.
@@ -67,26 +67,46 @@ class ActivationRange(layers.Layer):
         return {**super().get_config(), "momentum": self.momentum}
 
 
+class _Convolution(layers.Layer):
+    """What rounded convolutions share.
+
+    Args:
+        per_tensor: One scale for the kernel instead of one a filter.
+    """
+
+    def __init__(self, *args: Any, per_tensor: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.per_tensor = per_tensor
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what a saved model needs to build this layer again."""
+        return {**super().get_config(), "per_tensor": self.per_tensor}
+
+    def rounded(self, kernel: Any) -> Any:
+        """The kernel (..., filters), rounded."""
+        return rounded_kernel(kernel, None if self.per_tensor else len(kernel.shape) - 1)
+
+
 @keras.saving.register_keras_serializable(_PACKAGE)
-class QuantConv1D(layers.Conv1D):
+class QuantConv1D(_Convolution, layers.Conv1D):
     """Conv1D whose kernel is rounded, a scale a filter."""
 
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
         """Convolve with the rounded kernel."""
-        return super().convolution_op(inputs, rounded_kernel(kernel, len(kernel.shape) - 1))
+        return super().convolution_op(inputs, self.rounded(kernel))
 
 
 @keras.saving.register_keras_serializable(_PACKAGE)
-class QuantConv2D(layers.Conv2D):
+class QuantConv2D(_Convolution, layers.Conv2D):
     """Conv2D whose kernel is rounded, a scale a filter."""
 
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
         """Convolve with the rounded kernel."""
-        return super().convolution_op(inputs, rounded_kernel(kernel, len(kernel.shape) - 1))
+        return super().convolution_op(inputs, self.rounded(kernel))
 
 
 @keras.saving.register_keras_serializable(_PACKAGE)
-class QuantDepthwiseConv2D(layers.DepthwiseConv2D):
+class QuantDepthwiseConv2D(_Convolution, layers.DepthwiseConv2D):
     """DepthwiseConv2D whose kernel (height, width, channels, multiplier) is rounded, a scale an output channel."""
 
     @property
@@ -94,7 +114,7 @@ class QuantDepthwiseConv2D(layers.DepthwiseConv2D):
         """The rounded kernel."""
         height, width, channels, multiplier = self._kernel.shape
         flat = ops.reshape(self._kernel, (height, width, channels * multiplier))
-        return ops.reshape(rounded_kernel(flat, 2), (height, width, channels, multiplier))
+        return ops.reshape(self.rounded(flat), (height, width, channels, multiplier))
 
     @kernel.setter
     def kernel(self, value: Any) -> None:

@@ -51,6 +51,15 @@ class Graph(NamedTuple):
     nodes: tuple[Node, ...]
     outputs: frozenset[str]
 
+    def sole_readers(self) -> dict[str, Node]:
+        """By call, the one that alone reads its output; calls with several readers, or the model's output, have none."""
+        readers: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            for source in dict.fromkeys(node.sources):
+                readers.setdefault(source, []).append(node)
+        held = {*self.outputs, INPUT}
+        return {name: nodes[0] for name, nodes in readers.items() if len(nodes) == 1 and name not in held}
+
 
 class Chain:
     """Several layers in the place of one.

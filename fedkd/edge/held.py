@@ -4,7 +4,7 @@ Keras applies a variable's constraint after each step of any optimiser, so ``mod
 model is an ordinary one; the constraints are of the model in memory.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from keras import ops
 
 from fedkd.edge.cluster import Clustered, cluster
+from fedkd.edge.filterlets import prune_filterlets
 from fedkd.edge.prune import polynomial_sparsity, prunable, prune, prune_together
 from fedkd.errors import InputError
 
@@ -39,6 +40,9 @@ class Zeros(keras.constraints.Constraint):
 
 class Shared(keras.constraints.Constraint):
     """Keeps the values of each of a kernel's clusters one: their mean, which moves as training moves them.
+
+    This is straight-through fine-tuning: the model computes with the codebook's values alone, each weight takes the
+    gradient as if it weren't shared, and the centres follow. Which weights share a centre stays as k-means found it.
 
     Args:
         clustered: Which weights share a value.
@@ -78,9 +82,30 @@ def hold_zeros(model: keras.Model, sparsity: float, together: bool = False) -> N
     Raises:
         InputError: ``sparsity`` is outside [0, 1), or a kernel has another constraint.
     """
-    held = _free(model, Zeros)
-    choose = prune_together if together else prune
-    for weight, pruned in zip(held, choose([np.asarray(w) for w in held], sparsity), strict=True):
+    _hold_pruned(model, partial(prune_together if together else prune, sparsity=sparsity))
+
+
+def hold_filterlets(model: keras.Model, sparsity: float, together: bool = False) -> None:
+    """Set the least important filterlets of a model's kernels to zero, and keep them there while it trains.
+
+    Args:
+        model: Changed in place. Call it again with a higher sparsity to prune step by step.
+        sparsity: Share of zeros at the most, in [0, 1).
+        together: Rank the filterlets of all kernels together instead of each kernel's.
+
+    Raises:
+        InputError: ``sparsity`` is outside [0, 1), or a kernel has another constraint.
+
+    Reference:
+        Han, Xiao & Li, INFOCOM 2024, see ``fedkd.edge.filterlets``.
+    """
+    _hold_pruned(model, partial(prune_filterlets, sparsity=sparsity, together=together))
+
+
+def _hold_pruned(model: keras.Model, choose: Callable[[list[np.ndarray]], list[np.ndarray]]) -> None:
+    """Give kernels the zeros that a rule chooses, and keep them."""
+    held = _free(kernels(model), Zeros)
+    for weight, pruned in zip(held, choose([np.asarray(w) for w in held]), strict=True):
         weight.assign(pruned)
         if isinstance(weight.constraint, Zeros):
             weight.constraint.follow(pruned)
@@ -115,56 +140,76 @@ class GradualPruning(keras.callbacks.Callback):
         sparsity: Share of zeros from the last of ``epochs`` on, in [0, 1).
         epochs: Until then, at least 1.
         together: Rank the weights of all kernels together instead of each kernel's.
+        hold: What prunes: ``hold_zeros`` single weights, ``hold_filterlets`` filterlets.
 
     Reference:
         Zhu & Gupta 2017, eq. 1, see ``fedkd.edge.prune``.
     """
 
-    def __init__(self, sparsity: float, epochs: int, together: bool = False) -> None:
+    def __init__(
+        self,
+        sparsity: float,
+        epochs: int,
+        together: bool = False,
+        hold: Callable[[keras.Model, float, bool], None] = hold_zeros,
+    ) -> None:
         super().__init__()
         if epochs < 1:
             raise InputError(f"epochs must be at least 1, got {epochs}")
         self._sparsity = partial(polynomial_sparsity, steps=epochs, final=sparsity)
-        self._together = together
+        self._together, self._hold = together, hold
         self._sparsity(0)  # checks the sparsity
 
     def on_train_begin(self, logs: object = None) -> None:
         """Have the training step compiled with the zeros in it."""
-        hold_zeros(self.model, 0.0, self._together)
+        self._hold(self.model, 0.0, self._together)
         self.model.make_train_function(force=True)
 
     def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
         """Prune to the epoch's sparsity."""
-        hold_zeros(self.model, self._sparsity(epoch + 1), self._together)
+        self._hold(self.model, self._sparsity(epoch + 1), self._together)
 
 
-def hold_clusters(model: keras.Model, bits: int) -> Mapping[str, Clustered]:
+def hold_clusters(model: keras.Model, bits: int | Mapping[str, int]) -> Mapping[str, Clustered]:
     """Give each kernel of a model 2^bits different values, and keep it so while it trains.
 
     Args:
-        model: Changed in place.
-        bits: 2 to 8.
+        model: Changed in place. Its file keeps the values apart where a kernel has one scale: ``folded`` it first, make it
+            ``quantize_aware(model, per_tensor=True)`` if it is to be, and convert it to ``int8_per_tensor``.
+        bits: 2 to 8, for all kernels or by the path of some; others stay as they are.
 
     Returns:
         By the kernel's path, its clusters before training.
 
     Raises:
-        InputError: ``bits`` is out of range, or a kernel isn't finite or has another constraint.
+        InputError: ``bits`` is out of range or names no kernel, or a kernel isn't finite or has another constraint.
     """
-    found = {weight.path: cluster(np.asarray(weight), bits) for weight in _free(model, Shared)}
-    for weight in kernels(model):
+    wanted = _bits_of(model, bits)
+    chosen = _free([weight for weight in kernels(model) if weight.path in wanted], Shared)
+    found = {weight.path: cluster(np.asarray(weight), wanted[weight.path]) for weight in chosen}
+    for weight in chosen:
         weight.assign(found[weight.path].dense())
         _hold(model, weight, Shared(found[weight.path]))
     return found
 
 
-def _free(model: keras.Model, own: type) -> list[keras.Variable]:
-    """Kernels that nothing but a constraint of its own kind holds."""
-    for weight in kernels(model):
+def _bits_of(model: keras.Model, bits: int | Mapping[str, int]) -> Mapping[str, int]:
+    """Bits by the kernel's path."""
+    paths = [weight.path for weight in kernels(model)]
+    if not isinstance(bits, Mapping):
+        return dict.fromkeys(paths, bits)
+    if unknown := set(bits) - set(paths):
+        raise InputError(f"bits must be for kernels of the model, one of {', '.join(paths)}, got {min(unknown)!r}")
+    return bits
+
+
+def _free(held: list[keras.Variable], own: type) -> list[keras.Variable]:
+    """Kernels, if nothing but a constraint of its own kind holds them."""
+    for weight in held:
         if not isinstance(weight.constraint, own | None):
             name = type(weight.constraint).__name__
             raise InputError(f"{weight.path} must have no constraint of another kind, got {name}")
-    return kernels(model)
+    return held
 
 
 def _hold(model: keras.Model, weight: keras.Variable, constraint: keras.constraints.Constraint) -> None:
@@ -172,20 +217,24 @@ def _hold(model: keras.Model, weight: keras.Variable, constraint: keras.constrai
     model.train_function = None  # a training step that was compiled before doesn't know of it
 
 
-def codebook_bytes(model: keras.Model, bits: int) -> int:
+def codebook_bytes(model: keras.Model, bits: int | Mapping[str, int]) -> int:
     """Bytes of a model whose kernels are codebooks of float32 and indices of ``bits``, and all else float32.
 
+    Args:
+        model: After ``hold_clusters``.
+        bits: What that was given.
+
     Raises:
-        InputError: A kernel has more than 2^bits values.
+        InputError: A kernel has more than 2^bits values, or ``bits`` names none of the model's.
     """
-    total = 0
+    wanted, total = _bits_of(model, bits), 0
     for weight in model.weights:
         array = np.asarray(weight)
-        values = len(np.unique(array))
-        if not (weight.trainable and array.ndim >= 2):
+        if weight.path not in wanted:
             total += array.nbytes
             continue
-        if values > 2**bits:
-            raise InputError(f"{weight.path} must have at most {2**bits} values for {bits} bits, got {values}")
-        total += 4 * 2**bits + -(-array.size * bits // 8)
+        width, values = wanted[weight.path], len(np.unique(array))
+        if values > 2**width:
+            raise InputError(f"{weight.path} must have at most {2**width} values for {width} bits, got {values}")
+        total += 4 * 2**width + -(-array.size * width // 8)
     return total

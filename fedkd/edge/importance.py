@@ -18,7 +18,7 @@ def l1(found: Channels) -> Scores:
     Reference:
         Li et al., ICLR 2017, section 3.1.
     """
-    return _gathered((ids, _filters(node)) for node, ids in found.produced())
+    return gathered((ids, _filters(node)) for node, ids in found.produced())
 
 
 def batch_norm_gamma(found: Channels) -> Scores:
@@ -29,7 +29,7 @@ def batch_norm_gamma(found: Channels) -> Scores:
     """
     norms = [node for node in found.nodes if isinstance(node.operation, layers.BatchNormalization)]
     scales = [(found.given[n.name], np.abs(np.asarray(n.operation.gamma))) for n in norms if n.operation.scale]
-    return {**l1(found), **_gathered(scales)}
+    return {**l1(found), **gathered(scales)}
 
 
 def nisp(found: Channels) -> Scores:
@@ -44,10 +44,33 @@ def nisp(found: Channels) -> Scores:
         out = own + passed.get(node.name, 0.0)
         for source, share in zip(node.sources, _passed_back(node, found, out), strict=True):
             passed[source] = passed.get(source, np.zeros(len(share))) + share
-    return _gathered((ids, passed[node.name]) for node, ids in found.produced())
+    return gathered((ids, passed[node.name]) for node, ids in found.produced())
+
+
+def dead(found: Channels) -> list[int]:
+    """Channels that nothing makes or nothing reads, for all that feeds or reads them is zero.
+
+    Without them a model computes what it did but for the constants (bias, shift) of those that nothing makes.
+    """
+    made, read = l1(found), nisp(found)
+    return [number for number in found.removable.tolist() if not (made[number] and read[number])]
 
 
 MEASURES: Mapping[str, Measure] = {"l1": l1, "batch_norm_gamma": batch_norm_gamma, "nisp": nisp}
+
+
+def gathered(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[int, float]:
+    """Mean of each channel's scores, every layer's divided by their mean so that layers compare.
+
+    Args:
+        pairs: Of each layer, the channels' numbers and as many scores, none of them negative.
+    """
+    found: dict[int, list[float]] = {}
+    for ids, scores in pairs:
+        shares = scores / max(float(scores.mean()), np.finfo(np.float64).tiny)
+        for number, share in zip(ids.tolist(), shares.tolist(), strict=True):
+            found.setdefault(number, []).append(share)
+    return {number: float(np.mean(shares)) for number, shares in found.items()}
 
 
 def _filters(node: Node) -> np.ndarray:
@@ -55,16 +78,6 @@ def _filters(node: Node) -> np.ndarray:
     weights = node.operation.get_weights()
     kernel = weights[1] if isinstance(node.operation, SEPARABLE) else weights[0]
     return np.abs(kernel).reshape(-1, kernel.shape[-1]).sum(axis=0, dtype=np.float64)
-
-
-def _gathered(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[int, float]:
-    """Mean of each channel's scores, every layer's divided by their mean."""
-    found: dict[int, list[float]] = {}
-    for ids, scores in pairs:
-        shares = scores / max(float(scores.mean()), np.finfo(np.float64).tiny)
-        for number, share in zip(ids.tolist(), shares.tolist(), strict=True):
-            found.setdefault(number, []).append(share)
-    return {number: float(np.mean(shares)) for number, shares in found.items()}
 
 
 def _passed_back(node: Node, found: Channels, out: np.ndarray) -> list[np.ndarray]:

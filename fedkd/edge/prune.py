@@ -28,7 +28,7 @@ def polynomial_sparsity(step: int, steps: int, final: float) -> float:
     >>> [polynomial_sparsity(t, 2, 0.8) for t in (0, 1, 2)]
     [0.0, 0.7000000000000001, 0.8]
     """
-    _check_sparsity(final)
+    check_sparsity(final)
     if steps < 1:
         raise InputError(f"steps must be at least 1, got {steps}")
     done = min(max(step, 0), steps) / steps
@@ -65,7 +65,7 @@ def prune(weights: Sequence[np.ndarray], sparsity: float, kernels: Sequence[bool
     Raises:
         InputError: `sparsity` is outside [0, 1).
     """
-    _check_sparsity(sparsity)
+    check_sparsity(sparsity)
     flags = _flags(weights, kernels)
     return [_prune_tensor(weight, sparsity if flag else 0.0) for weight, flag in zip(weights, flags, strict=True)]
 
@@ -83,7 +83,7 @@ def prune_together(weights: Sequence[np.ndarray], sparsity: float) -> list[np.nd
     Raises:
         InputError: `sparsity` is outside [0, 1).
     """
-    _check_sparsity(sparsity)
+    check_sparsity(sparsity)
     flags = prunable([weight.shape for weight in weights])
     held = [np.ravel(weight) for weight, flag in zip(weights, flags, strict=True) if flag]
     pruned = _prune_tensor(np.concatenate(held), sparsity) if held else np.empty(0)
@@ -135,7 +135,7 @@ def _flags(weights: Sequence[np.ndarray], kernels: Sequence[bool] | None) -> Seq
     return prunable([weight.shape for weight in weights]) if kernels is None else kernels
 
 
-def _check_sparsity(value: float) -> None:
+def check_sparsity(value: float) -> None:
     """Raise InputError unless `value` is in [0, 1); NaN is refused too."""
     if not 0.0 <= value < 1.0:
         raise InputError(f"sparsity must be in [0, 1), got {value}")

@@ -1,6 +1,7 @@
 """A model that trains with what int8 does to its kernels and activations."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import keras
@@ -14,6 +15,7 @@ from fedkd.edge.fake_quant import (
     QuantDepthwiseConv2D,
     QuantEmbedding,
 )
+from fedkd.edge.fold import folds
 from fedkd.edge.graph import Chain, Graph, Node, activation_name, copy, functional, graph_of, rebuild
 from fedkd.errors import InputError
 
@@ -54,7 +56,7 @@ class QuantizeAware(NamedTuple):
     skipped: dict[str, str]
 
 
-def quantize_aware(model: keras.Model) -> QuantizeAware:
+def quantize_aware(model: keras.Model, per_tensor: bool = False) -> QuantizeAware:
     """Return a copy of a model that rounds kernels and activations as its int8 file will.
 
     Train it, then convert it: the scales it learned are those of the file. Ranges stand where TFLite has tensors: after
@@ -62,6 +64,8 @@ def quantize_aware(model: keras.Model) -> QuantizeAware:
 
     Args:
         model: Functional or Sequential, of Keras layers; not changed.
+        per_tensor: One scale a kernel in convolutions too, so that kernels of few values stay so; convert the model to
+            ``int8_per_tensor`` then.
 
     Raises:
         InputError: The model's graph can't be seen, calls a layer twice, has word ids that are floats, or is aware.
@@ -76,7 +80,9 @@ def quantize_aware(model: keras.Model) -> QuantizeAware:
         out = operation(*args, **kwargs)
         return _ranged(out, operation.name) if calls.end_in_a_tensor(operation.name) else out
 
-    aware = rebuild(plain, _rounded, call, enter=lambda tensor: _ranged(tensor, tensor.name))
+    aware = rebuild(
+        plain, partial(_rounded, per_tensor=per_tensor), call, enter=lambda tensor: _ranged(tensor, tensor.name)
+    )
     for layer in plain.layers:
         if layer.weights:
             _give(layer, aware)
@@ -89,34 +95,36 @@ def _ranged(tensor: keras.KerasTensor, name: str) -> keras.KerasTensor:
     return ActivationRange(name=f"{name}_range")(tensor) if floats else tensor
 
 
-def _rounded(operation: keras.Operation) -> keras.Operation | Chain:
+def _rounded(operation: keras.Operation, per_tensor: bool) -> keras.Operation | Chain:
     """What takes the place of an operation."""
     kind, activation = type(operation), activation_name(operation)
     if kind is layers.SeparableConv2D:
-        return _apart(operation)
+        return _apart(operation, per_tensor)
     if kind not in _ROUNDED:
         return copy(operation)
+    config = operation.get_config()
+    if kind not in (layers.Embedding, layers.Dense):
+        config["per_tensor"] = per_tensor
     if kind is layers.Embedding or activation in _FUSED:
-        return _ROUNDED[kind].from_config(operation.get_config())
-    return _before_activation(_ROUNDED[kind], operation)
+        return _ROUNDED[kind].from_config(config)
+    return _before_activation(operation, _ROUNDED[kind].from_config({**config, "activation": "linear"}))
 
 
-def _before_activation(kind: _Kind, layer: keras.layers.Layer) -> Chain:
+def _before_activation(layer: keras.layers.Layer, linear: keras.layers.Layer) -> Chain:
     """A layer whose activation TFLite computes apart, from a tensor with a range."""
-    linear = kind.from_config({**layer.get_config(), "activation": "linear"})
     between = ActivationRange(name=f"{layer.name}_before_activation_range")
     return Chain(layer.name, [linear, between, layers.Activation(layer.activation, name=f"{layer.name}_activation")])
 
 
-def _apart(layer: layers.SeparableConv2D) -> Chain:
+def _apart(layer: layers.SeparableConv2D, per_tensor: bool) -> Chain:
     """A separable convolution as two, so that what passes between them has a range of its own."""
     name = layer.name
     first = QuantDepthwiseConv2D(
         layer.kernel_size, strides=layer.strides, padding=layer.padding, depth_multiplier=layer.depth_multiplier,
-        dilation_rate=layer.dilation_rate, use_bias=False, name=f"{name}_depthwise",
+        dilation_rate=layer.dilation_rate, use_bias=False, per_tensor=per_tensor, name=f"{name}_depthwise",
     )  # fmt: skip
     pointwise = layers.Conv2D(layer.filters, 1, activation=layer.activation, use_bias=layer.use_bias, name=name)
-    second = _rounded(pointwise)
+    second = _rounded(pointwise, per_tensor)
     parts = second.parts if isinstance(second, Chain) else [second]
     return Chain(name, [first, ActivationRange(name=f"{name}_depthwise_range"), *parts])
 
@@ -134,16 +142,13 @@ class _Calls:
 
     def __init__(self, graph: Graph) -> None:
         self._nodes = {node.name: node for node in graph.nodes}
-        self._outputs = graph.outputs
-        self._readers: dict[str, list[Node]] = {name: [] for name in self._nodes}
+        self._sole_reader, self._folds = graph.sole_readers(), folds(graph)
         for node in graph.nodes:
             _check(node)
-            for source in dict.fromkeys(node.sources):
-                self._readers.get(source, []).append(node)
 
     def end_in_a_tensor(self, name: str) -> bool:
         """Whether a call's output is a tensor of the file with a scale of its own."""
-        node, reader = self._nodes[name], self._only_reader(name)
+        node, reader = self._nodes[name], self._sole_reader.get(name)
         known = _has_kernel(node) or node.kind in _NEW_VALUES or node.kind == "Activation"
         if not known or node.activation in _FIXED_SCALE:
             return False
@@ -165,10 +170,6 @@ class _Calls:
         known = node.kind in _NEW_VALUES | _SAME_SCALE or node.kind in ("Softmax", "InputLayer")
         return "" if known else f"no recipe for {node.kind}"
 
-    def _only_reader(self, name: str) -> Node | None:
-        readers = self._readers[name]
-        return readers[0] if len(readers) == 1 and name not in self._outputs else None
-
     def _fused(self, node: Node, reader: Node) -> bool:
         """Whether TFLite computes both in one operation, so that nothing is rounded between them."""
         if reader.kind == "BatchNormalization":
@@ -179,11 +180,7 @@ class _Calls:
 
     def _folded(self, norm: Node) -> bool:
         """Whether a normalisation becomes part of the convolution before it."""
-        source = self._nodes.get(norm.sources[0])
-        if source is None or not _has_kernel(source) or "Conv" not in source.kind:
-            return False
-        last = norm.operation.axis in (-1, len(norm.shape) - 1)
-        return last and self._only_reader(source.name) is norm and source.activation == "linear"
+        return norm.name in self._folds and _has_kernel(self._nodes[self._folds[norm.name]])
 
 
 def _check(node: Node) -> None:

@@ -25,6 +25,29 @@ def checked(x: np.ndarray, shape: Sequence[int], dtype: Any) -> np.ndarray:
     return x
 
 
+def scale_and_zero(low: float, high: float, bits: int) -> tuple[float, int]:
+    """Return the scale and zero point of a range in signed integers: real = (integer - zero point) * scale.
+
+    Args:
+        low: The range's lower end.
+        high: Its upper end, above the lower one.
+        bits: Of an integer, at least 2.
+
+    Raises:
+        InputError: The range is empty or isn't finite.
+
+    Reference:
+        Jacob et al., CVPR 2018, section 3, with its zero point moved by half of the integers.
+
+    >>> scale_and_zero(-1.08, 2.12, 2)
+    (1.0666666666666667, -1)
+    """
+    if not (np.isfinite(low) and np.isfinite(high) and low < high):
+        raise InputError(f"a range must be finite and its lower end below its upper end, got {low} to {high}")
+    scale = (high - low) / (2**bits - 1)
+    return scale, round(-(2 ** (bits - 1)) - low / scale)
+
+
 def quantise(x: np.ndarray, dtype: Any, scale: float, zero_point: int) -> np.ndarray:
     """Return real / scale + zero point in int8 or int16, clipped to what these hold; a plain cast in other dtypes.
 
