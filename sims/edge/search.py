@@ -1,7 +1,7 @@
 """The search itself: what ``fedkd.edge.search`` plans is trained, converted and measured, cheap things first."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -12,6 +12,7 @@ from rich.console import Console
 from fedkd.edge.budget import Budget
 from fedkd.edge.cost import cost
 from fedkd.edge.fake_quant import ActivationRange
+from fedkd.edge.fold import folded
 from fedkd.edge.held import hold_clusters
 from fedkd.edge.qat import quantize_aware
 from fedkd.edge.search import Variant, accurate, fits, precisions, ruled_out, shares
@@ -125,7 +126,7 @@ class Search:
         lossy = bool(roomy) and not any(accurate(each.checks, each.lost) for each in roomy)
         if (lossy or not integers) and not self._hopeless(float_.model):
             made += self._harder(float_)
-        elif any(each.usable for each in roomy):
+        if any(each.usable and each.row["precision"].startswith("int") for each in made):
             self._clustered(float_)
         return any(fits(each.checks) for each in made)
 
@@ -135,18 +136,25 @@ class Search:
         made = [] if variant.share == 1 else self._make(float_, self.calibration, ["int16x8"])
         with self._listed(variant):
             aware, skipped = quantize_aware(float_.model)
-            trained = self._trained(variant, aware)
-            made += self._make(trained, self.calibration if skipped else _stand_ins(aware), ["int8"])
+            made += self._make(self._trained(variant, aware), self._rows(aware, skipped), ["int8"])
         return made
 
     def _clustered(self, float_: Trained) -> None:
         """Few values a kernel: as large in flash, but less over the air."""
-        variant = replace(float_.variant, bits=_BITS)
-        model = keras.models.clone_model(float_.model)
-        model.set_weights(float_.model.get_weights())
+        variant, model = replace(float_.variant, bits=_BITS), folded(float_.model)
         with self._listed(variant):
-            hold_clusters(model, _BITS)
-            self._make(self._trained(variant, model), self.calibration, ["int8_per_tensor"])
+            made = self._held(variant, model, self.calibration)
+            if not any(accurate(each.checks, each.lost) for each in made):
+                aware, skipped = quantize_aware(folded(float_.model), per_tensor=True)
+                self._held(replace(variant, aware=True), aware, self._rows(aware, skipped))
+
+    def _held(self, variant: Variant, model: keras.Model, rows: np.ndarray) -> list[Candidate]:
+        hold_clusters(model, _BITS)
+        return self._make(self._trained(variant, model), rows, ["int8_per_tensor"])
+
+    def _rows(self, aware: keras.Model, skipped: Mapping[str, str]) -> np.ndarray:
+        """Rows for the converter: any will do for a model that has learned all its ranges."""
+        return self.calibration if skipped else _stand_ins(aware)
 
     def _trained(self, variant: Variant, model: keras.Model) -> Trained:
         """Train a variant and measure it in Keras."""
@@ -195,7 +203,7 @@ class Search:
 
 
 def _stand_ins(aware: keras.Model) -> np.ndarray:
-    """Rows for the converter of a model that has learned all its ranges: it wants some, and any will do."""
+    """Rows from one end of the learned range of inputs to the other; ids of 0 where inputs have none."""
     entry = aware.inputs[0]
     shape = (_STAND_INS, *entry.shape[1:])
     first = next((layer for layer in aware.layers if isinstance(layer, ActivationRange)), None)
