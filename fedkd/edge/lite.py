@@ -36,7 +36,7 @@ def run_lite(path: Path, x: np.ndarray, kernels: str = "xnnpack") -> LiteRun:
     Args:
         path: A TFLite file of one input with batch 1 and one output.
         x: At least one row, as ``fedkd.edge.runtime.predict`` takes them.
-        kernels: One of ``fedkd.edge.runtime.KERNELS``.
+        kernels: One of ``fedkd.edge.interpreter.KERNELS``.
 
     Raises:
         InputError: As ``predict``, or the file takes LiteRT down.

@@ -48,6 +48,11 @@ class MicroRun(NamedTuple):
     arena: Arena
 
 
+def installed() -> bool:
+    """Whether TensorFlow Lite Micro is here: the extra ``tflm``."""
+    return importlib.util.find_spec("tflite_micro") is not None
+
+
 def run_micro(path: Path, x: np.ndarray) -> MicroRun:
     """Run a TFLite classifier in TensorFlow Lite Micro over every row.
 
@@ -58,7 +63,7 @@ def run_micro(path: Path, x: np.ndarray) -> MicroRun:
     Raises:
         InputError: The extra ``tflm`` isn't installed, the file is missing, or TensorFlow Lite Micro can't run it.
     """
-    if importlib.util.find_spec("tflite_micro") is None:
+    if not installed():
         raise InputError("TensorFlow Lite Micro isn't installed: pip install 'fedkd[tflm]' (Linux on x86-64 only)")
     with tempfile.TemporaryDirectory() as work:
         np.save(Path(work, "x.npy"), x, allow_pickle=False)

@@ -7,17 +7,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from fedkd.edge.ops import ops
+from fedkd.edge.interpreter import End, allocate, ends, invoke, opened
 from fedkd.edge.steps import QUANTISED, checked, dequantise, quantise
 from fedkd.errors import InputError
-from fedkd.quiet import silent_stderr
 
-# Of LiteRT: what it takes by default, and plain loops, which are what other runtimes' kernels are checked against.
-KERNELS = {"xnnpack": OpResolverType.AUTO, "reference": OpResolverType.BUILTIN_REF}
 _WARM_UP, _FEWEST, _MOST, _SECONDS = 20, 20, 200, 1.0
-_ERROR_LENGTH = 300
 
 
 class DeviceModel(TypedDict):
@@ -63,7 +58,7 @@ def predict(path: Path, x: np.ndarray, kernels: str = "xnnpack") -> np.ndarray:
         path: A TFLite file of one input with batch 1 and one output.
         x: Floats (n, *input_shape) for a model that takes float32, or int8 or int16, which are quantised here with the
             file's own scale; integers (n, *input_shape) for one that takes int32 ids.
-        kernels: One of KERNELS.
+        kernels: One of ``fedkd.edge.interpreter.KERNELS``.
 
     Returns:
         Logits, float32 (n, classes), dequantised if the file gives integers.
@@ -71,14 +66,13 @@ def predict(path: Path, x: np.ndarray, kernels: str = "xnnpack") -> np.ndarray:
     Raises:
         InputError: The file is missing, is not TFLite, can't run here, or `x` does not fit its input.
     """
-    interpreter, rows = _ready(path, x, kernels)
-    source, sink = _ends(interpreter, path)
-    logits = np.empty((len(rows), *sink["shape"][1:]), sink["dtype"])
+    interpreter, source, sink, rows = _ready(path, x, kernels)
+    logits = np.empty((len(rows), *sink.shape[1:]), sink.dtype)
     for row, logit in zip(rows, logits, strict=True):
-        interpreter.set_tensor(source["index"], row[np.newaxis])
-        _invoke(interpreter, path)
-        logit[...] = interpreter.get_tensor(sink["index"])[0]
-    return dequantise(logits, *sink["quantization"])
+        interpreter.set_tensor(source.tensor, row[np.newaxis])
+        invoke(interpreter, path)
+        logit[...] = interpreter.get_tensor(sink.tensor)[0]
+    return dequantise(logits, sink.scale, sink.zero_point)
 
 
 def latency(path: Path, x: np.ndarray, kernels: str = "xnnpack") -> Latency:
@@ -87,19 +81,19 @@ def latency(path: Path, x: np.ndarray, kernels: str = "xnnpack") -> Latency:
     Args:
         path: As ``predict`` takes it.
         x: Rows to run in turn, at least one; as ``predict`` takes them.
-        kernels: One of KERNELS.
+        kernels: One of ``fedkd.edge.interpreter.KERNELS``.
 
     Raises:
         InputError: As ``predict``, or there are no rows.
     """
     if not len(x):
         raise InputError("x must have at least 1 row to measure latency, got 0")
-    interpreter, rows = _ready(path, x, kernels)
-    index, seconds = _ends(interpreter, path)[0]["index"], list[float]()
+    interpreter, source, _, rows = _ready(path, x, kernels)
+    seconds: list[float] = []
     for turn, row in enumerate(cycle(rows)):
-        interpreter.set_tensor(index, row[np.newaxis])
+        interpreter.set_tensor(source.tensor, row[np.newaxis])
         start = time.perf_counter()
-        _invoke(interpreter, path)
+        invoke(interpreter, path)
         if turn >= _WARM_UP:
             seconds.append(time.perf_counter() - start)
         if len(seconds) >= _MOST or (len(seconds) >= _FEWEST and sum(seconds) > _SECONDS):
@@ -120,72 +114,29 @@ def describe(path: Path) -> DeviceModel:
         InputError: The file is missing, is not TFLite, or has other ends.
     """
     # Not allocated: kernels would add scratch tensors, and the count is to be the file's own.
-    interpreter = _open(path)
-    source, sink = _ends(interpreter, path)
+    interpreter = opened(path)
+    source, sink = ends(interpreter, path)
     dtypes = [np.dtype(tensor["dtype"]) for tensor in interpreter.get_tensor_details()]
     content = path.read_bytes()
     return DeviceModel(
         path=path.name,
-        precision=_precision(dtypes, np.dtype(sink["dtype"])),
+        precision=_precision(dtypes, sink.dtype),
         bytes=len(content),
         gzip_bytes=len(gzip.compress(content, compresslevel=9, mtime=0)),
-        input_dtype=np.dtype(source["dtype"]).name,
-        output_dtype=np.dtype(sink["dtype"]).name,
+        input_dtype=source.dtype.name,
+        output_dtype=sink.dtype.name,
         float_tensors=sum(dtype.kind == "f" for dtype in dtypes),
         tensors=len(dtypes),
     )
 
 
-def _ready(path: Path, x: np.ndarray, kernels: str) -> tuple[Interpreter, np.ndarray]:
-    """An interpreter that can run, and the rows as its input takes them."""
-    interpreter = _open(path, kernels)
-    source, _ = _ends(interpreter, path)
-    _allocate(interpreter, path)
-    return interpreter, quantise(checked(x, source["shape"], source["dtype"]), source["dtype"], *source["quantization"])
-
-
-def _open(path: Path, kernels: str = "xnnpack") -> Interpreter:
-    """Open a TFLite file, or raise InputError."""
-    if not path.is_file():
-        raise InputError(f"{path} must be a TFLite file, got no file there")
-    try:
-        return Interpreter(str(path), num_threads=1, experimental_op_resolver_type=KERNELS[kernels])
-    except ValueError as error:
-        found = f"{path.stat().st_size:,} bytes that are none, or damaged, or only a part of one"
-        raise InputError(f"{path} must be a TFLite file, got {found}: {_line(error)}") from error
-
-
-def _allocate(interpreter: Interpreter, path: Path) -> None:
-    """Make the interpreter ready to run, or raise InputError with the ops that LiteRT lacks."""
-    try:
-        with silent_stderr():
-            interpreter.allocate_tensors()
-    except RuntimeError as error:
-        lacking = ", ".join(op.name for op in ops(path) if not op.litert)
-        cause = f"it has no {lacking}, which the file calls" if lacking else _line(error)
-        raise InputError(f"{path} can't run in LiteRT: {cause}") from error
-
-
-def _invoke(interpreter: Interpreter, path: Path) -> None:
-    """Run once, or raise InputError."""
-    try:
-        interpreter.invoke()
-    except RuntimeError as error:
-        raise InputError(f"{path} can't run in LiteRT: {_line(error)}") from error
-
-
-def _line(error: Exception) -> str:
-    """What an exception says, on one line."""
-    return " ".join(str(error).split())[:_ERROR_LENGTH]
-
-
-def _ends(interpreter: Interpreter, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The details of the one input and the one output."""
-    sources, sinks = interpreter.get_input_details(), interpreter.get_output_details()
-    if len(sources) != 1 or len(sinks) != 1 or list(sources[0]["shape"][:1]) != [1]:
-        found = f"{len(sources)} and {len(sinks)}, input shape {tuple(sources[0]['shape']) if sources else ()}"
-        raise InputError(f"{path} must have one input of batch 1 and one output, got {found}")
-    return sources[0], sinks[0]
+def _ready(path: Path, x: np.ndarray, kernels: str) -> tuple[Any, End, End, np.ndarray]:
+    """An interpreter that can run, its ends, and the rows as its input takes them."""
+    interpreter = opened(path, kernels)
+    source, sink = ends(interpreter, path)
+    allocate(interpreter, path)
+    rows = quantise(checked(x, source.shape, source.dtype), source.dtype, source.scale, source.zero_point)
+    return interpreter, source, sink, rows
 
 
 def _precision(dtypes: list[np.dtype], output: np.dtype) -> str:
