@@ -9,8 +9,9 @@ from flwr.clientapp import ClientApp
 from clients.pool import PooledVault
 from clients.vault import Vault
 from fedkd import runtime
-from fedkd.experiment import experiment_of
-from fedkd.federation import ClientState, client_round, follow, new_client
+from fedkd.experiment import Experiment, experiment_of
+from fedkd.federation import client_round, follow, new_client
+from fedkd.finishing import at
 from fedkd.messages import Answer, answer_fields, read_offer
 from fedkd.seeding import Purpose, generator
 
@@ -30,19 +31,20 @@ def train(message: Message, context: Context) -> Message:
     experiment = experiment_of(context.run_config)
     offer = read_offer(message.content.config_records["offer"])
     partition = _partition(context)
-    new = new_client(experiment)
-    vault = _vault(context, f"{context.run_id}:{experiment.fingerprint}", new)
-    state = vault.load() or new
-    base = follow(state, offer, experiment.spec)
+    now = at(experiment, offer.round, offer.gone)
+    # What a client held before the finishing rounds has other shapes, and a place of its own.
+    vaults = [_vault(context, experiment, stage) for stage in dict.fromkeys((now, experiment))]
+    state = next((s for vault in vaults if (s := vault.load())), None) or new_client(experiment)
+    base = follow(state, offer, experiment)
     if base is None:
         return _reply(message, Answer(partition))
     data, held = experiment.client_data(partition)
     rng = generator(experiment.config.seed, Purpose.TRAINING, offer.round, partition)
-    state, upload = client_round(state, base, offer, data, experiment, rng)
-    vault.save(state)
+    state, upload = client_round(state, base, offer, data, now, rng)
+    vaults[0].save(state)
     metrics = {f"loss_{role}": loss for role, loss in upload.losses.items()}
     if experiment.evaluates(offer.round):
-        metrics |= experiment.teacher_quality(state.local.get("teacher"), held)
+        metrics |= now.teacher_quality(state.local.get("teacher"), held)
     return _reply(message, Answer(partition, upload.blob, upload.examples, metrics))
 
 
@@ -54,10 +56,18 @@ def _partition(context: Context) -> int:
     return int(context.node_config["partition-id"])
 
 
-def _vault(context: Context, run: str, new: ClientState) -> Vault | PooledVault:
-    """Where the client keeps its state: a file of its own, or its record in a simulation's file of all clients."""
+def _vault(context: Context, experiment: Experiment, stage: Experiment) -> Vault | PooledVault:
+    """Where the client keeps its state: a file of its own, or its record in a simulation's file of all clients.
+
+    Args:
+        context: Of the client.
+        experiment: Of the first round.
+        stage: The same, or that of the finishing rounds.
+    """
+    run, partition = f"{context.run_id}:{experiment.fingerprint}", _partition(context)
     if pool := context.node_config.get("state-file"):
-        return PooledVault(Path(str(pool)), run, _partition(context), new)
+        path = Path(f"{pool}{'' if stage is experiment else '.finishing'}")
+        return PooledVault(path, run, partition, new_client(stage))
     default = Path(tempfile.gettempdir()) / f"fedkd-{context.run_id}"
     folder = Path(str(context.node_config.get("state-dir", default)))
-    return Vault(folder / f"client-{_partition(context)}.safetensors", run)
+    return Vault(folder / f"client-{partition}.safetensors", run)

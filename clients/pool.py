@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fedkd.federation import ClientState
+from fedkd.protocol import ClientState
 from fedkd.tensors import Weights
 
 _BASE = "base"

@@ -8,7 +8,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from fedkd.federation import ClientState
+from fedkd.protocol import ClientState
 from fedkd.tensors import Weights
 
 _BASE = "base"

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from fedkd.errors import InputError
 
@@ -134,6 +135,12 @@ class LossConfig:
         }
         return {key: weight for key, weight in weights.items() if weight}
 
+    @property
+    def of_logits(self) -> "LossConfig":
+        """Without what needs more than the logits of both models."""
+        off: dict[str, Any] = dict.fromkeys(self.knowledge, 0.0)
+        return replace(self, hidden=False, **off)
+
 
 @dataclass(frozen=True)
 class ExchangeConfig:
@@ -173,21 +180,37 @@ class ExchangeConfig:
 
 @dataclass(frozen=True)
 class EdgeConfig:
-    """How the shared model is made ready for a device."""
+    """How the shared model is made ready for a device.
+
+    In finishing rounds clients train it with zeros (``sparsity``), without some ``channels`` (share of the
+    multiplications that go with them) and rounded as int8 rounds (``qat``). ``calibration`` counts training rows that a
+    simulation's server holds for the ranges of int8; none where clients learn them or a file has them.
+    """
 
     sparsity: float = 0.5
+    channels: float = 0.0
+    qat: bool = False
     finish_rounds: int = 3
     calibration: int = 64
+    calibration_file: str = ""
     precisions: str = "float32 float16 dynamic int8"
 
     def __post_init__(self) -> None:
         """Check the rules."""
         require(0 <= self.sparsity < 1, "edge.sparsity", self.sparsity, "in [0, 1)")
-        require(self.finish_rounds >= 0, "edge.finish_rounds", self.finish_rounds, "0 or more")
-        require(self.calibration >= 1, "edge.calibration", self.calibration, "at least 1 (examples)")
+        rule = "in [0, 1) (share of the multiplications that go)"
+        require(0 <= self.channels < 1, "edge.channels", self.channels, rule)
+        least = int(self.reshapes)
+        require(self.finish_rounds >= least, "edge.finish_rounds", self.finish_rounds, f"{least} or more")
+        require(self.calibration >= 0, "edge.calibration", self.calibration, "0 or more (examples)")
         known = {*EdgeConfig.precisions.split(), "int8_per_tensor", "int16x8"}
         rule = f"none, or some of these, separated by spaces: {' '.join(sorted(known))}"
         require(set(self.wanted) <= known, "edge.precisions", self.precisions, rule)
+
+    @property
+    def reshapes(self) -> bool:
+        """Whether finishing rounds train a model with other tensors than before."""
+        return self.qat or self.channels > 0
 
     @property
     def wanted(self) -> tuple[str, ...]:
@@ -224,6 +247,8 @@ class Config:
         shared, models = self.exchange.shared, self.train.models
         trained = shared == "none" or models in ("both", shared)
         require(trained, "exchange.shared", shared, f"a model that is trained ({models})")
+        shares = shared != "none" or not self.edge.reshapes
+        require(shares, "exchange.shared", shared, "student or teacher where finishing rounds change it")
         for key, weight in self.loss.knowledge.items():
             require(models == "both", f"loss.{key}", weight, f"0 where one model is trained alone ({models})")
         for key, least in (("distance", 2), ("angle", 3)):
@@ -234,4 +259,4 @@ class Config:
     @property
     def total_rounds(self) -> int:
         """Rounds of training and of finishing together."""
-        return self.rounds + (self.edge.finish_rounds if self.edge.sparsity else 0)
+        return self.rounds + (self.edge.finish_rounds if self.edge.sparsity or self.edge.reshapes else 0)

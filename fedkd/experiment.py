@@ -83,6 +83,16 @@ class Experiment:
         """What hasn't been sent before the first round: zeros, or nothing where the method has no error feedback."""
         return [np.zeros(item.shape, np.float32) for item in self.spec] if self.config.exchange.feedback else []
 
+    @cached_property
+    def finishing(self) -> dict[tuple[int, ...], "Experiment"]:
+        """Its finishing rounds' experiments, by the channels that go; see ``fedkd.finishing``."""
+        return {}
+
+    @property
+    def shared_model(self) -> "keras.Model":
+        """The shared model as it was built."""
+        return self.trainer.learners[self.config.exchange.shared].model
+
     @property
     def shares(self) -> bool:
         """Whether any model is shared."""
@@ -117,7 +127,7 @@ class Experiment:
 
         if not self.shares:
             return ()
-        return model_spec(self.trainer.learners[self.config.exchange.shared].model)
+        return model_spec(self.shared_model)
 
     def energy(self, round_: int) -> float:
         """Energy threshold T of a round; finishing rounds keep that of the last."""
@@ -125,8 +135,14 @@ class Experiment:
         return schedule.energy(round_, self.config.rounds, exchange.energy_start, exchange.energy_end)
 
     def rate(self, round_: int) -> float:
-        """Learning rates of a round as a share of the first round's: from 1 down to ``train.decay``, linearly."""
-        return 1.0 + (self.config.train.decay - 1.0) * schedule.progress(round_, self.config.rounds)
+        """Learning rates of a round as a share of the first round's: from 1 down to ``train.decay``, linearly.
+
+        Finishing rounds of a model that became another go the same way once more (Renda et al., ICLR 2020).
+        """
+        config, late = self.config, round_ - self.config.rounds
+        again = config.edge.reshapes and late > 0
+        done = schedule.progress(*((late, config.edge.finish_rounds) if again else (round_, config.rounds)))
+        return 1.0 + (config.train.decay - 1.0) * done
 
     def sparsity(self, round_: int) -> float:
         """Sparsity of the base of a round: 0 while training, then rising to the final one."""
@@ -230,7 +246,8 @@ def chosen_rows(train: Dataset, config: Config) -> np.ndarray:
 
 def _calibration_rows(task: Task, config: Config) -> tuple[np.ndarray, np.ndarray]:
     """Set aside the server's rows, never more than a tenth of the training examples."""
-    count = min(config.edge.calibration, len(task.train) // 10)
+    needed = not (config.edge.qat or config.edge.calibration_file)
+    count = min(config.edge.calibration, len(task.train) // 10) if needed else 0
     order = generator(config.seed, Purpose.CALIBRATION).permutation(len(task.train))
     if config.clients > len(task.train):
         raise InputError(

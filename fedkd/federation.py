@@ -2,8 +2,9 @@
 
 Both sides hold the same shared model, bit for bit. Round r starts by making the *base* of the round on both: the
 shared model after the last round, pruned to the round's sparsity (0 in ordinary rounds, rising in finishing rounds;
-pruning is deterministic, so no mask crosses the network). A client sends how its training changed the base; the server
-averages, compresses the average by the same rule and adds what it *decodes*, as every client will.
+pruning is deterministic, so no mask crosses the network). The first finishing round may put a smaller model in its
+place, see ``fedkd.finishing``. A client sends how its training changed the base; the server averages, compresses the
+average by the same rule and adds what it *decodes*, as every client will.
 
     server                                             client
     base = prune(shared, sparsity)
@@ -12,8 +13,8 @@ averages, compresses the average by the same rule and adds what it *decodes*, as
     shared = base + decode(encode(mean))
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -26,78 +27,13 @@ from fedkd.exchange.blob import Header, PayloadError
 from fedkd.exchange.codec import Payload, decode
 from fedkd.exchange.feedback import encode_with_feedback
 from fedkd.experiment import Experiment
+from fedkd.finishing import at, begins, channels_to_remove, finishes, reshaped
+from fedkd.protocol import ClientState, Offer, ServerState, Step, Upload
 from fedkd.seeding import Purpose, generator
 from fedkd.tensors import Spec, Weights, add, digest, subtract, weighted_mean
 
 # Group of a client's state that holds what it hasn't sent yet.
 _RESIDUAL = "residual"
-
-
-@dataclass(frozen=True)
-class Step:
-    """From the base of round - 1 to that of ``round``: add the update in ``blob`` (none where empty), then prune."""
-
-    round: int
-    blob: bytes
-    sparsity: float
-
-
-@dataclass(frozen=True)
-class Offer:
-    """What the server sends a client in a round.
-
-    Args:
-        round: From 1.
-        base: Digest of the model this round builds on.
-        energy: Threshold T of the round.
-        sparsity: Of the base; above 0 the client keeps its zeros while it trains.
-        steps: From a base the client is thought to hold to this round's, oldest first; none with ``dense``.
-        dense: The base itself, encoded dense, for a client that can't follow the steps.
-    """
-
-    round: int
-    base: str
-    energy: float
-    sparsity: float
-    steps: tuple[Step, ...]
-    dense: bytes = b""
-
-    @property
-    def size(self) -> int:
-        """Bytes of payload."""
-        return len(self.dense) + sum(len(step.blob) for step in self.steps)
-
-
-@dataclass(frozen=True)
-class ClientState:
-    """What a client keeps: the base of the last round it took part in, its trainer's state, and what it hasn't sent."""
-
-    round: int
-    base: Weights
-    local: State
-
-
-@dataclass(frozen=True)
-class ServerState:
-    """What the server keeps: the shared model, the base of the round under way, the steps that led to it, and what it
-    hasn't sent."""
-
-    round: int
-    shared: Weights
-    base: Weights
-    digest: str
-    steps: tuple[Step, ...] = ()
-    update: bytes = b""
-    residual: Weights = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Upload:
-    """A client's answer: its encoded update, how many examples it trained on, its mean losses."""
-
-    blob: bytes
-    examples: int
-    losses: Mapping[str, float]
 
 
 def new_client(experiment: Experiment) -> ClientState:
@@ -130,6 +66,7 @@ def known_bases(experiment: Experiment, round_: int, previous: bytes | None) -> 
     config, spec = experiment.config, experiment.spec
     if config.exchange.up != "powersgd" or previous is None:
         return None
+    previous = b"" if begins(config, round_) else previous  # that was an update of another model
     return _bases(spec, config.exchange.rank, config.seed, round_, previous)
 
 
@@ -139,8 +76,13 @@ def _bases(spec: Spec, rank: int, seed: int, round_: int, previous: bytes) -> Ba
     return tuple(shared_bases(update, spec, round_, rank, generator(seed, Purpose.DIRECTIONS, round_)))
 
 
-def follow(state: ClientState, offer: Offer, spec: Spec) -> Weights | None:
+def follow(state: ClientState, offer: Offer, experiment: Experiment) -> Weights | None:
     """Bring the shared model up to date with an offer.
+
+    Args:
+        state: Of a client.
+        offer: The server's.
+        experiment: Of the first round.
 
     Returns:
         The base of the round, or None where the client can't get there: its state is too old, new or lost.
@@ -149,7 +91,7 @@ def follow(state: ClientState, offer: Offer, spec: Spec) -> Weights | None:
         PayloadError: The dense model, or an update that leads to the right model, is damaged.
     """
     if offer.dense:
-        base = _broadcast(offer.dense, spec)
+        base = _broadcast(offer.dense, at(experiment, offer.round, offer.gone).spec)
         if digest(base) != offer.base:
             raise PayloadError("base", "the dense model has another hash than the server announced")
         return base
@@ -158,14 +100,17 @@ def follow(state: ClientState, offer: Offer, spec: Spec) -> Weights | None:
         return None
     base = state.base
     for step in ahead:
-        base = advance(base, step, spec)
+        base = advance(base, step, offer.gone, experiment)
     return base if digest(base) == offer.base else None
 
 
-def advance(base: Weights, step: Step, spec: Spec) -> Weights:
-    """Return the base one round further on."""
-    shared = add(base, _broadcast(step.blob, spec)) if step.blob else base
-    return prune(shared, step.sparsity, kernels(spec))
+def advance(base: Weights, step: Step, gone: tuple[int, ...], experiment: Experiment) -> Weights:
+    """Return the base one round further on; ``experiment`` is that of the first round."""
+    before, now = (at(experiment, round_, gone) for round_ in (step.round - 1, step.round))
+    shared = add(base, _broadcast(step.blob, before.spec)) if step.blob else base
+    if begins(experiment.config, step.round):
+        shared = reshaped(experiment, gone, shared)
+    return prune(shared, step.sparsity, kernels(now.spec))
 
 
 @lru_cache(maxsize=8)
@@ -189,7 +134,7 @@ def client_round(
         base: From ``follow``.
         offer: The server's.
         data: The client's training examples.
-        experiment: Its trainer, the spec of the shared model, and the switches.
+        experiment: Of the round: its trainer, the spec of the shared model, and the switches.
         rng: Of this client in this round.
 
     Returns:
@@ -202,8 +147,9 @@ def client_round(
         Wu et al. 2022, algorithm 1, client side.
     """
     spec, shared = experiment.spec, experiment.config.exchange.shared
-    local = {group: arrays for group, arrays in state.local.items() if group != _RESIDUAL}
-    residual = _within_zeros(state.local.get(_RESIDUAL, []), base, offer.sparsity, spec)
+    held = _local(state, offer, experiment)
+    local = {group: arrays for group, arrays in held.items() if group != _RESIDUAL}
+    residual = _within_zeros(held.get(_RESIDUAL, []), base, offer.sparsity, spec)
     after, losses = _train(local, base, offer, data, experiment, rng)
     update = subtract(after.get(shared, []), base)
     header, coding = header_of(offer.round, offer.base, experiment), experiment.coding("up", offer.energy)
@@ -212,6 +158,16 @@ def client_round(
     kept = {group: arrays for group, arrays in after.items() if group != shared}
     kept |= {_RESIDUAL: residual} if residual else {}
     return ClientState(offer.round, base, kept), Upload(blob, len(data), losses)
+
+
+def _local(state: ClientState, offer: Offer, experiment: Experiment) -> State:
+    """What a client holds; as it begins the finishing rounds its own model goes on, and all else begins anew."""
+    config, trainer = experiment.config, experiment.trainer
+    if finishes(config, state.round) or not finishes(config, offer.round):
+        return state.local
+    own = [role for role in trainer.learners if role != config.exchange.shared]
+    kept = {group: arrays for group, arrays in state.local.items() if group.partition(".")[0] in own}
+    return new_client(experiment).local | kept
 
 
 def _within_zeros(residual: Weights, base: Weights, sparsity: float, spec: Spec) -> Weights:
@@ -237,10 +193,14 @@ def _train(
     return trainer.fit(local, data, rng, experiment.rate(offer.round), keep, near)
 
 
-def begin_round(state: ServerState, sparsity: float, spec: Spec) -> ServerState:
-    """Make the base of the next round and remember the step that leads to it."""
-    step = Step(state.round + 1, state.update, sparsity)
-    base = prune(state.shared, sparsity, kernels(spec))
+def begin_round(state: ServerState, experiment: Experiment) -> ServerState:
+    """Make the base of the next round and remember the step that leads to it; ``experiment`` is the first round's."""
+    step = Step(state.round + 1, state.update, experiment.sparsity(state.round + 1))
+    if begins(experiment.config, step.round):
+        gone = channels_to_remove(experiment, state.shared)
+        shared, now = reshaped(experiment, gone, state.shared), at(experiment, step.round, gone)
+        state = replace(state, shared=shared, residual=now.initial_residual(), gone=gone)
+    base = prune(state.shared, step.sparsity, kernels(at(experiment, step.round, state.gone).spec))
     return replace(state, round=step.round, base=base, digest=digest(base), steps=(*state.steps, step))
 
 
@@ -265,7 +225,7 @@ def make_offer(state: ServerState, held: int | None, energy: float, dense: bytes
         dense: The base, encoded dense.
     """
     steps = tuple(step for step in state.steps if held is not None and step.round > held)
-    offer = Offer(state.round, state.digest, energy, state.steps[-1].sparsity, steps)
+    offer = Offer(state.round, state.digest, energy, state.steps[-1].sparsity, steps, gone=state.gone)
     complete = held is not None and len(steps) == state.round - held
     return offer if complete and offer.size <= len(dense) else replace(offer, steps=(), dense=dense)
 
@@ -280,7 +240,7 @@ def server_round(
         updates: Decoded, in the order of partition ids, at least one.
         weights: Of each client: its number of examples, or 1.
         energy: Threshold T of the round.
-        experiment: The spec of the shared model, and the switches.
+        experiment: Of the round: the spec of the shared model, and the switches.
 
     Returns:
         The state after the round, and the decoded broadcast (with its ranks).

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fedkd.federation import Offer, Step
+from fedkd.protocol import Offer, Step
 
 Fields = dict[str, Any]
 
@@ -40,6 +40,7 @@ def offer_fields(offer: Offer) -> Fields:
         "energy": offer.energy,
         "sparsity": offer.sparsity,
         "dense": offer.dense,
+        "gone": list(offer.gone),
         "step_rounds": [step.round for step in offer.steps],
         "step_blobs": [step.blob for step in offer.steps],
         "step_sparsities": [step.sparsity for step in offer.steps],
@@ -50,7 +51,8 @@ def read_offer(fields: Mapping[str, Any]) -> Offer:
     """Return the offer a table holds; raises KeyError or ValueError where it holds none."""
     columns = (fields["step_rounds"], fields["step_blobs"], fields["step_sparsities"])
     steps = tuple(Step(*row) for row in zip(*columns, strict=True))
-    return Offer(fields["round"], fields["base"], fields["energy"], fields["sparsity"], steps, fields["dense"])
+    first = (fields["round"], fields["base"], fields["energy"], fields["sparsity"])
+    return Offer(*first, steps, fields["dense"], tuple(fields["gone"]))
 
 
 def answer_fields(answer: Answer) -> Fields:

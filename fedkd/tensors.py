@@ -60,13 +60,13 @@ def digest(weights: Sequence[np.ndarray]) -> str:
 
 
 def add(weights: Sequence[np.ndarray], update: Sequence[np.ndarray]) -> Weights:
-    """Element-wise sum in float32, the same bits on every machine."""
-    return [w + u for w, u in zip(weights, update, strict=True)]
+    """Element-wise sum in float32, the same bits on every machine; arrays also where numpy gives a number."""
+    return [np.asarray(w + u) for w, u in zip(weights, update, strict=True)]
 
 
 def subtract(after: Sequence[np.ndarray], before: Sequence[np.ndarray]) -> Weights:
     """Element-wise difference in float32: the update of a round of training."""
-    return [a - b for a, b in zip(after, before, strict=True)]
+    return [np.asarray(a - b) for a, b in zip(after, before, strict=True)]
 
 
 def weighted_mean(updates: Sequence[Sequence[np.ndarray]], weights: Sequence[float]) -> Weights:

@@ -6,10 +6,13 @@ from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
 
 from fedkd import runtime
+from fedkd.calibration import calibration_rows
 from fedkd.experiment import experiment_of
+from fedkd.finishing import check
 from fedkd.models.inspect import logits_model
 from fedkd.tensors import Weights
-from server.results import summarise, to_device
+from server.device import to_device
+from server.results import summarise
 from server.run_folder import RunFolder, run_path
 from server.strategy import FedKD, Record
 
@@ -25,6 +28,8 @@ def main(grid: Grid, context: Context) -> None:
     runtime.configure()
     options = context.run_config
     experiment = experiment_of(options)
+    check(experiment)
+    calibration_rows(experiment)
     out = run_path(options.get("out"), experiment.config)
     folder = RunFolder.create(out, experiment.config, bool(options.get("overwrite", False)))
     history: list[Record] = []
@@ -44,6 +49,5 @@ def main(grid: Grid, context: Context) -> None:
     folder.write_summary(summary | {"edge": []})  # first without: converters fail in more ways than one can list
     if not experiment.shares:
         return
-    shared = experiment.trainer.learners[experiment.config.exchange.shared].model
-    logits_model(shared, trained[0]).save(out / "student.keras")
-    folder.write_summary(summary | {"edge": to_device(experiment, strategy.state.shared, out)})
+    logits_model(experiment.shared_model, trained[0]).save(out / "student.keras")
+    folder.write_summary(summary | {"edge": to_device(experiment, strategy.state, out)})

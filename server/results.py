@@ -1,16 +1,8 @@
-"""What a run has shown: figures for ``summary.json`` from its rounds and its models."""
+"""What a run has shown: figures for ``summary.json`` from its rounds."""
 
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from fedkd.edge.convert import convert
-from fedkd.edge.prune import prune, sparsity_of
-from fedkd.edge.runtime import describe, predict
 from fedkd.experiment import Experiment
-from fedkd.federation import kernels
-from fedkd.models.inspect import layer_modules, logits_model
 from fedkd.tensors import Weights, digest
 
 Record = dict[str, Any]
@@ -35,46 +27,6 @@ def traffic(experiment: Experiment, history: list[Record]) -> dict[str, float | 
         "reduction_vs_teacher": dense["teacher"] / (up + down) if up + down else None,
         "reduction_vs_student": dense["student"] / (up + down) if up + down else None,
     }
-
-
-def to_device(experiment: Experiment, final: Weights, folder: Path) -> list[Record]:
-    """Prune, convert and measure the final shared model in LiteRT over the whole test set.
-
-    Args:
-        experiment: Its test set, and the server's rows for the ranges of int8.
-        final: Weights of the shared model after the last round.
-        folder: Where ``student_*.tflite`` go.
-
-    Returns:
-        A row a precision; one whose conversion failed has ``error`` instead of figures.
-    """
-    config, test = experiment.config, experiment.task.test
-    shared = experiment.trainer.learners[config.exchange.shared].model
-    which = kernels(experiment.spec)
-    pruned = prune(final, config.edge.sparsity, which)
-    logits_model(shared, pruned).save(folder / "student_pruned.keras")
-    expected = experiment.trainer.logits(config.exchange.shared, pruned, test.x).argmax(-1)
-    calibration = experiment.task.train.take(experiment.calibration).x
-    rows: list[Record] = []
-    precisions, modules = config.edge.wanted, layer_modules(shared)
-    for item in convert(folder / "student_pruned.keras", calibration, folder, precisions, modules=modules):
-        if item.path is None:
-            rows.append({"path": None, "precision": item.precision, "error": item.error})
-            continue
-        found = predict(item.path, test.x).argmax(-1)
-        size = describe(item.path)
-        rows.append(
-            {
-                "path": item.path.name,
-                "precision": item.precision,
-                "sparsity": sparsity_of(pruned, which),
-                "bytes": size["bytes"],
-                "gzip_bytes": size["gzip_bytes"],
-                "accuracy": float(np.mean(found == test.y)),
-                "agreement": float(np.mean(found == expected)),
-            }
-        )
-    return rows
 
 
 def summarise(

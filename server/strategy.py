@@ -17,6 +17,7 @@ from fedkd.exchange.codec import Payload, decode, encode
 from fedkd.experiment import Experiment
 from fedkd.federation import begin_round, forget_steps, header_of, known_bases, make_offer, new_server
 from fedkd.federation import server_round as average
+from fedkd.finishing import at
 from fedkd.messages import Answer, offer_fields, read_answer
 from fedkd.seeding import Purpose, generator
 from fedkd.tensors import Weights, digest
@@ -66,9 +67,10 @@ class FedKD(Strategy):
         """Begin the round and make an offer to each client that takes part in it."""
         self._grid, self._started, self._refused, self._down_bytes = grid, time.monotonic(), [], 0
         self._wait_for_clients()
-        self.state = begin_round(self.state, self.experiment.sparsity(server_round), self.experiment.spec)
-        header = header_of(server_round, self.state.digest, self.experiment)
-        self._dense = encode(self.state.base, self.experiment.spec, header)
+        self.state = begin_round(self.state, self.experiment)
+        self._now = at(self.experiment, server_round, self.state.gone)
+        header = header_of(server_round, self.state.digest, self._now)
+        self._dense = encode(self.state.base, self._now.spec, header)
         self.state = forget_steps(self.state, len(self._dense))
         return [self._offer(partition, self._held.get(partition, 0)) for partition in self._sample(server_round)]
 
@@ -92,7 +94,7 @@ class FedKD(Strategy):
         weights = [1.0 if uniform else float(r.answer.examples) for r in received]
         updates = [r.payload.tensors for r in received]
         energy = self.experiment.energy(server_round)
-        self.state, broadcast = average(self.state, updates, weights, energy, self.experiment)
+        self.state, broadcast = average(self.state, updates, weights, energy, self._now)
         for item in received:
             self._held[item.answer.partition] = server_round
         record = self._record(server_round, received, broadcast)
@@ -188,9 +190,9 @@ class FedKD(Strategy):
     def _checked(self, answer: Answer) -> Payload:
         if not 1 <= answer.examples <= _MOST_EXAMPLES:
             raise PayloadError("weight", f"trained on {answer.examples} examples, must be 1 to {_MOST_EXAMPLES}")
-        bases = known_bases(self.experiment, self.state.round, self.state.steps[-1].blob)
-        payload = decode(answer.blob, self.experiment.spec, bases)
-        expected = header_of(self.state.round, self.state.digest, self.experiment)
+        bases = known_bases(self._now, self.state.round, self.state.steps[-1].blob)
+        payload = decode(answer.blob, self._now.spec, bases)
+        expected = header_of(self.state.round, self.state.digest, self._now)
         if payload.header != expected:
             raise PayloadError("base", f"the update is for {payload.header}, this round is {expected}")
         return payload
@@ -219,7 +221,7 @@ class FedKD(Strategy):
                 for r in self.experiment.trainer.learners
             },
             **self._bytes(answers),
-            "ranks": _ranks(self.experiment, received, broadcast),
+            "ranks": _ranks(self._now, received, broadcast),
             "refused": self._refused,
             "seconds": time.monotonic() - self._started,
             "elapsed": time.monotonic() - self._begun,
@@ -235,7 +237,7 @@ class FedKD(Strategy):
         """Quality of the shared model; where none is shared, the mean of the clients' own."""
         if self.experiment.shares:
             role, threads = self.experiment.config.exchange.shared, self.experiment.threads
-            found: dict[str, float | None] = dict(self.experiment.quality(role, self.state.shared, threads))
+            found: dict[str, float | None] = dict(self._now.quality(role, self.state.shared, threads))
         else:
             names = {"teacher": "accuracy", "teacher_f1": "f1"}
             found = {n: _mean([q[key] for q in measured.values() if key in q]) for key, n in names.items()}

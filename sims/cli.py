@@ -53,6 +53,21 @@ def run(
         float | None, typer.Option(help="Share of the clients that take part in a round, in (0, 1]. (default: 1)")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same bytes. (default: 0)")] = None,
+    finish: Annotated[
+        str | None,
+        typer.Option(
+            help="What clients do in finishing rounds: 'prune channels N%' (of the multiplications), 'prune weights"
+            " N%', 'qat int8' (learn what int8 needs, so that the server needs no data), with commas between them, or"
+            " 'none'. (default: prune weights 50%)"
+        ),
+    ] = None,
+    finish_rounds: Annotated[int | None, typer.Option(help="Finishing rounds. (default: 3)")] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.npz", help="Examples on the server (array x) for int8 files that no client finished."
+        ),
+    ] = None,
     engine: Annotated[
         str, typer.Option(help="local: threads of this process; ray: Flower's simulation engine (extra `ray`).")
     ] = "local",
@@ -64,11 +79,14 @@ def run(
     """Train a federation, make device files of its student, and write a report."""
     flags = {
         "task": task, "data": data, "method": method, "clients": clients, "rounds": rounds, "partition.kind": partition,
-        "partition.alpha": alpha, "fraction": fraction, "seed": seed,
+        "partition.alpha": alpha, "fraction": fraction, "seed": seed, "edge.finish_rounds": finish_rounds,
+        "edge.calibration_file": str(calibration) if calibration else None,
     }  # fmt: skip
     with errors_for_people():
+        from sims.finish import parse_finish
         from sims.run import run as run_experiment
 
+        flags |= parse_finish(finish) if finish is not None else {}
         settings = _without_preset(_read_run(config), method) if config else {}
         settings |= {key: value for key, value in flags.items() if value is not None}
         settings |= dict(parse_assignment(text) for text in set_ or ())

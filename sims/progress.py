@@ -168,8 +168,8 @@ class State:
         done = max(self.rows, default=0)
         if self.stopped and done < self.rounds:
             return f"stopped after round {done}/{self.rounds}"
-        pruning = done and self.rows[done].get("phase") == "finish"
-        return f"{'pruning, ' if pruning else ''}round {done}/{self.rounds}"
+        finishing = done and self.rows[done].get("phase") == "finish"
+        return f"{'finishing, ' if finishing else ''}round {done}/{self.rounds}"
 
     def figures(self) -> str:
         """The last figures known; bytes are those of all clients since the first round."""

@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from fedkd import runtime
+from fedkd.calibration import calibration_rows
 from fedkd.config import Scalar
 from fedkd.errors import InputError
 from fedkd.experiment import Experiment, experiment_of
@@ -59,6 +60,7 @@ def run(
     check_free(folder, overwrite)
     with console.status("starting TensorFlow and building the models"):
         runtime.configure()
+        calibration_rows(experiment)  # may be a file that breaks a rule
         _introduce(experiment, console)
         os.environ.update(_QUIET)
         from sims.engines import ENGINES
@@ -87,10 +89,25 @@ def absolute(settings: Mapping[str, Scalar]) -> dict[str, Scalar]:
     kind, _, place = str(found.get("task", "")).partition(":")
     if kind == "npz" or (kind == "hf" and Path(place.partition("#")[0]).is_dir()):
         found["task"] = f"{kind}:{Path(place).absolute()}"
-    for key in ("data", "model.teacher_weights"):
+    for key in ("data", "model.teacher_weights", "edge.calibration_file"):
         if path := str(found.get(key, "")):
             found[key] = str(Path(path).absolute())
     return found
+
+
+def _introduce_finishing(experiment: Experiment, console: Console) -> None:
+    """Say which layers finishing rounds can't round; raises InputError where they can't do what they are to."""
+    from fedkd.finishing import check
+
+    edge = experiment.config.edge
+    skipped = check(experiment)
+    if skipped and "int8" in edge.wanted and not edge.calibration_file:
+        names = ", ".join(f"{name} ({why})" for name, why in skipped.items())
+        console.print(
+            "[yellow]warning:[/] no int8 file can be made without --calibration FILE.npz, these layers' ranges can't"
+            f" be learned: {names}",
+            highlight=False,
+        )
 
 
 def _introduce(experiment: Experiment, console: Console) -> None:
@@ -104,6 +121,8 @@ def _introduce(experiment: Experiment, console: Console) -> None:
     if config.model.student_init == "teacher_layers":
         taken, hidden = experiment.taken_layers()
         console.print(f"the student starts from the teacher's layers, {taken} of its {hidden}", highlight=False)
+    if config.edge.reshapes:
+        _introduce_finishing(experiment, console)
     if count["student"] > count["teacher"]:
         console.print("[yellow]warning:[/] the student is larger than the teacher: FedKD saves bytes by the reverse")
 
@@ -115,7 +134,8 @@ def _storage(folder: Path, engine: str, keep: bool) -> Iterator[dict[str, Scalar
     try:
         yield {"state-dir": str(several)} if keep or engine == "ray" else {"state-file": str(pool)}
     finally:
-        pool.unlink(missing_ok=True)
+        for file in folder.glob("clients.state*"):  # one more for finishing rounds
+            file.unlink()
         if not keep:
             shutil.rmtree(several, ignore_errors=True)
 

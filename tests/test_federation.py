@@ -10,8 +10,6 @@ from fedkd.exchange.blob import PayloadError
 from fedkd.exchange.codec import decode, encode
 from fedkd.experiment import Experiment, resolve
 from fedkd.federation import (
-    ServerState,
-    Step,
     begin_round,
     client_round,
     follow,
@@ -23,7 +21,9 @@ from fedkd.federation import (
     new_server,
     server_round,
 )
+from fedkd.finishing import at
 from fedkd.messages import Answer, answer_fields, offer_fields, read_answer, read_offer
+from fedkd.protocol import ServerState, Step
 from fedkd.seeding import Purpose, generator
 from fedkd.tensors import add, digest, subtract, weighted_mean
 
@@ -44,26 +44,27 @@ class Federation:
 
     def round(self, participants):
         experiment, number = self.experiment, self.server.round + 1
-        self.server = begin_round(self.server, experiment.sparsity(number), experiment.spec)
-        dense = encode(self.server.base, experiment.spec, header_of(number, self.server.digest, experiment))
+        self.server = begin_round(self.server, experiment)
+        now = at(experiment, number, self.server.gone)
+        dense = encode(self.server.base, now.spec, header_of(number, self.server.digest, now))
         dense_size_never_wins = dense + bytes(10**6) if self.prefer_steps else dense
         uploads, self.offers = [], {}
         for i in participants:
             offer = make_offer(self.server, self.held.get(i, 0), experiment.energy(number), dense_size_never_wins)
-            base = follow(self.clients[i], offer, experiment.spec)
+            base = follow(self.clients[i], offer, experiment)
             if base is None:
                 offer = make_offer(self.server, None, experiment.energy(number), dense)
-                base = follow(self.clients[i], offer, experiment.spec)
+                base = follow(self.clients[i], offer, experiment)
             self.offers[i] = offer
             rng = generator(0, Purpose.TRAINING, number, i)
             data, _ = experiment.client_data(i)
-            self.clients[i], upload = client_round(self.clients[i], base, offer, data, experiment, rng)
+            self.clients[i], upload = client_round(self.clients[i], base, offer, data, now, rng)
             self.held[i] = number
             uploads.append(upload)
-        bases = known_bases(experiment, number, self.server.steps[-1].blob)
-        self.updates = updates = [decode(u.blob, experiment.spec, bases).tensors for u in uploads]
+        bases = known_bases(now, number, self.server.steps[-1].blob)
+        self.updates = updates = [decode(u.blob, now.spec, bases).tensors for u in uploads]
         self.weights = weights = [u.examples for u in uploads]
-        self.server, _ = server_round(self.server, updates, weights, experiment.energy(number), experiment)
+        self.server, _ = server_round(self.server, updates, weights, experiment.energy(number), now)
 
 
 def assert_identical(a, b):
@@ -108,7 +109,7 @@ def test_client_with_another_model_asks_for_the_dense_one(experiment):
     federation = Federation(experiment)
     federation.round([0, 1, 2])
     offer = replace(federation.offers[0], base="0" * 64)
-    assert follow(Federation(experiment).clients[0], offer, experiment.spec) is None
+    assert follow(Federation(experiment).clients[0], offer, experiment) is None
 
 
 def test_client_too_far_behind_asks_for_the_dense_model(experiment):
@@ -117,7 +118,7 @@ def test_client_too_far_behind_asks_for_the_dense_model(experiment):
         federation.round([0, 1, 2])
     offer = federation.offers[0]
     assert [step.round for step in offer.steps] == [3]
-    assert follow(Federation(experiment).clients[0], offer, experiment.spec) is None
+    assert follow(Federation(experiment).clients[0], offer, experiment) is None
 
 
 def test_dense_model_with_another_hash_is_refused(experiment):
@@ -127,7 +128,7 @@ def test_dense_model_with_another_hash_is_refused(experiment):
     blob = encode(add(federation.server.base, federation.server.base), experiment.spec, header)
     offer = replace(federation.offers[0], dense=blob)
     with pytest.raises(PayloadError, match="another hash"):
-        follow(federation.clients[1], offer, experiment.spec)
+        follow(federation.clients[1], offer, experiment)
 
 
 def test_average_is_of_decoded_updates_weighed_by_examples():
@@ -138,7 +139,7 @@ def test_average_is_of_decoded_updates_weighed_by_examples():
 
 def test_server_applies_what_it_broadcasts_and_not_the_exact_mean(experiment):
     federation = Federation(experiment)
-    federation.server = begin_round(federation.server, 0.0, experiment.spec)
+    federation.server = begin_round(federation.server, experiment)
     rng = np.random.default_rng(0)
     updates = [[rng.normal(size=s.shape).astype(np.float32) for s in experiment.spec] for _ in range(2)]
     after, broadcast = server_round(federation.server, updates, [1, 1], 0.6, experiment)

@@ -91,13 +91,13 @@ def test_a_round_of_fedkd_is_what_the_equations_say():
     settings |= {"exchange.energy_start": ENERGY, "exchange.energy_end": ENERGY, "train.holdout": 0.0}
     settings |= {"partition.kind": "dirichlet", "partition.alpha": 1.0}
     experiment = resolve(settings)
-    server = begin_round(new_server(experiment), 0.0, experiment.spec)
+    server = begin_round(new_server(experiment), experiment)
     offer = make_offer(server, 0, ENERGY, b"")
     inputs, ends, uploads = [], [], []
     for i in range(3):
         state, (data, _) = new_client(experiment), experiment.client_data(i)
         inputs.append((state.local["teacher"], state.local["projection"][0], data.x, data.y))
-        base, rng = follow(state, offer, experiment.spec), generator(0, Purpose.TRAINING, 1, i)
+        base, rng = follow(state, offer, experiment), generator(0, Purpose.TRAINING, 1, i)
         state, upload = client_round(state, base, offer, data, experiment, rng)
         ends.append(state.local)
         uploads.append(upload)

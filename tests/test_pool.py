@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from clients.pool import PooledVault
-from fedkd.federation import ClientState
+from fedkd.protocol import ClientState
 
 
 def state(round_=3, seed=0, tensors=3):

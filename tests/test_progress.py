@@ -68,7 +68,7 @@ def test_the_last_state_stays_on_the_screen(tmp_path: Path) -> None:
     with watch(history, 4, console):
         history.write_text("".join(map(line, (1, 2, 3))) + line(4, phase="finish"))
     last = text.getvalue()[-500:]
-    assert "pruning, round 4/4" in last
+    assert "finishing, round 4/4" in last
     assert "up 12.0 kB · down 4.00 kB" in last
 
 

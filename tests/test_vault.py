@@ -3,7 +3,7 @@
 import numpy as np
 
 from clients.vault import Vault
-from fedkd.federation import ClientState
+from fedkd.protocol import ClientState
 
 
 def state(round_=3):

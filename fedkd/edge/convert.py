@@ -21,7 +21,7 @@ from fedkd.errors import InputError
 
 # int8_per_tensor has one scale a kernel where int8 has one a filter; int16x8 is activations of 16 bits, kernels of 8.
 PRECISIONS = ("float32", "float16", "dynamic", "int8", "int8_per_tensor", "int16x8")
-_CALIBRATED = PRECISIONS[3:]
+CALIBRATED = PRECISIONS[3:]
 
 # What TensorFlow says on stderr when all is well, and Python's "Traceback" frames, which name no cause.
 _CHATTER = re.compile(r"^([IWE]\d{4} |\d{4}-\d\d-\d\d |INFO:|WARNING:|fully_quantize:|Traceback |\s)")
@@ -87,7 +87,7 @@ def _check(model_path: Path, calibration: np.ndarray, precisions: Sequence[str])
     unknown = [precision for precision in precisions if precision not in PRECISIONS]
     if unknown:
         raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, got {unknown[0]}")
-    if (needing := set(precisions) & set(_CALIBRATED)) and len(calibration) == 0:
+    if (needing := set(precisions) & set(CALIBRATED)) and len(calibration) == 0:
         raise InputError(f"calibration must have at least 1 row for {min(needing)}, got 0")
 
 
@@ -117,7 +117,7 @@ def _obituary(precision: str, child: subprocess.CompletedProcess[str]) -> str:
     code = child.returncode
     end = f"died of {signal.Signals(-code).name}" if code < 0 else f"stopped with exit code {code}"
     words = [line for line in child.stderr.splitlines() if line.strip() and not _CHATTER.match(line)]
-    known = precision in _CALIBRATED and code == -signal.SIGSEGV
+    known = precision in CALIBRATED and code == -signal.SIGSEGV
     hint = " (calibration crashes on LSTM and GRU layers unless unroll=True)" if known else ""
     return f"the converter {end} in {precision}{hint}" + (f": {words[-1].strip()[:_ERROR_LENGTH]}" if words else "")
 
@@ -208,7 +208,7 @@ def _flatbuffer(work: Path, precision: str, dtype: str, shape: tuple[int, ...]) 
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if precision == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if precision in _CALIBRATED:
+    if precision in CALIBRATED:
         rows = _calibration(work, dtype, shape)
         converter.representative_dataset = lambda: ([row] for row in rows[:, np.newaxis])
         wide, kinds = precision == "int16x8", tf.lite.OpsSet

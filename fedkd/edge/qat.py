@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 from keras import layers
 
 from fedkd.edge.fake_quant import (
@@ -89,6 +90,40 @@ def quantize_aware(model: keras.Model, per_tensor: bool = False) -> QuantizeAwar
     return QuantizeAware(aware, calls.skipped())
 
 
+def unaware(aware: keras.Model, plain: keras.Model) -> keras.Model:
+    """Give a model the weights of its quantisation-aware copy, which it returns: the numbers before they are rounded.
+
+    Args:
+        aware: From ``quantize_aware(plain)``, trained; not changed.
+        plain: Changed in place.
+    """
+    for layer in plain.layers:
+        if layer.weights:
+            layer.set_weights(_taken(layer, aware))
+    return plain
+
+
+def stand_in_rows(aware: keras.Model, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Make rows for a converter that wants examples, within the learned range of the input; word ids are all 0.
+
+    Only good where nothing was skipped: then the file has the learned ranges whatever the examples are.
+
+    Args:
+        aware: From ``quantize_aware``, trained, with one input.
+        count: Of rows, n.
+        rng: Draws them.
+
+    Returns:
+        Array (n, *input_shape) in the input's dtype.
+    """
+    tensor = aware.inputs[0]
+    shape = (count, *tensor.shape[1:])
+    if not keras.backend.is_float_dtype(tensor.dtype):
+        return np.zeros(shape, tensor.dtype)
+    held = next(layer for layer in aware.layers if isinstance(layer, ActivationRange))
+    return rng.uniform(float(held.low), float(held.high), shape).astype(np.float32)
+
+
 def _ranged(tensor: keras.KerasTensor, name: str) -> keras.KerasTensor:
     """Put a range behind a tensor of floats; ids and masks have none."""
     floats = keras.backend.is_float_dtype(tensor.dtype)
@@ -127,6 +162,14 @@ def _apart(layer: layers.SeparableConv2D, per_tensor: bool) -> Chain:
     second = _rounded(pointwise, per_tensor)
     parts = second.parts if isinstance(second, Chain) else [second]
     return Chain(name, [first, ActivationRange(name=f"{name}_depthwise_range"), *parts])
+
+
+def _taken(layer: keras.layers.Layer, aware: keras.Model) -> list[np.ndarray]:
+    """A layer's weights, from the layer or the two that stand for it."""
+    weights = aware.get_layer(layer.name).get_weights()
+    if type(layer) is layers.SeparableConv2D:
+        return aware.get_layer(f"{layer.name}_depthwise").get_weights() + weights
+    return weights
 
 
 def _give(layer: keras.layers.Layer, aware: keras.Model) -> None:

@@ -28,6 +28,11 @@ def prune_channels(model: keras.Model, macs: float, measure: str = "l1", least: 
         InputError: An argument breaks its rule, nothing can be removed, or the model has more multiplications even with
             ``least`` channels a layer.
     """
+    return without(model, least_important(model, macs, measure, least))
+
+
+def least_important(model: keras.Model, macs: float, measure: str = "l1", least: int = 4) -> tuple[int, ...]:
+    """Choose the channels that ``prune_channels`` removes, by their numbers; same arguments, same errors."""
     if not 0 < macs < 1:
         raise InputError(f"macs must be in (0, 1) (share of the multiplications that is left), got {macs}")
     if measure not in MEASURES:
@@ -41,7 +46,7 @@ def prune_channels(model: keras.Model, macs: float, measure: str = "l1", least: 
         )
     scores = MEASURES[measure](found)
     order = list(_in_turn(found, scores, least))
-    return _smallest(model, order, macs * cost(model).macs)
+    return tuple(order[: _fewest(model, order, macs * cost(model).macs)])
 
 
 def _in_turn(found: Channels, scores: Scores, least: int) -> Iterator[int]:
@@ -55,16 +60,15 @@ def _in_turn(found: Channels, scores: Scores, least: int) -> Iterator[int]:
             yield number
 
 
-def _smallest(model: keras.Model, order: list[int], limit: float) -> keras.Model:
-    """Remove as few channels of an order as it takes to stay within a limit of multiplications."""
-    low, high, best = 0, len(order), without(model, order)
-    if (fewest := cost(best).macs) > limit:
+def _fewest(model: keras.Model, order: list[int], limit: float) -> int:
+    """How many channels of an order have to go at least to stay within a limit of multiplications."""
+    low, high = 0, len(order)
+    if (left := cost(without(model, order)).macs) > limit:
         raise InputError(
-            f"macs: {fewest:,} multiplications are left with the fewest channels allowed, more than {limit:,.0f};"
+            f"macs: {left:,} multiplications are left with the fewest channels allowed, more than {limit:,.0f};"
             " allow more of them, or fewer channels a layer"
         )
     while high - low > 1:
         middle = (low + high) // 2
-        tried = without(model, order[:middle])
-        low, high, best = (low, middle, tried) if cost(tried).macs <= limit else (middle, high, best)
-    return best
+        low, high = (low, middle) if cost(without(model, order[:middle])).macs <= limit else (middle, high)
+    return high

@@ -12,7 +12,8 @@ from clients.pool import PooledVault
 from fedkd import runtime
 from fedkd.exchange.codec import decode, encode
 from fedkd.experiment import Experiment
-from fedkd.federation import ClientState, header_of
+from fedkd.federation import header_of
+from fedkd.protocol import ClientState
 from fedkd.seeding import Purpose, generator
 from fedkd.tensors import subtract
 from sims.bench import work

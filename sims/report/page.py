@@ -112,7 +112,7 @@ def _tiles(run: RunFolder) -> Iterator[tuple[str, str, str]]:
     accuracy = run.accuracy
     if accuracy.get("shared") is not None:
         positive = (run.summary or {}).get("f1_positive")
-        when = "accuracy before pruning" if (run.summary or {}).get("finish_rounds") else "accuracy"
+        when = "accuracy before finishing" if (run.summary or {}).get("finish_rounds") else "accuracy"
         extra = f", F1 {positive:.3f}" if positive is not None else ""
         yield run.shared_name, percent(accuracy["shared"]), when + extra
     if accuracy.get("teacher_mean") is not None:

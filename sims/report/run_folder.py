@@ -94,7 +94,7 @@ class RunFolder:
 
     def ranked_tensors(self) -> dict[str, int]:
         """Full rank of every tensor that could be sent as factors, in the model's order; vectors never are."""
-        ranks = {name: rank[2] for row in self.history for name, rank in (row.get("ranks") or {}).items()}
+        ranks = {name: rank[2] for row in reversed(self.history) for name, rank in (row.get("ranks") or {}).items()}
         return {name: int(full) for name, full in ranks.items() if full and full > 1}
 
     def converted_files(self) -> list[dict[str, Any]]:

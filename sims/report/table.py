@@ -12,7 +12,7 @@ from rich.text import Text
 from sims.report.run_folder import file_label
 
 NONE = "–"
-MB = 1e6
+KB, MB = 1e3, 1e6
 
 
 def percent(share: float | None, digits: int = 1) -> str:
@@ -80,7 +80,7 @@ def total_bytes(traffic: dict[str, Any]) -> float | None:
 
 
 def rounds(summary: dict[str, Any]) -> str:
-    """The run's length: ``20 rounds``, ``20 + 3 rounds`` with those of pruning."""
+    """The run's length: ``20 rounds``, ``20 + 3 rounds`` with those of finishing."""
     finish = summary.get("finish_rounds") or 0
     count = summary.get("rounds", NONE)
     return f"{count} + {finish} rounds" if finish else f"{count} round{'' if count == 1 else 's'}"

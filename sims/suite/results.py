@@ -9,12 +9,13 @@ from statistics import mean, stdev
 from typing import Any
 
 from fedkd.settings import to_settings
-from sims.report.table import MB, NONE, total_bytes
+from sims.report.table import KB, MB, NONE, total_bytes
 from sims.suite.plan import Job
 
 Row = dict[str, Any]
 FIGURES = (
     *("shared", "f1", "teacher_mean", "teacher_f1"),
+    *("int8", "int8_gain", "int8_kb"),
     *("up_mb", "down_mb", "total_mb", "reduction_vs_teacher", "sha256", "seconds"),
 )
 _SHOWN_ALWAYS = ("method", "task", "seed")
@@ -55,6 +56,7 @@ def _figures(summary: Mapping[str, Any]) -> Row:
         summary.get("f1_positive"),
         accuracy.get("teacher_mean"),
         summary.get("teacher_f1"),
+        *_int8(summary),
         traffic["up_bytes_per_client"] / MB,
         traffic["down_bytes_per_client"] / MB,
         (total_bytes(traffic) or 0.0) / MB,
@@ -63,6 +65,15 @@ def _figures(summary: Mapping[str, Any]) -> Row:
         summary["speed"]["seconds"],
     )
     return dict(zip(FIGURES, values, strict=True))
+
+
+def _int8(summary: Mapping[str, Any]) -> tuple[float | None, float | None, float | None]:
+    """Accuracy of the int8 file in LiteRT, what that is above the shared model's after training, and its kilobytes."""
+    files = {file["precision"]: file for file in summary.get("edge") or [] if file["path"]}
+    if "int8" not in files:
+        return None, None, None
+    found = files["int8"]
+    return found["accuracy"], found["accuracy"] - summary["accuracy"]["shared"], found["bytes"] / KB
 
 
 def csv_text(rows: Sequence[Row]) -> str:
@@ -162,6 +173,9 @@ _COLUMNS = (
     ("F1, %", "f1", 100.0, 2),
     ("teachers, %", "teacher_mean", 100.0, 2),
     ("teachers' F1, %", "teacher_f1", 100.0, 2),
+    ("int8 in LiteRT, %", "int8", 100.0, 2),
+    ("above accuracy, points", "int8_gain", 100.0, 2),
+    ("int8, kB", "int8_kb", 1.0, None),
     ("MB a client", "total_mb", 1.0, None),
     ("times less", "reduction_vs_teacher", 1.0, None),
 )

@@ -1,12 +1,11 @@
 """Names beside points, moved apart where they would cover each other."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.transforms import Bbox
 
@@ -26,19 +25,21 @@ class Named:
     colour: str
 
 
-def label_points(figure: Figure, axes: Axes, points: Mapping[str, Named], look: Look) -> None:
+def label_points(
+    axes: Axes, points: Mapping[str, Named], look: Look, others: Sequence[tuple[float, float]] = ()
+) -> None:
     """Write each point's name at the nearest place that no other name or point takes.
 
     Args:
-        figure: Its axes have their final scales.
-        axes: Where the points are.
+        axes: Where the points are; its figure is laid out (``draw_without_rendering``), so that places are known.
         points: By name.
         look: Colours.
+        others: Points without a name, which names should not cover either.
     """
-    figure.draw_without_rendering()  # lays out, so that places on the page are known
-    scale = figure.dpi / 72
+    scale = axes.figure.dpi / 72
     pixels = {name: axes.transData.transform(point.place) for name, point in points.items()}
-    taken = [Bbox.from_bounds(x - 4 * scale, y - 4 * scale, 8 * scale, 8 * scale) for x, y in pixels.values()]
+    drawn = [*pixels.values(), *map(axes.transData.transform, others)]
+    taken = [Bbox.from_bounds(x - 4 * scale, y - 4 * scale, 8 * scale, 8 * scale) for x, y in drawn]
     taken += [text.get_window_extent() for text in axes.texts]
     for name in sorted(points, key=lambda name: -pixels[name][1]):
         text = axes.annotate(name, points[name].place, fontsize=_TEXT, in_layout=False)

@@ -106,5 +106,6 @@ def first_finishing(run: RunFolder) -> int | None:
 
 
 def short(name: str, longest: int = 32) -> str:
-    """The name, its middle left out if it is too long for the margin."""
-    return name if len(name) <= longest else f"{name[: longest // 2 - 1]}…{name[-longest // 2 :]}"
+    """The name, its middle left out if it is too long for the margin, and never read as mathematics."""
+    cut = name if len(name) <= longest else f"{name[: longest // 2 - 1]}…{name[-longest // 2 :]}"
+    return cut.replace("$", r"\$")

@@ -47,7 +47,8 @@ def ranks_heatmap(run: RunFolder, look: Look = LIGHT) -> Figure:
 def _ranks(axes: Axes, run: RunFolder, full: dict[str, int], which: int, colours: Colormap, look: Look) -> list[Artist]:
     """One way's ranks, coloured by their share and numbered where there is room; returns what the legend shows."""
     ranks = np.array([[_rank(row, name, which) for row in run.history] for name in full])
-    share = np.where(ranks < 0, -1, 100 * ranks / np.array(list(full.values()))[:, None])
+    highest = np.array([[_full(row, name) for row in run.history] for name in full])
+    share = np.where(ranks < 0, -1, 100 * ranks / highest)
     rounds = np.array([row["round"] for row in run.history])
     edges = np.append(rounds - 0.5, rounds[-1] + 0.5)
     axes.pcolormesh(edges, np.arange(len(full) + 1) - 0.5, share, cmap=colours, vmin=0, vmax=100)
@@ -70,6 +71,11 @@ def _rank(row: dict[str, Any], name: str, which: int) -> float:
     if entry is None:
         return -1.0
     return float("nan") if entry[which] is None else float(entry[which])
+
+
+def _full(row: dict[str, Any], name: str) -> float:
+    """A tensor's full rank in a round: finishing rounds may have a smaller model."""
+    return float((row.get("ranks") or {}).get(name, (None, None, 1))[2])
 
 
 def _numbers(axes: Axes, rounds: np.ndarray, ranks: np.ndarray, share: np.ndarray, colours: Colormap) -> None:

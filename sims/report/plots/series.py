@@ -10,6 +10,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sims.report.plots.envelope import envelope
 from sims.report.plots.labels import Named, label_points
 from sims.report.plots.look import HEIGHT, LIGHT, TEXT, Look, canvas, legend, size_axis, whole
 from sims.report.run_folder import RunFolder
@@ -100,10 +101,11 @@ def frontier(series: Sequence[Series], look: Look = LIGHT, f1: bool = False) -> 
         points[item.label] = Named((sent, quality), style["color"])
     axes.margins(y=0.01)
     axes.set_ylim(bottom=max(axes.get_ylim()[0], lowest))
-    _envelope(axes, [point.place for point in points.values()], look)
+    envelope(axes, [point.place for point in points.values()], look)
     axes.set_xlabel("Sent and received by a client, MB")
     axes.set_ylabel("F1, %" if f1 else "Accuracy, %")
-    label_points(figure, axes, points, look)
+    figure.draw_without_rendering()
+    label_points(axes, points, look)
     return figure
 
 
@@ -191,14 +193,3 @@ def _nothing_sent(axes: Axes, label: str, quality: float, colour: str) -> None:
     axes.axhline(quality, color=colour, linestyle=":", linewidth=1.2)
     place: dict[str, Any] = {"ha": "left", "va": "bottom", "transform": axes.get_yaxis_transform()}
     axes.text(0.01, quality, f"{label}, nothing sent", color=colour, fontsize=TEXT - 1.5, **place)
-
-
-def _envelope(axes: Axes, points: Sequence[tuple[float, float]], look: Look) -> None:
-    """The best quality for at most so many bytes, as steps."""
-    best: list[tuple[float, float]] = []
-    for point in sorted(points, key=lambda point: (point[0], -point[1])):
-        if not best or point[1] > best[-1][1]:
-            best.append(point)
-    if len(best) > 1:
-        x, y = zip(*best, strict=True)
-        axes.plot(x, y, drawstyle="steps-post", color=look.faint, linestyle="--", linewidth=1, zorder=1)

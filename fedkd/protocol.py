@@ -1,0 +1,87 @@
+"""What server and clients keep and send in the protocol of ``fedkd.federation``."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from fedkd.distill.trainer import State
+from fedkd.tensors import Weights
+
+
+@dataclass(frozen=True)
+class Step:
+    """From the base of round - 1 to that of ``round``: add the update in ``blob`` (none where empty), then prune."""
+
+    round: int
+    blob: bytes
+    sparsity: float
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What the server sends a client in a round.
+
+    Args:
+        round: From 1.
+        base: Digest of the model this round builds on.
+        energy: Threshold T of the round.
+        sparsity: Of the base; above 0 the client keeps its zeros while it trains.
+        steps: From a base the client is thought to hold to this round's, oldest first; none with ``dense``.
+        dense: The base itself, encoded dense, for a client that can't follow the steps.
+        gone: Channels that the finishing rounds' model lacks.
+    """
+
+    round: int
+    base: str
+    energy: float
+    sparsity: float
+    steps: tuple[Step, ...]
+    dense: bytes = b""
+    gone: tuple[int, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of payload."""
+        return len(self.dense) + sum(len(step.blob) for step in self.steps)
+
+
+@dataclass(frozen=True)
+class ClientState:
+    """What a client keeps: the base of the last round it took part in, its trainer's state, and what it hasn't sent."""
+
+    round: int
+    base: Weights
+    local: State
+
+
+@dataclass(frozen=True)
+class ServerState:
+    """What the server keeps.
+
+    Args:
+        round: The one under way, or the last.
+        shared: The shared model.
+        base: That of the round under way.
+        digest: Of the base.
+        steps: That led to the base, oldest first.
+        update: The last broadcast.
+        residual: What hasn't been sent.
+        gone: Channels that the finishing rounds' model lacks.
+    """
+
+    round: int
+    shared: Weights
+    base: Weights
+    digest: str
+    steps: tuple[Step, ...] = ()
+    update: bytes = b""
+    residual: Weights = field(default_factory=list)
+    gone: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A client's answer: its encoded update, how many examples it trained on, its mean losses."""
+
+    blob: bytes
+    examples: int
+    losses: Mapping[str, float]

@@ -1,0 +1,109 @@
+"""Device files of a run's shared model, each measured over the whole test set in LiteRT."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from fedkd.calibration import calibration_rows
+from fedkd.edge.convert import CALIBRATED, convert
+from fedkd.edge.cost import cost
+from fedkd.edge.prune import prune, sparsity_of
+from fedkd.edge.qat import quantize_aware, stand_in_rows
+from fedkd.edge.runtime import describe, predict
+from fedkd.experiment import Experiment
+from fedkd.federation import kernels
+from fedkd.finishing import at, trained, unrounded
+from fedkd.models.inspect import layer_modules
+from fedkd.protocol import ServerState
+from fedkd.seeding import Purpose, generator
+
+if TYPE_CHECKING:
+    import keras
+
+Record = dict[str, Any]
+
+_STAND_INS = 16
+
+
+class Source(NamedTuple):
+    """What some precisions are converted from.
+
+    Args:
+        file: Name of its .keras file.
+        model: With its final weights.
+        examples: For the ranges of activations, (n, *input_shape); none where there are no examples to be had.
+        precisions: Those that are made from it.
+    """
+
+    file: str
+    model: "keras.Model"
+    examples: np.ndarray
+    precisions: Sequence[str]
+
+
+def to_device(experiment: Experiment, state: ServerState, folder: Path) -> list[Record]:
+    """Convert and measure the final shared model.
+
+    Args:
+        experiment: Of the first round: its test set, and what it has for the ranges of int8.
+        state: After the last round.
+        folder: Where ``student_*.tflite`` and the .keras files they are made from go.
+
+    Returns:
+        A row a precision; one whose conversion failed has ``error`` instead of figures.
+    """
+    edge, last = experiment.config.edge, at(experiment, state.round, state.gone)
+    which = kernels(last.spec)
+    final = prune(state.shared, edge.sparsity, which)
+    plain = unrounded(experiment, state.gone, final)
+    expected = last.trainer.logits(experiment.config.exchange.shared, final, experiment.task.test.x).argmax(-1)
+    found = cost(plain)
+    size = {"macs": found.macs, "parameters": found.parameters, "sparsity": sparsity_of(final, which)}
+    rows: dict[str, Record] = {}
+    for source in _sources(experiment, plain, trained(experiment, state.gone, final)):
+        for row in _measured(experiment, source, folder, expected):
+            rows[row["precision"]] = row if "error" in row else {**row, **size}
+    return [rows[precision] for precision in edge.wanted]
+
+
+def _sources(experiment: Experiment, plain: "keras.Model", last: "keras.Model") -> Iterator[Source]:
+    """What each precision is made from: int8 from the model that was trained rounded, all else from it unrounded."""
+    edge, examples = experiment.config.edge, calibration_rows(experiment)
+    rounded = [precision for precision in edge.wanted if edge.qat and precision == "int8"]
+    yield Source("student_finished.keras", plain, examples, [p for p in edge.wanted if p not in rounded])
+    if rounded:
+        rng = generator(experiment.config.seed, Purpose.CALIBRATION)
+        learned = examples if quantize_aware(plain).skipped else stand_in_rows(last, _STAND_INS, rng)
+        yield Source("student_aware.keras", last, learned, rounded)
+
+
+def _measured(experiment: Experiment, source: Source, folder: Path, expected: np.ndarray) -> Iterator[Record]:
+    """Convert to each precision and run the files."""
+    source.model.save(folder / source.file)
+    lacking = [p for p in source.precisions if p in CALIBRATED and not len(source.examples)]
+    for precision in lacking:
+        yield {"path": None, "precision": precision, "error": _NO_EXAMPLES}
+    possible = [p for p in source.precisions if p not in lacking]
+    modules, test = layer_modules(source.model), experiment.task.test
+    for item in convert(folder / source.file, source.examples, folder, possible, modules=modules):
+        if item.path is None:
+            yield {"path": None, "precision": item.precision, "error": item.error}
+            continue
+        found, size = predict(item.path, test.x).argmax(-1), describe(item.path)
+        yield {
+            "path": item.path.name,
+            "precision": item.precision,
+            "bytes": size["bytes"],
+            "gzip_bytes": size["gzip_bytes"],
+            "float_tensors": size["float_tensors"],
+            "accuracy": float(np.mean(found == test.y)),
+            "agreement": float(np.mean(found == expected)),
+        }
+
+
+_NO_EXAMPLES = (
+    "no ranges for its activations: have the clients learn them (--finish 'qat int8'; layers that can't are listed at"
+    " the start), or give --calibration FILE.npz; float16 needs neither"
+)

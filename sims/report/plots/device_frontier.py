@@ -1,0 +1,168 @@
+"""Accuracy against what a device must hold and compute, beside the budget's lines."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from sims.report.edge_file import USABLE, EdgeFile, lowest
+from sims.report.edge_words import KB
+from sims.report.plots.envelope import envelope, unbeaten
+from sims.report.plots.labels import Named, label_points
+from sims.report.plots.look import LIGHT, Look, canvas, legend, size_axis
+
+_FAR = 10  # points of accuracy below the best; what fails there would press the others together
+_FEW = 12  # files; of more, only those that nothing beats are numbered
+_PANEL = 2.5  # inches
+_ORDER = [  # of the legend, by columns
+    *("Meets the budget", "Fails", "Fails, far below the others"),
+    *("Chosen", "Closest", "Budget", "Lowest accuracy allowed"),
+]
+
+
+@dataclass(frozen=True)
+class _Cost:
+    """What a device has little of.
+
+    Args:
+        line: of the budget.
+        key: of a candidate.
+        label: of the axis.
+        unit: what the axis counts in.
+    """
+
+    line: str
+    key: str
+    label: str
+    unit: float
+
+
+_COSTS = (
+    _Cost("flash", "flash_bytes", "Flash, KB of 1,024 bytes", KB),
+    _Cost("arena", "arena_bytes", "Arena in TFLite Micro, KB of 1,024 bytes", KB),
+    _Cost("macs", "macs", "Multiply-accumulates, thousands", 1e3),
+)
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """A candidate in the picture.
+
+    Args:
+        number: in the page's table, from 1.
+        file: the candidate.
+        accuracy: per cent in the runtime where it is lowest.
+        far: whether it is too far below the others to be drawn at its place.
+        shown: whether the page is about it.
+    """
+
+    number: int
+    file: dict[str, Any]
+    accuracy: float
+    far: bool
+    shown: bool
+
+    @property
+    def name(self) -> str:
+        """Its number; with its accuracy, where the axis doesn't tell it."""
+        return f"{self.number}: {self.accuracy:.1f} %" if self.far else str(self.number)
+
+
+def edge_frontier(edge: EdgeFile, look: Look = LIGHT) -> Figure:
+    """Accuracy in the runtime where it is lowest, against flash, arena and multiplications.
+
+    Args:
+        edge: a search with at least one candidate that ran.
+        look: colours.
+
+    Returns:
+        The figure: a panel a cost that was measured. Numbers are the candidates' in the page's table; lines are the
+        budget's, steps join what nothing cheaper beats; files far below the others stand on the axis.
+    """
+    marks = _marks(edge)
+    costs = [cost for cost in _COSTS if any(mark.file[cost.key] is not None for mark in marks)]
+    figure, panels = canvas(0.7 + _PANEL * len(costs), look, ratios=(1,) * len(costs))
+    handles: dict[str, Artist] = {}
+    points = [_panel(axes, cost, marks, edge, look, handles) for axes, cost in zip(panels, costs, strict=True)]
+    legend(figure, [handles[label] for label in sorted(handles, key=_ORDER.index)], look)
+    figure.draw_without_rendering()
+    for axes, (named, others) in zip(panels, points, strict=True):
+        label_points(axes, named, look, others)
+    return figure
+
+
+def _marks(edge: EdgeFile) -> list[_Mark]:
+    """The candidates that ran."""
+    ran = [(number, file, lowest(file)) for number, file in enumerate(edge.candidates, 1)]
+    known = [(number, file, 100 * found[1]) for number, file, found in ran if found]
+    best = max(accuracy for *_, accuracy in known)
+    return [
+        _Mark(number, file, accuracy, accuracy < best - _FAR and not _usable(file), file is edge.shown)
+        for number, file, accuracy in known
+    ]
+
+
+def _usable(file: dict[str, Any]) -> bool:
+    return bool(file["verdict"] == USABLE)
+
+
+def _panel(
+    axes: Axes, cost: _Cost, marks: Sequence[_Mark], edge: EdgeFile, look: Look, handles: dict[str, Artist]
+) -> tuple[dict[str, Named], list[tuple[float, float]]]:
+    """One cost's points and lines; returns those to name and the others, and adds what the legend shows."""
+    held = [mark for mark in marks if mark.file[cost.key] is not None]
+    floor = min((mark.accuracy for mark in marks if not mark.far), default=0.0) - 1
+    places = {mark.name: (mark.file[cost.key] / cost.unit, floor if mark.far else mark.accuracy) for mark in held}
+    for mark in held:
+        for style in _styles(mark, edge.content["chosen"] is not None, look):
+            (drawn,) = axes.plot(*([at] for at in places[mark.name]), linestyle="", clip_on=False, **style)
+            handles.setdefault(style["label"], drawn)
+    near = [places[mark.name] for mark in held if not mark.far]
+    envelope(axes, near, look)
+    limit, allowed = edge.content["budget"].get(cost.line), edge.floor()
+    lines = {"x": [] if limit is None else [limit / cost.unit], "y": [] if allowed is None else [100 * allowed]}
+    handles |= _budget(axes, lines["x"], lines["y"], look)
+    costs, accuracies = zip(*places.values(), strict=True)
+    _scale(axes, [*costs, *lines["x"]], [*accuracies, *lines["y"]])
+    axes.set_xlabel(cost.label)
+    axes.set_ylabel("Accuracy, %")
+    best = unbeaten(near)
+    named = [mark.name for mark in held if len(held) <= _FEW or mark.shown or places[mark.name] in best]
+    others = [place for name, place in places.items() if name not in named]
+    return {name: Named(places[name], look.ink) for name in named}, others
+
+
+def _styles(mark: _Mark, chosen: bool, look: Look) -> list[dict[str, Any]]:
+    """How a file is drawn: in shape and colour whether it meets the budget, with a ring if the page is about it."""
+    point: dict[str, Any] = {"markersize": 7, "markeredgecolor": look.paper, "markeredgewidth": 0.7, "zorder": 3}
+    label, colour, shape = "Fails", look.teacher, "X"
+    if _usable(mark.file):
+        label, colour, shape = "Meets the budget", look.student, "o"
+    if mark.far:
+        label, shape = "Fails, far below the others", "v"
+    styles = [point | {"label": label, "color": colour, "marker": shape}]
+    if mark.shown:
+        ring = {"marker": "o", "markersize": 11, "markerfacecolor": "none", "markeredgewidth": 1.5, "zorder": 4}
+        styles.append(ring | {"label": "Chosen" if chosen else "Closest", "color": look.ink})
+    return styles
+
+
+def _budget(axes: Axes, limits: Sequence[float], floors: Sequence[float], look: Look) -> dict[str, Artist]:
+    """The budget's limit of a cost and the accuracy that it leaves, as lines; what the legend shows of them."""
+    style: dict[str, Any] = {"color": look.ink, "linewidth": 1.2, "zorder": 2}
+    drawn: list[Artist] = [axes.axvline(limit, label="Budget", **style) for limit in limits]
+    drawn += [axes.axhline(floor, linestyle=":", label="Lowest accuracy allowed", **style) for floor in floors]
+    return {str(line.get_label()): line for line in drawn}
+
+
+def _scale(axes: Axes, costs: Sequence[float], accuracies: Sequence[float]) -> None:
+    """Costs from zero, or logarithmic where they differ a lot; at least two points of accuracy."""
+    size_axis(axes, costs, [], log=0 < 8 * min(costs) < max(costs))
+    low, high = min(accuracies), max(accuracies)
+    margin = max(0.12 * (high - low), (2 - (high - low)) / 2)
+    axes.set_ylim(low - margin, high + margin)
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
