@@ -13,7 +13,7 @@ Builder = Callable[[], "keras.Model"]
 
 
 def builders(
-    shape: tuple[int, ...], classes: int, words: int, models: ModelConfig
+    shape: tuple[int, ...], classes: int, words: int, models: ModelConfig, images: str = "cnn"
 ) -> tuple[Builder, Builder, Mapping[str, Scalar]]:
     """Choose teacher, student and settings by the shape of an example.
 
@@ -22,11 +22,12 @@ def builders(
         classes: Number of classes.
         words: Size of the vocabulary where the example is made of word ids.
         models: Widths, where the user sets them.
+        images: Module of ``fedkd.models`` for examples of three axes.
 
     Returns:
         Builder of the teacher, of the student, and the settings that suit them.
     """
-    module = {3: "cnn", 2: "temporal", 1: "transformer"}[len(shape)]
+    module = {3: images, 2: "temporal", 1: "transformer"}[len(shape)]
     first: tuple[object, ...] = (shape[0], words) if module == "transformer" else (shape,)
     teacher = builder(module, "teacher", *first, classes, width=models.teacher_width)
     student = builder(module, "student", *first, classes, width=models.student_width)
@@ -35,6 +36,7 @@ def builders(
 
 _DEFAULTS: dict[str, Mapping[str, Scalar]] = {
     "cnn": {"train.student_lr": 2e-3},
+    "spectral": {"train.student_lr": 2e-3},
     "temporal": {"train.epochs": 3, "train.teacher_lr": 2e-3, "train.student_lr": 4e-3, "train.decay": 0.2},
     "transformer": {"train.batch_size": 64, "train.student_lr": 2e-3, "edge.finish_rounds": 1},
 }

@@ -26,6 +26,7 @@ class NamedTask:
         classes: Name of each class, for files that name none.
         teacher_width: Of the built-in model for the shape of its examples; 0 leaves it to the model.
         student_width: As above.
+        images: Module of ``fedkd.models`` for examples of three axes.
         settings: Defaults of an experiment beside those of the built-in model.
         download: Fetches the arrays of the task of a name; None where a file must be given.
         read_zip: Reads the data set's own zip; None where only an .npz is read.
@@ -37,6 +38,7 @@ class NamedTask:
     classes: tuple[str, ...]
     teacher_width: int = 0
     student_width: int = 0
+    images: str = "cnn"
     settings: Mapping[str, Scalar] = field(default_factory=dict)
     download: Callable[[str], Arrays] | None = None
     read_zip: Callable[[Path], Arrays] | None = None
@@ -57,7 +59,7 @@ class NamedTask:
             teacher_width=models.teacher_width or self.teacher_width,
             student_width=models.student_width or self.student_width,
         )
-        task = npz.task_of(self.name, data or self.name, arrays, widths)
+        task = npz.task_of(self.name, data or self.name, arrays, widths, self.images)
         if len(task.classes) != len(self.classes):
             raise InputError(f"{data}: task {self.name!r} has {len(self.classes)} classes, got {len(task.classes)}")
         return replace(task, defaults={**task.defaults, **self.settings})
@@ -129,6 +131,7 @@ _ALL = (
         _DIGITS,
         teacher_width=32,
         student_width=16,
+        images="spectral",
         settings={**_NATURAL, "train.epochs": 3},  # speakers have 450 recordings each
     ),
     NamedTask(

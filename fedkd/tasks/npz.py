@@ -28,7 +28,7 @@ def load(path: Path, models: ModelConfig) -> Task:
     return task_of(f"npz:{path}", str(path), read(path), models)
 
 
-def task_of(name: str, source: str, arrays: Mapping[str, np.ndarray], models: ModelConfig) -> Task:
+def task_of(name: str, source: str, arrays: Mapping[str, np.ndarray], models: ModelConfig, images: str = "cnn") -> Task:
     """Make a task of arrays as ``load`` describes them.
 
     Args:
@@ -36,6 +36,7 @@ def task_of(name: str, source: str, arrays: Mapping[str, np.ndarray], models: Mo
         source: Where the arrays come from, for messages.
         arrays: x_train y_train x_test y_test classes, client_train and segment_train where there are any.
         models: Sizes for the built-in models.
+        images: Module of ``fedkd.models`` for examples of three axes.
 
     Raises:
         InputError: Arrays of another kind.
@@ -45,7 +46,7 @@ def task_of(name: str, source: str, arrays: Mapping[str, np.ndarray], models: Mo
     if train.x.shape[1:] != test.x.shape[1:]:
         raise InputError(f"{source}: x_test has examples of shape {test.x.shape[1:]}, x_train of {train.x.shape[1:]}")
     words = max(int(train.x.max()), int(test.x.max())) + 1 if train.x.ndim == 2 and len(train.x) and len(test.x) else 0
-    teacher, student, defaults = builders(train.x.shape[1:], len(classes), words, models)
+    teacher, student, defaults = builders(train.x.shape[1:], len(classes), words, models, images)
     return Task(name, classes, train, test, teacher, student, defaults=defaults)
 
 

@@ -47,7 +47,7 @@ def by_clients(experiment: Experiment, seed: int, rounds: int = ROUNDS) -> Tune:
         alone = replace(experiment, task=task, config=_alone(experiment.config, rounds))
         server, states = new_server(alone), dict[int, ClientState]()
         for _ in range(rounds):
-            server = begin_round(server, 0.0, alone.spec)
+            server = begin_round(server, alone)
             answers = _answers(server, states, alone, seed)
             states |= {client: state for client, (state, _) in answers.items()}
             uploads = [upload for _, upload in answers.values()]
@@ -68,7 +68,7 @@ def _answers(
 
     def work(client: int) -> tuple[ClientState, Upload]:
         state = states.get(client) or new_client(alone)
-        base = follow(state, offer, alone.spec)
+        base = follow(state, offer, alone)
         if base is None:
             raise RuntimeError("a client can't fail to follow the whole model")
         rng = generator(alone.config.seed, Purpose.SEARCH, seed, offer.round, client)
