@@ -156,14 +156,15 @@ def test_ctrl_c_leaves_nothing(model, tmp_path, monkeypatch):
         (["run", "--task", "digits"], "a run of task 'tests.tiny:task', --task says 'digits'; leave --task out"),
         (["stripes.keras"], "a model's task must be given: --task NAME"),
         (["stripes.keras", "--task", "digits"], "doesn't fit task 'digits', of inputs (8, 8, 1) and outputs (10,)"),
-        (["stripes.keras", "--task", TASK, "--calibration", "cut.keras"], "must be an .npz with the array x"),
+        (["stripes.keras", "--task", TASK, "--calibration", "cut.keras"], "not a readable .npz file with an array x"),
         (
             ["stripes.keras", "--task", TASK, "--calibration", "rows.npz"],
-            "x must be float32 of shape (n, 6, 6, 1), got",
+            "x must hold examples of shape (6, 6, 1) in float32, got",
         ),
         (["stripes.keras", "--task", TASK, "--out", "."], "out: . exists; choose another folder"),
         (["stripes.keras", "--task", TASK, "--out", ".", "--overwrite"], "is not the folder of a search"),
         (["stripes.keras", "--task", TASK, "--budget", "ram=1KB"], "unknown line 'ram'"),
+        (["stripes.keras", "--task", TASK, "--emulate", "esp32"], "--emulate must be pi4, got 'esp32'"),
     ],
 )
 def test_bad_input_gets_one_line_and_code_2_and_writes_nothing(model, tmp_path, monkeypatch, arguments, words):

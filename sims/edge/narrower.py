@@ -11,6 +11,7 @@ from fedkd.errors import RunError
 from fedkd.experiment import Experiment
 from fedkd.settings import to_settings
 from sims.edge.source import load_model
+from sims.finish import parse_finish
 from sims.report.run_folder import read
 from sims.run import run
 
@@ -53,7 +54,7 @@ def narrower(folder: Path, experiment: Experiment, console: Console) -> Iterator
             return
         console.print(f"the federation again with {change}:", highlight=False)
         settings = to_settings(experiment.config)
-        settings |= {"model.student_width": width, "edge.sparsity": 0.0, "edge.precisions": "none"}
+        settings |= {"model.student_width": width, "edge.precisions": "none", **parse_finish("none")}
         with tempfile.TemporaryDirectory() as place:
             try:
                 again = run(settings, "local", Path(place) / "run", False, False, console)

@@ -13,6 +13,7 @@ from sims.bench.machine import describe
 from sims.edge.folder import appearing, check_free
 
 if TYPE_CHECKING:
+    from fedkd.tasks.task import Task
     from sims.edge.search import Found
     from sims.edge.source import Source
 
@@ -27,7 +28,7 @@ def run_search(
     data: str = "",
     calibration: Path | None = None,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> tuple["Task", dict[str, Any]]:
     """Search the device file that meets a budget, and write all that were tried.
 
     Args:
@@ -42,7 +43,7 @@ def run_search(
         seed: Of all that is drawn; the same seed leads to the same files.
 
     Returns:
-        What edge.json holds.
+        The task, and what edge.json holds.
 
     Raises:
         InputError: An argument breaks a rule; nothing was written then.
@@ -59,7 +60,8 @@ def run_search(
     facts = describe()
     with appearing(out) as folder:
         found = _search(source, budget, folder, console)
-        return write_result(folder, source, budget, found, f"{facts['processor']}, {facts['cores']} cores")
+        result = write_result(folder, source, budget, found, f"{facts['processor']}, {facts['cores']} cores")
+    return source.task, result
 
 
 def _search(source: "Source", budget: Budget, folder: Path, console: Console) -> "Found":

@@ -1,6 +1,5 @@
 """The search itself: what ``fedkd.edge.search`` plans is trained, converted and measured, cheap things first."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -10,11 +9,11 @@ import numpy as np
 from rich.console import Console
 
 from fedkd.edge.budget import Budget
+from fedkd.edge.convert import CALIBRATED
 from fedkd.edge.cost import cost
-from fedkd.edge.fake_quant import ActivationRange
 from fedkd.edge.fold import folded
 from fedkd.edge.held import hold_clusters
-from fedkd.edge.qat import quantize_aware
+from fedkd.edge.qat import quantize_aware, stand_in_rows
 from fedkd.edge.search import Variant, accurate, fits, precisions, ruled_out, shares
 from fedkd.edge.structured import prune_channels
 from fedkd.errors import InputError
@@ -25,7 +24,7 @@ from sims.edge.source import Stage
 _BITS = 4
 # A model of this share that has all the room it needs ends the search: smaller ones would only be worse.
 _SMALL = 1 / 4
-_STAND_INS = 8
+_STAND_INS = 16
 
 
 @dataclass
@@ -154,7 +153,7 @@ class Search:
 
     def _rows(self, aware: keras.Model, skipped: Mapping[str, str]) -> np.ndarray:
         """Rows for the converter: any will do for a model that has learned all its ranges."""
-        return self.calibration if skipped else _stand_ins(aware)
+        return self.calibration if skipped else stand_in_rows(aware, _STAND_INS, np.random.default_rng(0))
 
     def _trained(self, variant: Variant, model: keras.Model) -> Trained:
         """Train a variant and measure it in Keras."""
@@ -197,16 +196,6 @@ class Search:
         if len(rows):
             return list(wanted)
         why = "its ranges need calibration rows and there are none: give --calibration FILE.npz, or take float16"
-        free = [each for each in wanted if not each.startswith("int")]
+        free = [each for each in wanted if each not in CALIBRATED]
         self.found.failed += [(trained.variant.recipe(each), why) for each in wanted if each not in free]
         return free
-
-
-def _stand_ins(aware: keras.Model) -> np.ndarray:
-    """Rows from one end of the learned range of inputs to the other; ids of 0 where inputs have none."""
-    entry = aware.inputs[0]
-    shape = (_STAND_INS, *entry.shape[1:])
-    first = next((layer for layer in aware.layers if isinstance(layer, ActivationRange)), None)
-    if first is None or not keras.backend.is_float_dtype(entry.dtype):
-        return np.zeros(shape, entry.dtype)
-    return np.linspace(float(first.low), float(first.high), math.prod(shape), dtype=np.float32).reshape(shape)

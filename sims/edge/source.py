@@ -8,11 +8,13 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from fedkd.calibration import calibration_rows, read_rows
+from fedkd.config import ModelConfig
 from fedkd.edge.graph import functional
 from fedkd.errors import InputError
 from fedkd.experiment import Experiment, experiment_of
 from fedkd.seeding import Purpose, generator
-from fedkd.settings import build, read_toml
+from fedkd.settings import read_toml
 from fedkd.tasks.registry import load_task
 from fedkd.tasks.task import Task
 from sims.edge.federated import by_clients
@@ -73,7 +75,10 @@ def open_source(path: Path, task: str, data: str, calibration: Path | None, seed
     """
     source = _of_run(path, task, data, seed) if path.is_dir() else _of_model(path, task, data, seed)
     _check(source)
-    return source if calibration is None else replace(source, calibration=_rows(calibration, source.task))
+    if calibration is None:
+        return source
+    models = source.experiment.config.model if source.experiment else ModelConfig()
+    return replace(source, calibration=read_rows(calibration, source.task.train.x, models))
 
 
 def _of_run(folder: Path, task: str, data: str, seed: int) -> Source:
@@ -87,7 +92,7 @@ def _of_run(folder: Path, task: str, data: str, seed: int) -> Source:
         raise InputError(f"{folder}: has no student.keras: the run was interrupted, or shared no model")
     experiment = experiment_of(absolute(settings))
     stages = [Stage("teacher", mean)] if (mean := read(folder).accuracy.get("teacher_mean")) is not None else []
-    rows = experiment.task.train.take(experiment.calibration).x
+    rows = calibration_rows(experiment)
     model = load_model(folder / "student.keras")
     return Source(folder, model, experiment.task, rows, by_clients(experiment, seed), tuple(stages), experiment)
 
@@ -98,7 +103,7 @@ def _of_model(path: Path, task: str, data: str, seed: int) -> Source:
     if not path.is_file():
         raise InputError(f"{path}: no such run or model; the folder of a run is wanted, or a .keras file")
     model = load_model(path)
-    found = load_task(task, build({}).model, data)
+    found = load_task(task, ModelConfig(), data)
     order = generator(seed, Purpose.CALIBRATION).permutation(len(found.train))
     rows = found.train.x[np.sort(order[:_CALIBRATION_ROWS])]
     return Source(path, model, found, rows, fitted(found, seed))
@@ -135,19 +140,3 @@ def _check(source: Source) -> None:
             f"{source.path}: doesn't fit task {source.task.name!r}, of inputs {row} and outputs ({classes},): it takes"
             f" {takes} and gives {gives}"
         )
-
-
-def _rows(path: Path, task: Task) -> np.ndarray:
-    """Calibration rows of a file."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            rows = file["x"]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: must be an .npz with the array x ({error})") from None
-    wanted = task.train.x
-    if rows.ndim == 0 or not len(rows) or rows.shape[1:] != wanted.shape[1:] or rows.dtype.kind != wanted.dtype.kind:
-        shape = f"(n, {', '.join(map(str, wanted.shape[1:]))})"
-        raise InputError(f"{path}: x must be {wanted.dtype} of shape {shape}, got {rows.dtype} of {rows.shape}")
-    if not np.isfinite(rows).all():
-        raise InputError(f"{path}: x holds NaN or Inf")
-    return np.asarray(rows.astype(wanted.dtype))
