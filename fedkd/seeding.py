@@ -19,6 +19,7 @@ class Purpose(IntEnum):
     DIRECTIONS = 8
     EXAMPLES = 9
     PRETRAINING = 10
+    SEARCH = 11
 
 
 def generator(seed: int, purpose: Purpose, *path: int) -> np.random.Generator:

@@ -13,6 +13,7 @@ from fedkd.config import Scalar
 from fedkd.errors import InputError
 from fedkd.settings import parse_assignment, read_toml
 from sims.bench.cli import app as bench
+from sims.edge.cli import edge
 from sims.exits import BAD_INPUT, INTERRUPTED, errors_for_people
 
 app = typer.Typer(
@@ -20,6 +21,7 @@ app = typer.Typer(
     help="Federated knowledge distillation: from data to a TFLite model in one command.",
 )  # fmt: skip
 app.add_typer(bench, name="bench")
+app.command()(edge)
 
 TaskOption = Annotated[
     str | None, typer.Option(help="A name, npz:PATH, hf:NAME or package.module:function; see `fedkd tasks`.")

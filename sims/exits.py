@@ -10,6 +10,7 @@ from fedkd.errors import InputError, RunError
 
 BAD_INPUT = 2
 RUN_FAILED = 1
+NOTHING_FITS = 3
 INTERRUPTED = 130
 
 

@@ -1,0 +1,195 @@
+"""What a device has room for, and what a file may lose on its way there."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from fedkd.errors import InputError
+
+_BYTES = {"": 1, "B": 1, "KB": 1024, "MB": 1024**2}
+_COUNTS = {"": 1, "K": 1000, "M": 1_000_000}
+# What each line may be counted in, and what that is called.
+_UNITS: Mapping[str, tuple[Mapping[str, int], str]] = {
+    "flash": (_BYTES, "B, KB (1,024 bytes) or MB"),
+    "arena": (_BYTES, "B, KB (1,024 bytes) or MB"),
+    "macs": (_COUNTS, "k or M"),
+    "drop": ({"": 1}, "points of accuracy, without a unit"),
+}
+_EXAMPLE = "flash=32KB,arena=16KB,macs=1M,drop=1.0"
+_NUMBER = re.compile(r"(\d+\.?\d*|\.\d+)\s*([a-zA-Z]*)")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The most that a file may take or lose, None where it doesn't matter.
+
+    Args:
+        flash: Bytes of the file.
+        arena: Bytes of the tensor arena in TensorFlow Lite Micro. A file with this line is meant for microcontrollers.
+        macs: Multiply-accumulates of an inference.
+        drop: Points of accuracy (0 to 100) that a runtime's answers may be worse than the float model's.
+    """
+
+    flash: int | None = None
+    arena: int | None = None
+    macs: int | None = None
+    drop: float | None = None
+
+    @property
+    def micro(self) -> bool:
+        """Whether files are meant for microcontrollers."""
+        return self.arena is not None
+
+    @property
+    def runtimes(self) -> tuple[str, ...]:
+        """Runtimes in which accuracy counts."""
+        return ("litert", "tflm") if self.micro else ("litert",)
+
+    @property
+    def lines(self) -> dict[str, float]:
+        """The lines that are given, in the order of the fields."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+class Facts(NamedTuple):
+    """What a budget asks of a file.
+
+    Args:
+        flash: Bytes of the file.
+        arena: Bytes in TensorFlow Lite Micro, None where it can't run there.
+        macs: Multiply-accumulates of the Keras model it was made of.
+        drop: By runtime, points of accuracy lost against the float model; None where it can't run there.
+    """
+
+    flash: int
+    arena: int | None
+    macs: int
+    drop: Mapping[str, float | None]
+
+
+class Check(NamedTuple):
+    """One line of a budget held against a file.
+
+    Args:
+        line: ``flash``, ``arena``, ``macs`` or ``drop``.
+        limit: What the budget allows.
+        value: What the file has, None where it can't run in the runtime.
+        runtime: Where it was measured.
+        ok: Whether the file keeps to the line.
+    """
+
+    line: str
+    limit: float
+    value: float | None
+    runtime: str
+    ok: bool
+
+
+def parse_budget(text: str) -> Budget:
+    """Read a budget as the command line takes it.
+
+    Args:
+        text: Lines such as ``flash=32KB``, separated by commas. KB is 1,024 bytes, k 1,000 multiplications; upper and
+            lower case are one.
+
+    Raises:
+        InputError: An unknown line or unit, a line that is there twice, or a number that breaks its rule.
+
+    >>> parse_budget("flash=32KB, macs=1.5M")
+    Budget(flash=32768, arena=None, macs=1500000, drop=None)
+    """
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        line, _, value = (piece.strip() for piece in part.partition("="))
+        if line not in _UNITS:
+            raise InputError(f"budget: unknown line {line!r}; known: {', '.join(_UNITS)}, as in {_EXAMPLE}")
+        if line in found:
+            raise InputError(f"budget: {line} is there twice")
+        found[line] = _amount(line, value)
+    drop = found.pop("drop", None)
+    return Budget(**{line: int(amount) for line, amount in found.items()}, drop=drop)
+
+
+def _amount(line: str, text: str) -> float:
+    units, names = _UNITS[line]
+    read = _NUMBER.fullmatch(text)
+    if read is None or read[2].upper() not in units:
+        raise InputError(f"budget: {line} must be a number in {names}, got {text!r}")
+    amount = float(read[1]) * units[read[2].upper()]
+    if line == "drop":
+        if amount > 100:
+            raise InputError(f"budget: drop must be from 0 to 100 points of accuracy, got {text}")
+    elif amount < 1:
+        raise InputError(f"budget: {line} must be at least 1, got {text}")
+    return amount
+
+
+def checks(budget: Budget, facts: Facts) -> tuple[Check, ...]:
+    """Hold each line of a budget against a file; accuracy in each runtime that counts."""
+    rows: list[tuple[str, str, float | None]] = [
+        ("flash", "file", facts.flash),
+        ("arena", "tflm", facts.arena),
+        ("macs", "keras", facts.macs),
+    ]
+    rows += [("drop", runtime, facts.drop[runtime]) for runtime in budget.runtimes]
+    limits = budget.lines
+    return tuple(
+        Check(line, limits[line], value, runtime, value is not None and value <= limits[line])
+        for line, runtime, value in rows
+        if line in limits
+    )
+
+
+def miss(check: Check) -> str:
+    """Say what a file has and what is allowed."""
+    line, limit, value, runtime, _ = check
+    if value is None:
+        return f"it can't run in {runtime}"
+    if line == "drop":
+        return f"accuracy falls by {round(value, 2)} points in {runtime}, {limit} allowed"
+    unit = "multiplications" if line == "macs" else "bytes"
+    return f"{line}: {value:,.0f} {unit}, {limit:,.0f} allowed"
+
+
+def misses(done: Sequence[Check]) -> list[str]:
+    """What a file breaks, each once."""
+    return list(dict.fromkeys(miss(check) for check in done if not check.ok))
+
+
+def verdict(done: Sequence[Check]) -> str:
+    """``usable``, or ``failed: `` and what is broken."""
+    broken = misses(done)
+    return f"failed: {'; '.join(broken)}" if broken else "usable"
+
+
+def excess(done: Sequence[Check]) -> float:
+    """How far a file is from meeting a budget: the sum of what is too much, as shares of what is allowed.
+
+    A drop of accuracy counts in points where less than one is allowed. Infinite where a file can't run.
+    """
+    return sum(_excess(check) for check in done if not check.ok)
+
+
+def _excess(check: Check) -> float:
+    return math.inf if check.value is None else (check.value - check.limit) / max(check.limit, 1.0)
+
+
+def relaxed(done: Sequence[Check]) -> str:
+    """The lines that would have let a file pass, as ``parse_budget`` reads them; those it can't meet are left out.
+
+    >>> relaxed([Check("flash", 32768, 40120, "file", False), Check("drop", 1.0, 1.94, "tflm", False)])
+    'flash=40KB,drop=2.0'
+    """
+    most: dict[str, float] = {}
+    for check in done:
+        if not check.ok and check.value is not None:
+            most[check.line] = max(check.value, most.get(check.line, 0.0))
+    return ",".join(f"{line}={_rounded_up(line, value)}" for line, value in most.items())
+
+
+def _rounded_up(line: str, value: float) -> str:
+    if line == "drop":
+        return f"{math.ceil(round(10 * value, 6)) / 10:.1f}"
+    return f"{math.ceil(value / 1000)}k" if line == "macs" else f"{math.ceil(value / 1024)}KB"

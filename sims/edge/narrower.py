@@ -1,0 +1,64 @@
+"""A run's student with fewer filters from the start: the same federation once more, where it takes little time."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+from rich.console import Console
+
+from fedkd.errors import RunError
+from fedkd.experiment import Experiment
+from fedkd.settings import to_settings
+from sims.edge.source import load_model
+from sims.finish import parse_finish
+from sims.report.run_folder import read
+from sims.run import run
+
+# Seconds that a run may have taken to be repeated.
+_LONGEST = 90.0
+_NARROWEST = 4
+
+
+def widths(experiment: Experiment) -> list[int]:
+    """Half and a quarter of the width of a run's student; none where its models are the user's own."""
+    name = experiment.config.task
+    if ":" in name and not name.startswith(("npz:", "hf:")):
+        return []
+    first = next(layer for layer in experiment.task.student().layers if layer.weights)
+    width = int(first.weights[0].shape[-1])  # filters, or the size of a word's vector
+    return [part for part in (width // 2, width // 4) if part >= _NARROWEST]
+
+
+def quick(folder: Path) -> bool:
+    """Whether a run took so little time that repeating it is worth a try."""
+    speed = (read(folder).summary or {}).get("speed") or {}
+    return float(speed.get("seconds", _LONGEST + 1)) <= _LONGEST
+
+
+def narrower(folder: Path, experiment: Experiment, console: Console) -> Iterator[tuple[str, keras.Model]]:
+    """Run a federation again with narrower students, one after the other; a long one is left to the user.
+
+    Args:
+        folder: Of the run.
+        experiment: The run's.
+        console: Where to show progress.
+
+    Yields:
+        What a student is called, and it.
+    """
+    for width in widths(experiment):
+        change = f"model.student_width={width}"
+        if not quick(folder):
+            console.print(f"not tried, for the run was long: fedkd run {folder}/config.toml --set {change}")
+            return
+        console.print(f"the federation again with {change}:", highlight=False)
+        settings = to_settings(experiment.config)
+        settings |= {"model.student_width": width, "edge.precisions": "none", **parse_finish("none")}
+        with tempfile.TemporaryDirectory() as place:
+            try:
+                again = run(settings, "local", Path(place) / "run", False, False, console)
+            except RunError as error:
+                console.print(f"{change}: {error}", highlight=False)
+                return
+            yield f"width {width}", load_model(again / "student.keras")

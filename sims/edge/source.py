@@ -1,0 +1,142 @@
+"""Where a search begins: a run of ``fedkd run``, or any Keras model beside a task."""
+
+import zipfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from fedkd.calibration import calibration_rows, read_rows
+from fedkd.config import ModelConfig
+from fedkd.edge.graph import functional
+from fedkd.errors import InputError
+from fedkd.experiment import Experiment, experiment_of
+from fedkd.seeding import Purpose, generator
+from fedkd.settings import read_toml
+from fedkd.tasks.registry import load_task
+from fedkd.tasks.task import Task
+from sims.edge.federated import by_clients
+from sims.edge.fit import Tune, fitted
+from sims.report.run_folder import read
+from sims.run import absolute
+
+_CALIBRATION_ROWS = 128
+
+
+class Stage(NamedTuple):
+    """A model on the way to the device, and its accuracy in Keras over the test set."""
+
+    name: str
+    accuracy: float
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What a search begins with.
+
+    Args:
+        path: The run's folder, or the model's file.
+        model: Functional, of one input and one output (n, classes).
+        task: Its data.
+        calibration: Rows that show integers the range of activations; none where nobody may show any.
+        tune: Trains a smaller model, by the run's clients or on the task's training examples.
+        stages: What came before the model.
+        experiment: The run's; None for a model without one.
+    """
+
+    path: Path
+    model: keras.Model
+    task: Task
+    calibration: np.ndarray
+    tune: Tune
+    stages: tuple[Stage, ...] = ()
+    experiment: Experiment | None = None
+
+    @property
+    def stem(self) -> str:
+        """Start of the files' names."""
+        return "student" if self.experiment else self.path.stem
+
+
+def open_source(path: Path, task: str, data: str, calibration: Path | None, seed: int) -> Source:
+    """Read a run, or a Keras model and its task.
+
+    Args:
+        path: A run's folder, or a .keras file.
+        task: Its name; of a run, empty or the run's.
+        data: File of the task's data, where it needs one.
+        calibration: An .npz with the array ``x``; None for the server's rows of a run, or some training examples.
+        seed: Of all that is drawn.
+
+    Raises:
+        InputError: It is neither, can't be read, or doesn't fit the task.
+    """
+    source = _of_run(path, task, data, seed) if path.is_dir() else _of_model(path, task, data, seed)
+    _check(source)
+    if calibration is None:
+        return source
+    models = source.experiment.config.model if source.experiment else ModelConfig()
+    return replace(source, calibration=read_rows(calibration, source.task.train.x, models))
+
+
+def _of_run(folder: Path, task: str, data: str, seed: int) -> Source:
+    config = folder / "config.toml"
+    if not config.is_file():
+        raise InputError(f"{folder}: not the folder of a run, it has no config.toml")
+    settings = read_toml(config) | ({"data": data} if data else {})
+    if task and task != settings.get("task"):
+        raise InputError(f"{folder}: a run of task {settings.get('task')!r}, --task says {task!r}; leave --task out")
+    if not (folder / "student.keras").is_file():
+        raise InputError(f"{folder}: has no student.keras: the run was interrupted, or shared no model")
+    experiment = experiment_of(absolute(settings))
+    stages = [Stage("teacher", mean)] if (mean := read(folder).accuracy.get("teacher_mean")) is not None else []
+    rows = calibration_rows(experiment)
+    model = load_model(folder / "student.keras")
+    return Source(folder, model, experiment.task, rows, by_clients(experiment, seed), tuple(stages), experiment)
+
+
+def _of_model(path: Path, task: str, data: str, seed: int) -> Source:
+    if not task:
+        raise InputError(f"{path}: a model's task must be given: --task NAME, see `fedkd tasks`")
+    if not path.is_file():
+        raise InputError(f"{path}: no such run or model; the folder of a run is wanted, or a .keras file")
+    model = load_model(path)
+    found = load_task(task, ModelConfig(), data)
+    order = generator(seed, Purpose.CALIBRATION).permutation(len(found.train))
+    rows = found.train.x[np.sort(order[:_CALIBRATION_ROWS])]
+    return Source(path, model, found, rows, fitted(found, seed))
+
+
+def load_model(path: Path) -> keras.Model:
+    """Load a model of Keras' layers and this project's own.
+
+    Raises:
+        InputError: It is no .keras file, or Keras can't load it, or its graph can't be seen.
+    """
+    import fedkd.edge.fake_quant
+    import fedkd.models.transformer  # noqa: F401  (both for the layers that Keras finds by registered name)
+
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"{path}: not a .keras file, or a damaged one")
+    try:
+        model = keras.saving.load_model(path, compile=False)
+    except Exception as error:  # Keras raises a dozen kinds
+        first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+        raise InputError(f"{path}: can't be loaded by Keras ({type(error).__name__}: {first[:200]})") from None
+    return functional(model)
+
+
+def _check(source: Source) -> None:
+    """Raise InputError where a model can't be given a task's examples, or tells no class of them."""
+    model, (row, classes) = source.model, (source.task.train.x.shape[1:], len(source.task.classes))
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        found = f"{len(model.inputs)} and {len(model.outputs)}"
+        raise InputError(f"{source.path}: must have 1 input and 1 output, got {found}")
+    takes, gives = tuple(model.inputs[0].shape[1:]), tuple(model.outputs[0].shape[1:])
+    if takes != row or gives != (classes,):
+        raise InputError(
+            f"{source.path}: doesn't fit task {source.task.name!r}, of inputs {row} and outputs ({classes},): it takes"
+            f" {takes} and gives {gives}"
+        )

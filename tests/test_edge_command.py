@@ -1,0 +1,182 @@
+"""Laws of `fedkd edge`."""
+
+import hashlib
+import json
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from typer.testing import CliRunner
+
+from fedkd.edge.budget import parse_budget
+from fedkd.edge.convert import Conversion, convert_here
+from sims.cli import app
+from tests import tiny
+
+TASK = "tests.tiny:task"
+WHOLE = ("float32", "int8", "int16x8")
+BUDGET = "flash=8KB,macs=20k,drop=60"
+
+
+def call(*arguments):
+    return CliRunner().invoke(app, ["edge", *map(str, arguments)])
+
+
+def result_of(folder):
+    return json.loads((folder / "edge.json").read_text())
+
+
+def hashes(folder):
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.tflite")}
+
+
+def convert(path, rows, out, precisions, stem, modules):
+    """Without a child process, whose start takes most of the time; one precision fails."""
+    with tempfile.TemporaryDirectory(dir=out) as work:
+        np.save(Path(work, "calibration.npy"), rows)
+        whole = [each for each in precisions if each != "int16x8"]
+        done = list(convert_here(path, Path(work), out / stem, whole, modules))
+    return done + [Conversion("int16x8", None, "the converter died of SIGSEGV")] * ("int16x8" in precisions)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sims.edge.candidate.convert", convert)
+        patch.setattr("sims.edge.search.precisions", lambda _, share: WHOLE if share == 1 else ("int8",))
+        patch.setattr("sims.edge.search._SMALL", 0.5)
+        yield
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((6, 6, 1))
+    x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(16, 3, padding="same", use_bias=False)(inputs)))
+    whole = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(layers.MaxPooling2D()(x))))
+    examples = tiny.task().train
+    whole.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    whole.fit(examples.x, examples.y, epochs=20, verbose=0)
+    whole.save(path := tmp_path_factory.mktemp("model") / "stripes.keras")
+    return path
+
+
+@pytest.fixture(scope="module")
+def searched(model, tmp_path_factory):
+    out = tmp_path_factory.mktemp("searched") / "edge"
+    return call(model, "--task", TASK, "--budget", BUDGET, "--out", out), out
+
+
+@pytest.fixture(scope="module")
+def in_vain(model, tmp_path_factory):
+    out = tmp_path_factory.mktemp("in_vain") / "edge"
+    return call(model, "--task", TASK, "--budget", "flash=100", "--out", out), out
+
+
+def test_it_writes_every_candidate_and_chooses_one_that_meets_every_line(searched):
+    said, out = searched
+    assert said.exit_code == 0, said.output
+    result = result_of(out)
+    assert result["budget"] == {"flash": 8192, "macs": 20000, "drop": 60.0}
+    assert {each["path"] for each in result["candidates"]} == set(hashes(out))
+    chosen = next(each for each in result["candidates"] if each["path"] == result["chosen"])
+    assert chosen["verdict"] == "usable"
+    assert all(check["ok"] for check in chosen["checks"])
+    assert len(chosen["layers"]) >= 3
+    assert chosen["accuracy"]["tflm"] is None
+    assert "chosen: " in said.output
+
+
+def test_a_precision_that_fails_is_listed_and_the_others_go_on(searched):
+    result = result_of(searched[1])
+    assert result["failed"] == [{"recipe": "int16x8", "error": "the converter died of SIGSEGV"}]
+    assert "int16x8: no file: the converter died of SIGSEGV" in searched[0].output
+
+
+def test_the_candidates_are_precisions_channels_and_clusters(searched):
+    recipes = {each["recipe"] for each in result_of(searched[1])["candidates"]}
+    assert {"float32", "int8", "channels 50%, int8", "clusters 4 bits, int8_per_tensor"} <= recipes
+
+
+def test_intervals_hold_their_accuracies(searched):
+    result = result_of(searched[1])
+    assert all(stage["low"] <= stage["accuracy"] <= stage["high"] for stage in result["stages"])
+    assert all(
+        low <= each["accuracy"]["litert"] <= high for each in result["candidates"] for low, high in [each["interval"]]
+    )
+
+
+def test_an_impossible_budget_is_exit_3_and_one_line_with_what_to_relax(in_vain):
+    said, out = in_vain
+    assert said.exit_code == 3
+    (line,) = said.stderr.strip().splitlines()
+    assert "no candidate meets the budget" in line
+    assert "100 allowed; allow flash=" in line
+    result = result_of(out)
+    assert result["chosen"] is None
+    nearest = next(each for each in result["candidates"] if each["path"] == result["closest"]["path"])
+    assert nearest["flash_bytes"] == min(each["flash_bytes"] for each in result["candidates"])
+    assert parse_budget(result["closest"]["relax"]).flash >= nearest["flash_bytes"]
+
+
+def test_what_cannot_fit_is_left_out_unseen(in_vain):
+    left_out = [each for each in result_of(in_vain[1])["failed"] if "left out: flash is at least" in each["error"]]
+    assert [each["recipe"] for each in left_out] == ["channels 50%"]
+
+
+def test_the_same_seed_leads_to_the_same_files_and_overwrites_none_unasked(in_vain, model):
+    _, out = in_vain
+    first, again = hashes(out), ("--task", TASK, "--budget", "flash=100", "--out", out)
+    assert call(model, *again).exit_code == 2
+    assert call(model, *again, "--overwrite").exit_code == 3
+    assert hashes(out) == first
+    assert {path.name for path in out.parent.iterdir()} == {"edge"}
+
+
+def test_ctrl_c_leaves_nothing(model, tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sims.edge.candidate.measure", interrupt)
+    said = call(model, "--task", TASK, "--budget", BUDGET, "--out", tmp_path / "edge")
+    assert said.exit_code == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["none.keras", "--task", TASK], "none.keras: no such run or model"),
+        (["cut.keras", "--task", TASK], "cut.keras: not a .keras file, or a damaged one"),
+        (["."], "not the folder of a run, it has no config.toml"),
+        (["run"], "has no student.keras: the run was interrupted"),
+        (["run", "--task", "digits"], "a run of task 'tests.tiny:task', --task says 'digits'; leave --task out"),
+        (["stripes.keras"], "a model's task must be given: --task NAME"),
+        (["stripes.keras", "--task", "digits"], "doesn't fit task 'digits', of inputs (8, 8, 1) and outputs (10,)"),
+        (["stripes.keras", "--task", TASK, "--calibration", "cut.keras"], "not a readable .npz file with an array x"),
+        (
+            ["stripes.keras", "--task", TASK, "--calibration", "rows.npz"],
+            "x must hold examples of shape (6, 6, 1) in float32, got",
+        ),
+        (["stripes.keras", "--task", TASK, "--out", "."], "out: . exists; choose another folder"),
+        (["stripes.keras", "--task", TASK, "--out", ".", "--overwrite"], "is not the folder of a search"),
+        (["stripes.keras", "--task", TASK, "--budget", "ram=1KB"], "unknown line 'ram'"),
+        (["stripes.keras", "--task", TASK, "--emulate", "esp32"], "--emulate must be pi4, got 'esp32'"),
+    ],
+)
+def test_bad_input_gets_one_line_and_code_2_and_writes_nothing(model, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "stripes.keras").write_bytes(model.read_bytes())
+    (tmp_path / "cut.keras").write_bytes(b"PK cut short")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.toml").write_text(f'task = "{TASK}"')
+    np.savez(tmp_path / "rows.npz", x=np.zeros((4, 5, 5, 1), np.float32))
+    before = set(tmp_path.iterdir())
+    said = call("--budget", "flash=8KB", *arguments)
+    assert said.exit_code == 2
+    assert words in said.stderr
+    assert len(said.stderr.strip().splitlines()) == 1
+    assert set(tmp_path.iterdir()) == before
