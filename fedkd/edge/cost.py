@@ -14,24 +14,6 @@ _TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose)
 _COUNTED = (*CONVS, *DEPTHWISE, *SEPARABLE, *_TRANSPOSED, layers.Dense)
 
 
-class LayerCost(NamedTuple):
-    """Of one call of a layer.
-
-    Args:
-        name: Of the layer.
-        kind: Name of its class.
-        shape: Of its output, without the batch.
-        parameters: As in ``Cost``.
-        macs: As in ``Cost``.
-    """
-
-    name: str
-    kind: str
-    shape: tuple[int | None, ...]
-    parameters: int
-    macs: int
-
-
 class Cost(NamedTuple):
     """Of one inference.
 
@@ -56,16 +38,6 @@ def cost(model: keras.Model) -> Cost:
     others = [node for node in nodes if not isinstance(node.operation, (*_COUNTED, layers.Embedding))]
     uncounted = tuple(node.name for node in others if _kernels(node))
     return Cost(sum(map(layer_macs, nodes)), sum(map(layer_parameters, nodes)), uncounted)
-
-
-def layer_costs(model: keras.Model) -> tuple[LayerCost, ...]:
-    """The same layer by layer, inputs first.
-
-    Raises:
-        InputError: As ``cost`` does.
-    """
-    nodes = graph_of(functional(model)).nodes
-    return tuple(LayerCost(n.name, n.kind, n.shape[1:], _parameters(n), layer_macs(n)) for n in nodes)
 
 
 def layer_macs(node: Node) -> int:

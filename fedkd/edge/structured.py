@@ -7,18 +7,19 @@ import numpy as np
 
 from fedkd.edge.channels import Channels, channels
 from fedkd.edge.cost import cost
-from fedkd.edge.importance import MEASURES, Scores
+from fedkd.edge.importance import MEASURES, Measure, Scores
 from fedkd.edge.shrink import without
 from fedkd.errors import InputError
 
 
-def prune_channels(model: keras.Model, macs: float, measure: str = "l1", least: int = 4) -> keras.Model:
+def prune_channels(model: keras.Model, macs: float, measure: str | Measure = "l1", least: int = 4) -> keras.Model:
     """Return a smaller model: the least important channels are removed until its multiplications are few enough.
 
     Args:
         model: Functional or Sequential; not changed.
         macs: Share of the model's multiply-accumulates that may be left, in (0, 1).
-        measure: Of importance, one of ``MEASURES``.
+        measure: Of importance: the name of one of ``MEASURES``, or one that takes examples, such as
+            ``fedkd.edge.reconstruct.lasso(model, x)``.
         least: Channels that each layer keeps, at least 1.
 
     Returns:
@@ -31,11 +32,11 @@ def prune_channels(model: keras.Model, macs: float, measure: str = "l1", least: 
     return without(model, least_important(model, macs, measure, least))
 
 
-def least_important(model: keras.Model, macs: float, measure: str = "l1", least: int = 4) -> tuple[int, ...]:
+def least_important(model: keras.Model, macs: float, measure: str | Measure = "l1", least: int = 4) -> tuple[int, ...]:
     """Choose the channels that ``prune_channels`` removes, by their numbers; same arguments, same errors."""
     if not 0 < macs < 1:
         raise InputError(f"macs must be in (0, 1) (share of the multiplications that is left), got {macs}")
-    if measure not in MEASURES:
+    if isinstance(measure, str) and measure not in MEASURES:
         raise InputError(f"measure must be one of {', '.join(MEASURES)}, got {measure!r}")
     if least < 1:
         raise InputError(f"least must be at least 1 (channels a layer), got {least}")
@@ -44,7 +45,7 @@ def least_important(model: keras.Model, macs: float, measure: str = "l1", least:
         raise InputError(
             "no channel of this model can be removed: its outputs or layers that aren't known need them all"
         )
-    scores = MEASURES[measure](found)
+    scores = (MEASURES[measure] if isinstance(measure, str) else measure)(found)
     order = list(_in_turn(found, scores, least))
     return tuple(order[: _fewest(model, order, macs * cost(model).macs)])
 
