@@ -36,7 +36,7 @@ def builders(
 
 _DEFAULTS: dict[str, Mapping[str, Scalar]] = {
     "cnn": {"train.student_lr": 2e-3},
-    "spectral": {"train.student_lr": 2e-3},
+    "spectral": {"train.student_lr": 4e-3, "train.decay": 0.2},
     "temporal": {"train.epochs": 3, "train.teacher_lr": 2e-3, "train.student_lr": 4e-3, "train.decay": 0.2},
     "transformer": {"train.batch_size": 64, "train.student_lr": 2e-3, "edge.finish_rounds": 1},
 }
