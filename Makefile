@@ -7,7 +7,7 @@ BIN := .venv/bin
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable ".[dev,ray,tflm]"
+	$(BIN)/python -m pip install --quiet --editable ".[dev,ray,tflm,quantizer]"
 	touch $@
 
 demo: .venv/ready

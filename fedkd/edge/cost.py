@@ -14,24 +14,6 @@ _TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose)
 _COUNTED = (*CONVS, *DEPTHWISE, *SEPARABLE, *_TRANSPOSED, layers.Dense)
 
 
-class LayerCost(NamedTuple):
-    """Of one call of a layer.
-
-    Args:
-        name: Of the layer.
-        kind: Name of its class.
-        shape: Of its output, without the batch.
-        parameters: As in ``Cost``.
-        macs: As in ``Cost``.
-    """
-
-    name: str
-    kind: str
-    shape: tuple[int | None, ...]
-    parameters: int
-    macs: int
-
-
 class Cost(NamedTuple):
     """Of one inference.
 
@@ -55,17 +37,7 @@ def cost(model: keras.Model) -> Cost:
     nodes = graph_of(functional(model)).nodes
     others = [node for node in nodes if not isinstance(node.operation, (*_COUNTED, layers.Embedding))]
     uncounted = tuple(node.name for node in others if _kernels(node))
-    return Cost(sum(map(layer_macs, nodes)), sum(map(_parameters, nodes)), uncounted)
-
-
-def layer_costs(model: keras.Model) -> tuple[LayerCost, ...]:
-    """The same layer by layer, inputs first.
-
-    Raises:
-        InputError: As ``cost`` does.
-    """
-    nodes = graph_of(functional(model)).nodes
-    return tuple(LayerCost(n.name, n.kind, n.shape[1:], _parameters(n), layer_macs(n)) for n in nodes)
+    return Cost(sum(map(layer_macs, nodes)), sum(map(layer_parameters, nodes)), uncounted)
 
 
 def layer_macs(node: Node) -> int:
@@ -81,13 +53,14 @@ def layer_macs(node: Node) -> int:
     return places * sum(math.prod(kernel.shape) for kernel in _kernels(node))
 
 
-def _kernels(node: Node) -> list[keras.Variable]:
-    return [weight for weight in getattr(node.operation, "weights", ()) if len(weight.shape) > 1]
-
-
-def _parameters(node: Node) -> int:
+def layer_parameters(node: Node) -> int:
+    """Numbers that a call's layer brings to the file."""
     layer = node.operation
     if isinstance(layer, ActivationRange):
         return 0
     held = [layer.gamma, layer.beta] if isinstance(layer, layers.BatchNormalization) else getattr(layer, "weights", ())
     return sum(math.prod(weight.shape) for weight in held if weight is not None)
+
+
+def _kernels(node: Node) -> list[keras.Variable]:
+    return [weight for weight in getattr(node.operation, "weights", ()) if len(weight.shape) > 1]

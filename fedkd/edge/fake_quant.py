@@ -1,7 +1,8 @@
 """Layers that compute in float32 with the values that int8 can hold, so that training sees what rounding does.
 
 Kernels are symmetric and use 255 of the 256 steps; those of convolutions have a scale a channel (or one, for kernels of
-few values), those of dense layers and word tables one for all, as TFLite's int8 kernels want them. Activations have a range that is learned as an average.
+few values), those of dense layers and word tables one for all, as TFLite's int8 kernels want them. Activations have a
+range that is learned as an average.
 
 Reference:
     Jacob et al., CVPR 2018, sections 3 and 3.1; Krishnamoorthi, arXiv:1806.08342, 2018, sections 2.1 and 3.
@@ -89,11 +90,26 @@ class _Convolution(layers.Layer):
 
 @keras.saving.register_keras_serializable(_PACKAGE)
 class QuantConv1D(_Convolution, layers.Conv1D):
-    """Conv1D whose kernel is rounded, a scale a filter."""
+    """Conv1D whose kernel is rounded, a scale a filter.
 
-    def convolution_op(self, inputs: Any, kernel: Any) -> Any:
-        """Convolve with the rounded kernel."""
-        return super().convolution_op(inputs, self.rounded(kernel))
+    It is computed as Conv2D of one row: TFLite has no other, and finds the kernel's scales only beside that.
+    """
+
+    def call(self, inputs: Any) -> Any:
+        """Convolve (n, steps, channels) with the rounded kernel."""
+        causal = self.padding == "causal"
+        before = self.dilation_rate[0] * (self.kernel_size[0] - 1) if causal else 0
+        row = ops.expand_dims(ops.pad(inputs, [[0, 0], [before, 0], [0, 0]]) if causal else inputs, 1)
+        out = ops.conv(
+            row,
+            self.rounded(ops.expand_dims(self.kernel, 0)),
+            strides=(1, *self.strides),
+            padding="valid" if causal else self.padding,
+            dilation_rate=(1, *self.dilation_rate),
+        )
+        out = ops.squeeze(out, 1)
+        out = out + self.bias if self.use_bias else out
+        return out if self.activation is None else self.activation(out)
 
 
 @keras.saving.register_keras_serializable(_PACKAGE)

@@ -57,7 +57,7 @@ def filterlet_bytes(weights: Sequence[np.ndarray]) -> int:
         if weight.ndim < 2:
             total += 4 * weight.size
             continue
-        kept = np.count_nonzero(_magnitudes(weight))
+        kept = int(np.count_nonzero(_magnitudes(weight)))
         total += kept * _window(weight) + -(-math.prod(weight.shape[-2:]) // 8) + 4 * weight.shape[-1]
     return total
 

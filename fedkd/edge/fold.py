@@ -15,10 +15,11 @@ def folds(graph: Graph) -> dict[str, str]:
     readers, found = graph.sole_readers(), {}
     for node in graph.nodes:
         reader = readers.get(node.name)
+        if reader is None or not isinstance(reader.operation, layers.BatchNormalization):
+            continue
         convolution = isinstance(node.operation, (*CONVS, *DEPTHWISE, *SEPARABLE)) and node.activation == "linear"
-        if convolution and reader is not None and isinstance(reader.operation, layers.BatchNormalization):
-            if reader.operation.axis in (-1, len(reader.shape) - 1):
-                found[reader.name] = node.name
+        if convolution and reader.operation.axis in (-1, len(reader.shape) - 1):
+            found[reader.name] = node.name
     return found
 
 

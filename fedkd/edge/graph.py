@@ -52,7 +52,7 @@ class Graph(NamedTuple):
     outputs: frozenset[str]
 
     def sole_readers(self) -> dict[str, Node]:
-        """By call, the one that alone reads its output; calls with several readers, or the model's output, have none."""
+        """By call, the one that alone reads its output; a call that others read too, or the model's user, has none."""
         readers: dict[str, list[Node]] = {}
         for node in self.nodes:
             for source in dict.fromkeys(node.sources):

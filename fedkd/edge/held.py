@@ -174,8 +174,8 @@ def hold_clusters(model: keras.Model, bits: int | Mapping[str, int]) -> Mapping[
     """Give each kernel of a model 2^bits different values, and keep it so while it trains.
 
     Args:
-        model: Changed in place. Its file keeps the values apart where a kernel has one scale: ``folded`` it first, make it
-            ``quantize_aware(model, per_tensor=True)`` if it is to be, and convert it to ``int8_per_tensor``.
+        model: Changed in place. Its int8 file keeps the values where a kernel has one scale: take a ``folded`` model,
+            made ``quantize_aware(..., per_tensor=True)`` if at all, and convert it to ``int8_per_tensor``.
         bits: 2 to 8, for all kernels or by the path of some; others stay as they are.
 
     Returns:

@@ -33,12 +33,13 @@ class End(NamedTuple):
     zero_point: int
 
 
-def opened(path: Path, kernels: str = "xnnpack") -> Interpreter:
+def opened(path: Path, kernels: str = "xnnpack", keep: bool = False) -> Interpreter:
     """Open a TFLite file.
 
     Args:
         path: The file.
         kernels: One of KERNELS.
+        keep: Keep what passes between operations to be read: by LiteRT's own kernels then, for XNNPACK doesn't.
 
     Raises:
         InputError: It is missing, damaged, cut short or no TFLite, or there are no such kernels.
@@ -48,7 +49,9 @@ def opened(path: Path, kernels: str = "xnnpack") -> Interpreter:
     if not path.is_file():
         raise InputError(f"{path} must be a TFLite file, got no file there")
     try:
-        return Interpreter(str(path), num_threads=1, experimental_op_resolver_type=KERNELS[kernels])
+        resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if keep else KERNELS[kernels]
+        options = {"experimental_op_resolver_type": resolver, "experimental_preserve_all_tensors": keep}
+        return Interpreter(str(path), num_threads=1, **options)
     except ValueError as error:
         found = f"{path.stat().st_size:,} bytes that are none, or damaged, or only a part of one"
         raise InputError(f"{path} must be a TFLite file, got {found}: {_line(error)}") from error

@@ -18,10 +18,11 @@ from fedkd.edge.fake_quant import (
 )
 from fedkd.edge.fold import folds
 from fedkd.edge.graph import Chain, Graph, Node, activation_name, copy, functional, graph_of, rebuild
+from fedkd.edge.steps import scale_and_zero
 from fedkd.errors import InputError
 
 _Kind = type[keras.layers.Layer]
-_ROUNDED: Mapping[_Kind, _Kind] = {
+ROUNDED: Mapping[_Kind, _Kind] = {
     layers.Conv1D: QuantConv1D,
     layers.Conv2D: QuantConv2D,
     layers.DepthwiseConv2D: QuantDepthwiseConv2D,
@@ -124,6 +125,22 @@ def stand_in_rows(aware: keras.Model, count: int, rng: np.random.Generator) -> n
     return rng.uniform(float(held.low), float(held.high), shape).astype(np.float32)
 
 
+def learned_scales(model: keras.Model) -> dict[str, tuple[float, int]]:
+    """Return the scale and zero point of each range that a trained model learned, which are those of its int8 file.
+
+    Args:
+        model: Of ``quantize_aware``.
+
+    Returns:
+        By the range's name.
+
+    Raises:
+        InputError: A range is empty, for the model wasn't trained.
+    """
+    ranges = [layer for layer in model.layers if isinstance(layer, ActivationRange)]
+    return {layer.name: scale_and_zero(float(layer.low), float(layer.high), 8) for layer in ranges}
+
+
 def _ranged(tensor: keras.KerasTensor, name: str) -> keras.KerasTensor:
     """Put a range behind a tensor of floats; ids and masks have none."""
     floats = keras.backend.is_float_dtype(tensor.dtype)
@@ -135,14 +152,14 @@ def _rounded(operation: keras.Operation, per_tensor: bool) -> keras.Operation | 
     kind, activation = type(operation), activation_name(operation)
     if kind is layers.SeparableConv2D:
         return _apart(operation, per_tensor)
-    if kind not in _ROUNDED:
+    if kind not in ROUNDED:
         return copy(operation)
     config = operation.get_config()
     if kind not in (layers.Embedding, layers.Dense):
         config["per_tensor"] = per_tensor
     if kind is layers.Embedding or activation in _FUSED:
-        return _ROUNDED[kind].from_config(config)
-    return _before_activation(operation, _ROUNDED[kind].from_config({**config, "activation": "linear"}))
+        return ROUNDED[kind].from_config(config)
+    return _before_activation(operation, ROUNDED[kind].from_config({**config, "activation": "linear"}))
 
 
 def _before_activation(layer: keras.layers.Layer, linear: keras.layers.Layer) -> Chain:
@@ -237,7 +254,7 @@ def _check(node: Node) -> None:
 
 def _has_kernel(node: Node) -> bool:
     kind = type(node.operation)
-    return kind is layers.SeparableConv2D or (kind in _ROUNDED and kind is not layers.Embedding)
+    return kind is layers.SeparableConv2D or (kind in ROUNDED and kind is not layers.Embedding)
 
 
 def _is_relu(node: Node) -> bool:

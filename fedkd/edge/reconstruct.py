@@ -67,8 +67,9 @@ def reconstructed(model: keras.Model, gone: Sequence[int], x: np.ndarray) -> ker
     smaller, found = without(model, gone), channels(model)
     for node in _readers(found):
         if np.isin(found.taken[node.name][0], gone).any():
+            kept = ~np.isin(found.given[node.name], gone)
             part = smaller.get_layer(node.name)
-            _refit(node.operation, part, _inputs(model, node.name, x), _inputs(smaller, node.name, x))
+            _refit(node.operation, part, _inputs(model, node.name, x), _inputs(smaller, node.name, x), kept)
     return smaller
 
 
@@ -85,7 +86,7 @@ def _readers(found: Channels) -> list[Node]:
 def _inputs(model: keras.Model, name: str, x: np.ndarray) -> np.ndarray:
     """What a layer of a model reads."""
     plain = functional(model)
-    until = keras.Model(plain.inputs, plain.get_layer(name).input)
+    until = keras.Model(plain.inputs[0], plain.get_layer(name).input)
     parts = [np.asarray(until(x[i : i + _ROWS], training=False)) for i in range(0, len(x), _ROWS)]
     return np.concatenate(parts)
 
@@ -114,12 +115,12 @@ def _path(gram: np.ndarray) -> np.ndarray:
     return np.where(first > 0, penalties[np.maximum(first, 1) - 1], 0.0)
 
 
-def _refit(whole: layers.Layer, part: layers.Layer, x: np.ndarray, left: np.ndarray) -> None:
-    """Move the weights of a layer that reads fewer channels so that it computes what the whole one did."""
-    kernel, bias = _matrix(part), part.use_bias
+def _refit(whole: layers.Layer, part: layers.Layer, x: np.ndarray, left: np.ndarray, kept: np.ndarray) -> None:
+    """Move the weights of a layer that reads fewer channels so that it computes what the whole one did where kept."""
+    wanted, kernel, bias = _matrix(whole)[:, kept], _matrix(part), part.use_bias
     moment, cross = 0.0, 0.0
     for before, after in zip(_Patches(whole, x).parts(), _Patches(part, left).parts(), strict=True):
-        missing = before @ _matrix(whole) - after @ kernel
+        missing = before @ wanted - after @ kernel
         known = np.hstack([after, np.ones((len(after), 1))]) if bias else after
         moment, cross = moment + known.T @ known, cross + known.T @ missing
     change = np.linalg.lstsq(moment, cross, rcond=_SMALLEST)[0]

@@ -101,6 +101,35 @@ def latency(path: Path, x: np.ndarray, kernels: str = "xnnpack") -> Latency:
     return Latency(*(float(np.percentile(seconds, share)) * 1000 for share in (50, 95)))
 
 
+def activations(path: Path, x: np.ndarray) -> list[np.ndarray]:
+    """Run a TFLite file over every row and return what each of its operations computed, in LiteRT's own kernels.
+
+    Args:
+        path: As for ``predict``.
+        x: As for ``predict``.
+
+    Returns:
+        By operation, its first output, dequantised, float32 (n, numbers).
+
+    Raises:
+        InputError: As ``predict``.
+    """
+    from ai_edge_litert.tools.flatbuffer_utils import read_model
+
+    interpreter = opened(path, keep=True)
+    source, _ = ends(interpreter, path)
+    allocate(interpreter, path)
+    computed = [operation.outputs[0] for operation in read_model(str(path)).subgraphs[0].operators]
+    scales = {tensor["index"]: tensor["quantization"] for tensor in interpreter.get_tensor_details()}
+    found: list[list[np.ndarray]] = [[] for _ in computed]
+    for row in quantise(checked(x, source.shape, source.dtype), source.dtype, source.scale, source.zero_point):
+        interpreter.set_tensor(source.tensor, row[np.newaxis])
+        invoke(interpreter, path)
+        for tensor, outputs in zip(computed, found, strict=True):
+            outputs.append(dequantise(interpreter.get_tensor(tensor), *scales[tensor]).ravel())
+    return [np.array(outputs) for outputs in found]
+
+
 def describe(path: Path) -> DeviceModel:
     """Measure a TFLite file.
 

@@ -12,14 +12,17 @@ import numpy as np
 from fedkd.data.dataset import EVALUATION_BATCH
 from fedkd.edge.budget import Budget, Check, Facts, checks, verdict
 from fedkd.edge.convert import Conversion, convert
-from fedkd.edge.cost import cost, layer_costs
+from fedkd.edge.cost import cost
 from fedkd.edge.held import codebook_bytes
 from fedkd.edge.measure import Measurement, measure
 from fedkd.edge.search import Variant
+from fedkd.edge.snr import layer_table
 from fedkd.models.inspect import layer_modules
 from fedkd.quality import wilson
 
 Row = dict[str, Any]
+# Test examples on which the noise of each layer is measured.
+_ROWS = 64
 RUNTIMES = ("litert", "litert_reference", "tflm")
 
 
@@ -124,7 +127,7 @@ class Bench:
             "agreement": _by_runtime(agreement),
             "latency_ms": {**found.latency._asdict(), "runtime": "litert"},
             "ops": [op._asdict() for op in found.ops],
-            "layers": [{**layer._asdict(), "snr_db": None} for layer in layer_costs(trained.model)],
+            "layers": layer_table(trained.model, path, self.x[:_ROWS]),
             "errors": dict(found.errors),
             "checks": [check._asdict() for check in done],
             "verdict": verdict(done),

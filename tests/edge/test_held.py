@@ -94,6 +94,19 @@ def test_codebooks_are_counted_with_their_indices():
         codebook_bytes(model, 2)
 
 
+def test_kernels_may_have_codebooks_of_different_sizes():
+    """The first of 72 weights in 2 bits; the second stays 720 floats."""
+    model = a_model()
+    first, second = kernels(model)
+    before = np.asarray(second)
+    assert list(hold_clusters(model, {first.path: 2})) == [first.path]
+    assert len(np.unique(np.asarray(first))) <= 4
+    assert np.array_equal(np.asarray(second), before)
+    assert codebook_bytes(model, {first.path: 2}) == 16 + 18 + 4 * 720 + 4 * 18
+    with pytest.raises(InputError, match=r"one of .*kernel.*, got 'none/kernel'"):
+        hold_clusters(model, {"none/kernel": 2})
+
+
 def test_what_breaks_a_rule_is_refused_before_training():
     with pytest.raises(InputError, match="sparsity must be in"):
         GradualPruning(1.0, epochs=2)

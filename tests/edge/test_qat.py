@@ -1,5 +1,6 @@
 """Laws of quantisation-aware training: what a model learns of int8 is what its file does."""
 
+import contextlib
 import re
 
 import keras
@@ -9,8 +10,10 @@ from ai_edge_litert.interpreter import Interpreter
 from keras import layers
 
 from fedkd.edge.convert import convert, convert_here
-from fedkd.edge.fake_quant import ActivationRange, rounded_kernel
-from fedkd.edge.qat import quantize_aware
+from fedkd.edge.fake_quant import ActivationRange, QuantConv1D, rounded_kernel
+from fedkd.edge.fold import folded
+from fedkd.edge.held import hold_clusters, kernels
+from fedkd.edge.qat import learned_scales, quantize_aware
 from fedkd.edge.runtime import describe, predict
 from fedkd.errors import InputError
 
@@ -86,10 +89,11 @@ def test_the_file_is_the_model_even_if_calibrated_on_other_data(make, digits, tm
     (done,) = convert(tmp_path / "aware.keras", 3 * x[:20], tmp_path, ["int8"], modules=["fedkd.edge.fake_quant"])
     assert done.error is None
     assert describe(done.path)["float_tensors"] == 0
-    scales = np.array([t["quantization"][0] for t in Interpreter(str(done.path)).get_tensor_details()])
-    for layer in ranges(aware):
-        step = (float(layer.high) - float(layer.low)) / 255
-        assert np.abs(scales - step).min() < 1e-6, layer.name
+    held = np.array([t["quantization"] for t in Interpreter(str(done.path)).get_tensor_details()])
+    learned = learned_scales(aware)
+    assert len(learned) == len(ranges(aware))
+    for name, pair in learned.items():
+        assert np.abs(held - pair).max(1).min() < 1e-6, name
     expected = aware.predict(x, verbose=0).argmax(1)
     assert np.mean(expected == digits[1]) > 0.6
     assert np.mean(predict(done.path, x).argmax(1) == expected) >= 0.995
@@ -108,12 +112,12 @@ def words():
     return keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling1D()(x)))
 
 
-def int8(model, rows, folder):
+def int8(model, rows, folder, precision="int8"):
     """Convert in this process; a child would take seconds to start."""
     folder.mkdir()
     model.save(folder / "model.keras")
     np.save(folder / "calibration.npy", rows)
-    (done,) = convert_here(folder / "model.keras", folder, folder / "m", ["int8"])
+    (done,) = convert_here(folder / "model.keras", folder, folder / "m", [precision])
     assert done.error is None
     return done.path
 
@@ -134,6 +138,45 @@ def test_no_scale_of_the_file_comes_from_the_calibration_set(make, tmp_path):
     assert describe(path)["float_tensors"] == 0
     step = Interpreter(str(path)).get_output_details()[0]["quantization"][0]
     assert np.abs(predict(path, x) - aware.predict(x, verbose=0)).max() <= 2.01 * step
+
+
+@pytest.mark.parametrize("make", [cnn, temporal])
+def test_clusters_stay_from_training_to_the_file(make, digits, tmp_path):
+    """With one scale a kernel, 8 values are 8 integers at the most: in training, and in the file."""
+    keras.utils.set_random_seed(0)
+    aware = quantize_aware(folded(make()), per_tensor=True).model
+    x = digits[0] if make is temporal else digits[0][..., None]
+    hold_clusters(aware, 3)
+    trained(aware, x, digits[1], epochs=1)
+    assert all(len(np.unique(kernel)) <= 8 for kernel in kernels(aware))
+    path = int8(aware, x[:20], tmp_path / "clusters", "int8_per_tensor")
+    held = integers_of_kernels(path)
+    assert len(held) == len(kernels(aware))
+    assert all(len(np.unique(kernel)) <= 8 for kernel in held)
+    assert np.mean(predict(path, x).argmax(1) == aware.predict(x, verbose=0).argmax(1)) >= 0.995
+
+
+def integers_of_kernels(path):
+    """The int8 constants of a file; what it computes can't be read before it runs."""
+    interpreter = Interpreter(str(path))
+    details = [t for t in interpreter.get_tensor_details() if t["dtype"] == np.int8 and not t["quantization"][1]]
+    found = []
+    for tensor in details:
+        with contextlib.suppress(ValueError):
+            found.append(interpreter.get_tensor(tensor["index"]))
+    return found
+
+
+@pytest.mark.parametrize("options", [{"strides": 2}, {"dilation_rate": 2, "padding": "causal"}, {"use_bias": False}])
+def test_a_convolution_over_time_is_computed_with_its_rounded_kernel(options):
+    x = np.random.default_rng(0).normal(size=(3, 17, 4)).astype(np.float32)
+    plain, rounded = layers.Conv1D(6, 3, activation="relu", **options), QuantConv1D(6, 3, activation="relu", **options)
+    expected, before = plain(x), rounded(x)
+    rounded.set_weights(plain.get_weights())
+    assert np.abs(rounded(x) - expected).max() > 1e-4
+    plain.kernel.assign(rounded_kernel(plain.kernel, 2))
+    assert np.asarray(rounded(x)) == pytest.approx(np.asarray(plain(x)), abs=1e-6)
+    assert before.shape == expected.shape
 
 
 def test_before_any_rounding_the_copy_has_the_weights_of_the_model():

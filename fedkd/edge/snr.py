@@ -1,0 +1,127 @@
+"""How much noise a file's integers add to what each layer of its model computes."""
+
+import math
+from pathlib import Path
+from typing import TypedDict
+
+import keras
+import numpy as np
+
+from fedkd.edge.cost import layer_macs, layer_parameters
+from fedkd.edge.fake_quant import ActivationRange
+from fedkd.edge.graph import Graph, Node, copy, functional, graph_of, rebuild
+from fedkd.edge.qat import ROUNDED
+from fedkd.edge.runtime import activations
+
+# What a file computes in one operation with the kernel before it.
+_FUSED = {"BatchNormalization", "ReLU", "Relu", "Relu6", "Activation", "Identity"}
+_EXACT = 200.0  # dB of what is equal to the last bit
+
+
+class Layer(TypedDict):
+    """A row of the layer table.
+
+    Attributes:
+        name: Of the layer.
+        kind: Its class.
+        shape: Of its output, without the batch.
+        parameters: Numbers it brings to the file.
+        macs: Its multiply-accumulates.
+        snr_db: Signal-to-noise ratio of its output in the file, after the normalisation and ReLU fused with it; None
+            where the layer has no kernel or the file no tensor of its size.
+    """
+
+    name: str
+    kind: str
+    shape: list[int | None]
+    parameters: int
+    macs: int
+    snr_db: float | None
+
+
+def layer_table(model: keras.Model, path: Path, x: np.ndarray) -> list[Layer]:
+    """Compare a file with the model it was made from, layer by layer.
+
+    The file's names for tensors are its converter's, so a layer's tensor is found by what it holds: it is the one of
+    its size with the largest correlation.
+
+    Args:
+        model: Functional or Sequential, of one input and one output; a quantisation-aware one counts without rounding.
+        path: Its TFLite file, of any precision.
+        x: Some dozens of examples (n, *input_shape), as ``fedkd.edge.runtime.predict`` takes them.
+
+    Returns:
+        A row for each layer with weights, inputs first.
+
+    Raises:
+        InputError: The model's graph can't be seen, or the file is missing, is not TFLite or can't run here.
+    """
+    plain = _in_floats(functional(model))
+    graph = graph_of(plain)
+    ends = {node.name: _fused(graph, node) for node in graph.nodes if layer_macs(node) or node.kind == "Embedding"}
+    wanted = {node.name: node.operation.output for nodes in ends.values() for node in nodes}
+    signals = keras.Model(plain.inputs[0], wanted)(x, training=False) if wanted else {}
+    held = activations(path, x)
+    return [
+        Layer(
+            name=node.name,
+            kind=node.kind,
+            shape=list(node.shape[1:]),
+            parameters=layer_parameters(node),
+            macs=layer_macs(node),
+            snr_db=_best([np.asarray(signals[end.name]) for end in ends.get(node.name, [])], held),
+        )
+        for node in graph.nodes
+        if layer_parameters(node)
+    ]
+
+
+def _in_floats(model: keras.Model) -> keras.Model:
+    """A copy of a model that rounds nothing."""
+    floats = {rounded: kind for kind, rounded in ROUNDED.items()}
+
+    def make(operation: keras.Operation) -> keras.Operation:
+        if isinstance(operation, ActivationRange):
+            return keras.layers.Identity(name=operation.name)
+        config = operation.get_config()
+        if type(operation) not in floats:
+            return copy(operation)
+        return floats[type(operation)].from_config({k: v for k, v in config.items() if k != "per_tensor"})
+
+    plain = rebuild(model, make)
+    for layer in model.layers:
+        if layer.weights and not isinstance(layer, ActivationRange):
+            plain.get_layer(layer.name).set_weights(layer.get_weights())
+    return plain
+
+
+def _fused(graph: Graph, node: Node) -> list[Node]:
+    """A call and those after it that its operation may include."""
+    readers, found = graph.sole_readers(), [node]
+    while (reader := readers.get(found[-1].name)) is not None and reader.kind in _FUSED:
+        found.append(reader)
+    return found
+
+
+def _best(signals: list[np.ndarray], held: list[np.ndarray]) -> float | None:
+    """Ratio in dB, for the tensor that is most like one of the signals, of that which it is."""
+    flat = [signal.reshape(len(signal), -1).astype(np.float64) for signal in signals]
+    alike = [max((_correlation(s, t) for s in flat if s.shape == t.shape), default=0.0) for t in held]
+    if not max(alike, default=0.0):
+        return None
+    tensor = held[int(np.argmax(alike))]
+    return max(_ratio(signal, tensor) for signal in flat if signal.shape == tensor.shape)
+
+
+def _ratio(signal: np.ndarray, tensor: np.ndarray) -> float:
+    power, noise = float(np.square(signal).sum()), float(np.square(signal - tensor).sum())
+    if not (power and noise):
+        return -_EXACT if noise else _EXACT
+    return min(10 * math.log10(power / noise), _EXACT)
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Pearson's, 0 where one of them is constant or they go against each other."""
+    a, b = a - a.mean(dtype=np.float64), b - b.mean(dtype=np.float64)
+    spread = math.sqrt(float((a * a).sum()) * float((b * b).sum()))
+    return max(float((a * b).sum()) / spread, 0.0) if spread else 0.0
