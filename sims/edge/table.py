@@ -22,7 +22,7 @@ def summary(result: dict[str, Any]) -> Iterator[RenderableType]:
     yield _table(result)
     for each in result["candidates"]:
         if each["verdict"] != "usable":
-            yield Text(f"{each['recipe']} {each['verdict']}", style="dim")
+            yield Text(f"{each['recipe']}: {_reasons(each['checks'])}", style="dim")
     for each in result["failed"]:
         yield Text(f"{each['recipe']}: no file: {each['error']}", style="dim")
     if result["chosen"]:
@@ -45,6 +45,18 @@ def _table(result: dict[str, Any]) -> Table:
         word = "chosen" if chosen else each["verdict"].partition(":")[0]
         table.add_row(Text(each["recipe"]), *figures, word, style="bold green" if chosen else None)
     return table
+
+
+def _reasons(checks: list[dict[str, Any]]) -> str:
+    """What is too much, in few words; edge.json and the page have whole sentences."""
+    words = []
+    for check in (check for check in checks if not check["ok"]):
+        where = f" in {check['runtime']}" if check["line"] == "drop" else ""
+        if check["value"] is None:
+            words.append(f"can't run in {check['runtime']}")
+        else:
+            words.append(f"{check['line']} {round(check['value'], 2):,} > {check['limit']:,}{where}")
+    return ", ".join(dict.fromkeys(words))
 
 
 def nearest(result: dict[str, Any]) -> str:

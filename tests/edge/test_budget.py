@@ -65,6 +65,11 @@ def test_misses_name_what_there_is_and_what_is_allowed():
     assert excess(done) == pytest.approx(7_352 / 32_768 + 0.25)
 
 
+def test_of_two_runtimes_the_worse_counts():
+    done = checks(Budget(arena=10_000, drop=2.0), facts(litert=3.0, tflm=4.0))
+    assert excess(done) == 1.0
+
+
 def test_a_relaxed_budget_lets_the_file_pass():
     tight, held = Budget(100, 100, 100, 0.0), facts(litert=1.94, tflm=2.01)
     loose = parse_budget(relaxed(checks(tight, held)))
