@@ -167,8 +167,8 @@ def verdict(done: Sequence[Check]) -> str:
 def excess(done: Sequence[Check]) -> float:
     """How far a file is from meeting a budget: what is too much as a share of what is allowed, summed over the lines.
 
-    A drop of accuracy counts in points where less than one is allowed, in the worst runtime. Infinite where a file can't
-    run.
+    A drop of accuracy counts in points where less than one is allowed, in the worst runtime. Infinite where a file
+    can't run.
     """
     worst: dict[str, float] = {}
     for check in done:
