@@ -4,10 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fedkd.config import ModelConfig
 from fedkd.errors import InputError
 from fedkd.experiment import Experiment
-from fedkd.tasks.npz import inputs
 
 
 def calibration_rows(experiment: Experiment) -> np.ndarray:
@@ -16,35 +14,33 @@ def calibration_rows(experiment: Experiment) -> np.ndarray:
     Raises:
         InputError: The file is missing or malformed, or its examples have another shape or kind than the task's.
     """
-    file = experiment.config.edge.calibration_file
-    wanted = experiment.task.train.x
-    return read_rows(Path(file), wanted, experiment.config.model) if file else wanted[experiment.calibration]
+    file, held = experiment.config.edge.calibration_file, experiment.task.train.x
+    return read_rows(Path(file), held) if file else held[experiment.calibration]
 
 
-def read_rows(path: Path, wanted: np.ndarray, models: ModelConfig) -> np.ndarray:
-    """Read examples from a file.
+def read_rows(path: Path, like: np.ndarray) -> np.ndarray:
+    """Read the array ``x`` of an .npz file: examples as the model takes them, in the dtype of the task's.
 
     Args:
-        path: An .npz with the array ``x``.
-        wanted: The task's own, whose shape and kind they must have.
-        models: What word ids are cut to, see ``fedkd.tasks.npz``.
+        path: The file.
+        like: The task's own examples (n, *input_shape).
 
     Raises:
-        InputError: As ``calibration_rows``.
+        InputError: The file is missing or malformed, or its examples have another shape or kind, or aren't finite.
     """
     try:
         with np.load(path, allow_pickle=False) as held:
             x = held["x"]
     except FileNotFoundError:
-        raise InputError(
-            f"{path}: no such file; --calibration takes an .npz file with examples as its array x"
-        ) from None
+        raise InputError(f"{path}: no such file; --calibration takes an .npz with examples as its array x") from None
     except Exception as error:  # numpy, zipfile and zlib raise a dozen kinds on damaged files
         raise InputError(f"{path}: not a readable .npz file with an array x ({error})") from None
-    rows = inputs(str(path), "x", x, models)
-    if not len(rows) or rows.shape[1:] != wanted.shape[1:] or rows.dtype != wanted.dtype:
+    same_kind = (x.dtype.kind == "f") == (like.dtype.kind == "f") and x.dtype.kind in "fiu"
+    if not (len(x.shape) and len(x) and x.shape[1:] == like.shape[1:] and same_kind):
         raise InputError(
-            f"{path}: x must hold examples of shape {wanted.shape[1:]} in {wanted.dtype}, got {rows.dtype} of shape"
-            f" {rows.shape}"
+            f"{path}: x must hold examples of shape {like.shape[1:]} in {like.dtype}, as the model takes them, got"
+            f" {x.dtype} of shape {x.shape}"
         )
-    return rows
+    if x.dtype.kind == "f" and not (finite := np.isfinite(x).reshape(len(x), -1).all(1)).all():
+        raise InputError(f"{path}: x must be finite, got NaN or infinity in row {int(np.argmin(finite))}")
+    return x.astype(like.dtype)

@@ -40,8 +40,8 @@ class Offer:
 
     @property
     def size(self) -> int:
-        """Bytes of payload."""
-        return len(self.dense) + sum(len(step.blob) for step in self.steps)
+        """Bytes of payload; a channel's number counts 8."""
+        return len(self.dense) + sum(len(step.blob) for step in self.steps) + 8 * len(self.gone)
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,9 @@ def parse_finish(text: str) -> dict[str, Scalar]:
 def _setting(step: str) -> tuple[str, Scalar]:
     if step == "qat int8":
         return "edge.qat", True
-    if (found := _PRUNE.fullmatch(step)) and float(found[2]) < 100:
+    if (found := _PRUNE.fullmatch(step)) and 0 < float(found[2]) < 100:
         return _KEYS[found[1]], float(found[2]) / 100
     raise InputError(
-        f"--finish takes 'prune channels N%', 'prune weights N%' (N below 100) and 'qat int8' with commas between them,"
+        f"--finish takes 'prune channels N%', 'prune weights N%' (N above 0 and below 100) and 'qat int8' with commas between them,"
         f" or 'none', got {step!r}"
     )

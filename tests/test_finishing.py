@@ -133,7 +133,7 @@ def test_layers_that_cannot_learn_their_ranges_need_examples(tmp_path):
 def test_runs_repeat_their_bytes_whatever_the_threads(tmp_path):
     ends = []
     for threads in (1, 3):
-        settings = {**SETTINGS, "threads": threads, "fraction": 0.7, "edge.precisions": "none"}
+        settings = {**SETTINGS, "method": "fedavg_student", "threads": threads, "edge.precisions": "none"}
         folder = run(settings, "local", tmp_path / str(threads), False, False, Console(quiet=True))
         ends.append([json.loads(line)["shared_sha256"] for line in (folder / "history.jsonl").read_text().splitlines()])
         assert not list(folder.glob("clients.state*"))

@@ -121,7 +121,7 @@ def stand_in_rows(aware: keras.Model, count: int, rng: np.random.Generator) -> n
     shape = (count, *tensor.shape[1:])
     if not keras.backend.is_float_dtype(tensor.dtype):
         return np.zeros(shape, tensor.dtype)
-    held = next(layer for layer in aware.layers if isinstance(layer, ActivationRange))
+    held = aware.get_layer(f"{tensor.name}_range")
     return rng.uniform(float(held.low), float(held.high), shape).astype(np.float32)
 
 
@@ -220,6 +220,10 @@ class _Calls:
         return {name: reason for name, reason in reasons.items() if reason}
 
     def _reason(self, node: Node) -> str:
+        if (dtype := getattr(node.operation, "compute_dtype", "float32")) != "float32" and getattr(
+            node.operation, "weights", ()
+        ):
+            return f"it computes in {dtype}"
         if node.kind == "BatchNormalization" and not self._folded(node):
             return "it follows no convolution that it could be folded into"
         if node.kind in _SUMS and len(node.sources) != 2:

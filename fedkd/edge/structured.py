@@ -1,6 +1,6 @@
 """Pruning of channels down to a share of a model's multiplications."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import keras
 import numpy as np
@@ -34,6 +34,12 @@ def prune_channels(model: keras.Model, macs: float, measure: str | Measure = "l1
 
 def least_important(model: keras.Model, macs: float, measure: str | Measure = "l1", least: int = 4) -> tuple[int, ...]:
     """Choose the channels that ``prune_channels`` removes, by their numbers; same arguments, same errors."""
+    order = in_turn(model, macs, measure, least)
+    return order[: _fewest(model, order, macs * cost(model).macs)]
+
+
+def in_turn(model: keras.Model, macs: float, measure: str | Measure = "l1", least: int = 4) -> tuple[int, ...]:
+    """Order all channels that may go, the least important first; arguments and errors of ``prune_channels``."""
     if not 0 < macs < 1:
         raise InputError(f"macs must be in (0, 1) (share of the multiplications that is left), got {macs}")
     if isinstance(measure, str) and measure not in MEASURES:
@@ -46,8 +52,13 @@ def least_important(model: keras.Model, macs: float, measure: str | Measure = "l
             "no channel of this model can be removed: its outputs or layers that aren't known need them all"
         )
     scores = (MEASURES[measure] if isinstance(measure, str) else measure)(found)
-    order = list(_in_turn(found, scores, least))
-    return tuple(order[: _fewest(model, order, macs * cost(model).macs)])
+    order, limit = tuple(_in_turn(found, scores, least)), macs * cost(model).macs
+    if (left := cost(without(model, order)).macs) > limit:
+        raise InputError(
+            f"macs: {left:,} multiplications are left with the fewest channels allowed, more than {limit:,.0f};"
+            " allow more of them, or fewer channels a layer"
+        )
+    return order
 
 
 def _in_turn(found: Channels, scores: Scores, least: int) -> Iterator[int]:
@@ -61,14 +72,9 @@ def _in_turn(found: Channels, scores: Scores, least: int) -> Iterator[int]:
             yield number
 
 
-def _fewest(model: keras.Model, order: list[int], limit: float) -> int:
+def _fewest(model: keras.Model, order: Sequence[int], limit: float) -> int:
     """How many channels of an order have to go at least to stay within a limit of multiplications."""
     low, high = 0, len(order)
-    if (left := cost(without(model, order)).macs) > limit:
-        raise InputError(
-            f"macs: {left:,} multiplications are left with the fewest channels allowed, more than {limit:,.0f};"
-            " allow more of them, or fewer channels a layer"
-        )
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if cost(without(model, order[:middle])).macs <= limit else (middle, high)

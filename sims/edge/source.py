@@ -77,8 +77,7 @@ def open_source(path: Path, task: str, data: str, calibration: Path | None, seed
     _check(source)
     if calibration is None:
         return source
-    models = source.experiment.config.model if source.experiment else ModelConfig()
-    return replace(source, calibration=read_rows(calibration, source.task.train.x, models))
+    return replace(source, calibration=read_rows(calibration, source.task.train.x))
 
 
 def _of_run(folder: Path, task: str, data: str, seed: int) -> Source:
