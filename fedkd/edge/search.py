@@ -11,6 +11,8 @@ _LEAST = {"float32": 4, "float16": 2}
 # What TensorFlow Lite Micro has no kernels for.
 _NOT_MICRO = ("float16", "dynamic")
 _SMALLEST_SHARE = 1 / 64
+# Halves nearer to what the budget leaves than this are the same model again, and would have its files' names.
+_APART = 0.99
 # Points that int8 may lose against the model it was made of where a budget says nothing of accuracy.
 _UNSAID = 0.5
 
@@ -64,7 +66,7 @@ def shares(macs: int, budget: Budget) -> list[float]:
     allowed = 1.0 if budget.macs is None or not macs else budget.macs / macs
     if allowed >= 1:
         return halves
-    return sorted({allowed, *(half for half in halves if half < allowed)}, reverse=True)
+    return sorted({allowed, *(half for half in halves if half < _APART * allowed)}, reverse=True)
 
 
 def precisions(budget: Budget, share: float) -> tuple[str, ...]:

@@ -14,6 +14,12 @@ def test_channels_are_halved_and_begin_with_what_the_budget_leaves():
     assert shares(1000, Budget(macs=1)) == [0.001]
 
 
+@pytest.mark.parametrize("macs", [1_999_000, 1_999_999, 2_015_000, 2_021_000, 3_990_000, 64_600_000, 1_000_100])
+def test_files_of_one_search_have_names_of_their_own(macs):
+    tried = shares(macs, Budget(macs=1_000_000))
+    assert len({Variant(share=share).stem("student") for share in tried}) == len(tried)
+
+
 def test_the_whole_model_is_tried_in_all_precisions_and_smaller_ones_in_what_the_target_runs():
     micro = Budget(arena=1)
     assert precisions(micro, 1.0) == PRECISIONS
