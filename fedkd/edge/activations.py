@@ -1,12 +1,17 @@
-"""What each operation of a TFLite file computes on the way to its answer."""
+"""What each operation of a TFLite file computes on the way to its answer, found out in a child process."""
 
+import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
+from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.tools.flatbuffer_utils import read_model
 
+from fedkd.edge.child import answer_for, ending, last_words, raise_refused, run_module
 from fedkd.edge.interpreter import allocate, ends, invoke, opened
 from fedkd.edge.steps import checked, dequantise, quantise
+from fedkd.errors import InputError
 
 
 def activations(path: Path, x: np.ndarray) -> list[np.ndarray]:
@@ -17,16 +22,34 @@ def activations(path: Path, x: np.ndarray) -> list[np.ndarray]:
         x: Likewise.
 
     Returns:
-        By operation, its first output, dequantised, float32 (n, numbers).
+        By operation that computes numbers, its first output, dequantised, float32 (n, numbers).
 
     Raises:
-        InputError: As ``predict``.
+        InputError: As ``predict``, or the file takes LiteRT down.
     """
+    with tempfile.TemporaryDirectory() as work:
+        np.save(Path(work, "x.npy"), x, allow_pickle=False)
+        child = run_module("fedkd.edge.activations", str(path), work)
+        raise_refused(child)
+        if child.returncode:
+            end = f"it {ending(child)} where all of its tensors are kept"
+            raise InputError(f"{path} can't run in LiteRT: {end}{last_words(child)}")
+        with np.load(Path(work, "found.npz"), allow_pickle=False) as found:
+            return [found[name] for name in found.files]
+
+
+def main(path: str, work: str) -> None:
+    """In the child: run every row of ``x.npy`` and write ``found.npz``."""
+    file, x = Path(path), np.load(Path(work, "x.npy"), allow_pickle=False)
+    np.savez(Path(work, "found.npz"), *_computed(file, x))
+
+
+def _computed(path: Path, x: np.ndarray) -> list[np.ndarray]:
     interpreter = opened(path, "reference", keep=True)
     source, _ = ends(interpreter, path)
     allocate(interpreter, path)
-    outputs = [operation.outputs[0] for operation in read_model(str(path)).subgraphs[0].operators]
     scales = {tensor["index"]: tensor["quantization"] for tensor in interpreter.get_tensor_details()}
+    outputs = _outputs(interpreter, path)
     found: list[list[np.ndarray]] = [[] for _ in outputs]
     for row in quantise(checked(x, source.shape, source.dtype), source.dtype, source.scale, source.zero_point):
         interpreter.set_tensor(source.tensor, row[np.newaxis])
@@ -34,3 +57,15 @@ def activations(path: Path, x: np.ndarray) -> list[np.ndarray]:
         for output, rows in zip(outputs, found, strict=True):
             rows.append(dequantise(interpreter.get_tensor(output), *scales[output]).ravel())
     return [np.array(rows) for rows in found]
+
+
+def _outputs(interpreter: Interpreter, path: Path) -> list[int]:
+    """First outputs that are numbers: some operations have none, and handles of variables can't be read."""
+    numbers = {t["index"] for t in interpreter.get_tensor_details() if np.dtype(t["dtype"]).kind in "fiu"}
+    operations = read_model(str(path)).subgraphs[0].operators
+    firsts = [int(operation.outputs[0]) for operation in operations if len(operation.outputs)]
+    return [output for output in firsts if output in numbers]
+
+
+if __name__ == "__main__":
+    answer_for(main, *sys.argv[1:])

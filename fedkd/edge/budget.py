@@ -59,13 +59,13 @@ class Facts(NamedTuple):
     Args:
         flash: Bytes of the file.
         arena: Bytes in TensorFlow Lite Micro, None where it can't run there.
-        macs: Multiply-accumulates of the Keras model it was made of.
+        macs: Multiply-accumulates of the Keras model it was made of; None where not all of them can be counted.
         drop: By runtime, points of accuracy lost against the float model; None where it can't run there.
     """
 
     flash: int
     arena: int | None
-    macs: int
+    macs: int | None
     drop: Mapping[str, float | None]
 
 
@@ -75,7 +75,7 @@ class Check(NamedTuple):
     Args:
         line: ``flash``, ``arena``, ``macs`` or ``drop``.
         limit: What the budget allows.
-        value: What the file has, None where it can't run in the runtime.
+        value: What the file has, None where it can't run in the runtime or be counted.
         runtime: Where it was measured.
         ok: Whether the file keeps to the line.
     """
@@ -146,7 +146,7 @@ def miss(check: Check) -> str:
     """Say what a file has and what is allowed."""
     line, limit, value, runtime, _ = check
     if value is None:
-        return f"it can't run in {runtime}"
+        return f"it can't run in {runtime}" if line != "macs" else "not all of its multiplications can be counted"
     if line == "drop":
         return f"accuracy falls by {round(value, 2)} points in {runtime}, {limit} allowed"
     unit = "multiplications" if line == "macs" else "bytes"
@@ -191,6 +191,17 @@ def relaxed(done: Sequence[Check]) -> str:
         if not check.ok and check.value is not None:
             most[check.line] = max(check.value, most.get(check.line, 0.0))
     return ",".join(f"{line}={_rounded_up(line, value)}" for line, value in most.items())
+
+
+def to_leave_out(done: Sequence[Check]) -> list[str]:
+    """The lines that no larger figure would let a file keep to: leave them out.
+
+    >>> to_leave_out([Check("drop", 1.0, None, "tflm", False), Check("macs", 1000, None, "keras", False)])
+    ['arena', 'macs']
+    """
+    lines = {"tflm": "arena", "keras": "macs"}
+    found = [lines[check.runtime] for check in done if check.value is None and check.runtime in lines]
+    return list(dict.fromkeys(found))
 
 
 def _rounded_up(line: str, value: float) -> str:

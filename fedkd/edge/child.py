@@ -1,6 +1,7 @@
 """Modules that are run in a process of their own, for what they call can take its process down."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,6 +10,9 @@ from collections.abc import Callable
 from fedkd.errors import InputError
 
 _REFUSED = 2
+# Lines that say nothing of why a child ended: logs of TensorFlow and LiteRT, and the frames of a traceback.
+_CHATTER = re.compile(r"^([IWE]\d{4} |\d{4}-\d\d-\d\d |INFO:|WARNING:|fully_quantize:|Traceback |\s|$)")
+_LENGTH = 300
 
 
 def run_module(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -33,6 +37,12 @@ def ending(child: subprocess.CompletedProcess[str]) -> str:
     """Say how a child ended: of which signal, or with which exit code."""
     code = child.returncode
     return f"died of {signal.Signals(-code).name}" if code < 0 else f"stopped with exit code {code}"
+
+
+def last_words(child: subprocess.CompletedProcess[str]) -> str:
+    """What a child said last of why it ended, after a colon; empty where it said nothing."""
+    words = [line for line in child.stderr.splitlines() if not _CHATTER.match(line)]
+    return f": {words[-1].strip()[:_LENGTH]}" if words else ""
 
 
 def answer_for(main: Callable[..., None], *arguments: str) -> None:

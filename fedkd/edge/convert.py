@@ -16,7 +16,7 @@ from typing import TextIO
 
 import numpy as np
 
-from fedkd.edge.child import run_module
+from fedkd.edge.child import ending, last_words, run_module
 from fedkd.errors import InputError
 
 # int8_per_tensor has one scale a kernel where int8 has one a filter; int16x8 is activations of 16 bits, kernels of 8.
@@ -24,7 +24,6 @@ PRECISIONS = ("float32", "float16", "dynamic", "int8", "int8_per_tensor", "int16
 CALIBRATED = PRECISIONS[3:]
 
 # What TensorFlow says on stderr when all is well, and Python's "Traceback" frames, which name no cause.
-_CHATTER = re.compile(r"^([IWE]\d{4} |\d{4}-\d\d-\d\d |INFO:|WARNING:|fully_quantize:|Traceback |\s)")
 _MISSING_OPS = re.compile(r"^(Custom|TF Select) ops:")
 _ERROR_LENGTH = 300
 
@@ -114,12 +113,9 @@ def _parse(line: str) -> Conversion:
 
 def _obituary(precision: str, child: subprocess.CompletedProcess[str]) -> str:
     """Say how the child died and what it said last."""
-    code = child.returncode
-    end = f"died of {signal.Signals(-code).name}" if code < 0 else f"stopped with exit code {code}"
-    words = [line for line in child.stderr.splitlines() if line.strip() and not _CHATTER.match(line)]
-    known = precision in CALIBRATED and code == -signal.SIGSEGV
+    known = precision in CALIBRATED and child.returncode == -signal.SIGSEGV
     hint = " (calibration crashes on LSTM and GRU layers unless unroll=True)" if known else ""
-    return f"the converter {end} in {precision}{hint}" + (f": {words[-1].strip()[:_ERROR_LENGTH]}" if words else "")
+    return f"the converter {ending(child)} in {precision}{hint}{last_words(child)}"
 
 
 # From here on: what runs in the child. Only this imports TensorFlow.

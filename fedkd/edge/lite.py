@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fedkd.edge.child import answer_for, ending, raise_refused, run_module
+from fedkd.edge.child import answer_for, ending, last_words, raise_refused, run_module
 from fedkd.edge.ops import Op, ops
 from fedkd.edge.runtime import DeviceModel, Latency, describe, latency, predict
 from fedkd.errors import InputError
@@ -19,13 +19,13 @@ class LiteRun(NamedTuple):
 
     Args:
         logits: float32 (n, classes).
-        latency: Of one inference on one thread of this machine.
+        latency: Of one inference on one thread of this machine; None for reference kernels, which no device runs.
         file: Sizes, dtypes and counts.
         ops: What the file is made of.
     """
 
     logits: np.ndarray
-    latency: Latency
+    latency: Latency | None
     file: DeviceModel
     ops: tuple[Op, ...]
 
@@ -46,17 +46,20 @@ def run_lite(path: Path, x: np.ndarray, kernels: str = "xnnpack") -> LiteRun:
         child = run_module("fedkd.edge.lite", str(path), work, kernels)
         raise_refused(child)
         if child.returncode:
-            raise InputError(f"{path} can't run in LiteRT: it {ending(child)} with {kernels} kernels; is it damaged?")
+            end = f"it {ending(child)} with {kernels} kernels; is it damaged?"
+            raise InputError(f"{path} can't run in LiteRT: {end}{last_words(child)}")
         found = json.loads(Path(work, "found.json").read_text())
         logits = np.load(Path(work, "logits.npy"), allow_pickle=False)
-    return LiteRun(logits, Latency(*found["latency"]), found["file"], tuple(Op(*op) for op in found["ops"]))
+    spent = Latency(*found["latency"]) if found["latency"] else None
+    return LiteRun(logits, spent, found["file"], tuple(Op(*op) for op in found["ops"]))
 
 
 def main(path: str, work: str, kernels: str) -> None:
     """In the child: run every row of ``x.npy``; write ``logits.npy`` and ``found.json``."""
     file, x = Path(path), np.load(Path(work, "x.npy"), allow_pickle=False)
     np.save(Path(work, "logits.npy"), predict(file, x, kernels), allow_pickle=False)
-    found = {"latency": latency(file, x, kernels), "file": describe(file), "ops": ops(file)}
+    spent = latency(file, x, kernels) if kernels == "xnnpack" else None
+    found = {"latency": spent, "file": describe(file), "ops": ops(file)}
     Path(work, "found.json").write_text(json.dumps(found))
 
 

@@ -39,7 +39,7 @@ class Measurement:
     tensors: int
     arena: Arena | None
     logits: Mapping[str, np.ndarray]
-    latency: Latency
+    latency: Latency | None
     ops: tuple[Op, ...]
     errors: Mapping[str, str]
 

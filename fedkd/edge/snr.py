@@ -39,7 +39,7 @@ class Layer(TypedDict):
     snr_db: float | None
 
 
-def layer_table(model: keras.Model, path: Path, x: np.ndarray) -> list[Layer]:
+def layer_table(model: keras.Model, path: Path | None, x: np.ndarray) -> list[Layer]:
     """Compare a file with the model it was made from, layer by layer.
 
     The file's names for tensors are its converter's, so a layer's tensor is found by what it holds: it is the one of
@@ -47,7 +47,7 @@ def layer_table(model: keras.Model, path: Path, x: np.ndarray) -> list[Layer]:
 
     Args:
         model: Functional or Sequential, of one input and one output; a quantisation-aware one counts without rounding.
-        path: Its TFLite file, of any precision.
+        path: Its TFLite file, of any precision; None for a table without noise.
         x: Some dozens of examples (n, *input_shape), as ``fedkd.edge.runtime.predict`` takes them.
 
     Returns:
@@ -58,10 +58,11 @@ def layer_table(model: keras.Model, path: Path, x: np.ndarray) -> list[Layer]:
     """
     plain = _in_floats(functional(model))
     graph = graph_of(plain)
-    ends = {node.name: _fused(graph, node) for node in graph.nodes if layer_macs(node) or node.kind == "Embedding"}
+    compared = [node for node in graph.nodes if path and (layer_macs(node) or node.kind == "Embedding")]
+    ends = {node.name: _fused(graph, node) for node in compared}
     wanted = {node.name: node.operation.output for nodes in ends.values() for node in nodes}
     signals = keras.Model(plain.inputs[0], wanted)(x, training=False) if wanted else {}
-    held = activations(path, x)
+    held = activations(path, x) if path else []
     return [
         Layer(
             name=node.name,

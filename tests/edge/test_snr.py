@@ -75,6 +75,12 @@ def test_a_signal_of_eleven_times_its_noise_is_21_decibels(made):
     assert layer_table(louder, paths["float32"], x)[-1]["snr_db"] == pytest.approx(20 * np.log10(11), abs=0.01)
 
 
+def test_a_table_without_a_file_has_no_noise(made):
+    model, x, paths = made
+    with_file = layer_table(model, paths["float32"], x[:2])
+    assert layer_table(model, None, x[:2]) == [{**row, "snr_db": None} for row in with_file]
+
+
 def test_a_file_that_is_missing_or_of_other_inputs_is_refused(made, tmp_path):
     model, x, paths = made
     with pytest.raises(InputError, match="no file there"):
