@@ -13,8 +13,11 @@ from typer.testing import CliRunner
 
 from fedkd.edge.budget import parse_budget
 from fedkd.edge.convert import Conversion, convert_here
+from fedkd.edge.micro import installed
+from fedkd.edge.qat import quantize_aware
 from sims.cli import app
 from tests import tiny
+from tests.report.runs import a_round, write
 
 TASK = "tests.tiny:task"
 WHOLE = ("float32", "int8", "int16x8")
@@ -88,6 +91,7 @@ def test_it_writes_every_candidate_and_chooses_one_that_meets_every_line(searche
     assert len(chosen["layers"]) >= 3
     assert chosen["accuracy"]["tflm"] is None
     assert "chosen: " in said.output
+    assert (out / "edge.html").is_file()
 
 
 def test_a_precision_that_fails_is_listed_and_the_others_go_on(searched):
@@ -134,6 +138,94 @@ def test_the_same_seed_leads_to_the_same_files_and_overwrites_none_unasked(in_va
     assert call(model, *again, "--overwrite").exit_code == 3
     assert hashes(out) == first
     assert {path.name for path in out.parent.iterdir()} == {"edge"}
+
+
+@pytest.fixture(scope="module")
+def run(model, tmp_path_factory):
+    """The folder of a run that finished with training that sees int8, and whose server has no example."""
+    folder = write(tmp_path_factory.mktemp("runs") / "run", [a_round(1, 2), a_round(2, 2)])
+    settings = [
+        "clients = 2",
+        "edge.qat = true",
+        "edge.sparsity = 0.0",
+        "edge.finish_rounds = 1",
+        "edge.calibration = 0",
+    ]
+    (folder / "config.toml").write_text("\n".join([f'task = "{TASK}"', *settings]))
+    whole, examples = keras.saving.load_model(model, compile=False), tiny.task().train
+    aware = quantize_aware(whole).model
+    aware.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    aware.fit(examples.x, examples.y, epochs=2, verbose=0)
+    for name, each in (("student", whole), ("student_finished", whole), ("student_aware", aware)):
+        each.save(folder / f"{name}.keras")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def firmware(run):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sims.edge.search.shares", lambda *_: [])
+        patch.setattr("sims.edge.search.Search._clustered", lambda *_: None)
+        return call(run, "--budget", "flash=8KB,drop=60", "--c-array"), run / "edge"
+
+
+needs_micro = pytest.mark.skipif(not installed(), reason="has wheels for Linux on x86-64 only")
+
+
+@needs_micro
+def test_what_a_run_finished_with_is_a_candidate_that_needs_no_examples(firmware):
+    said, out = firmware
+    assert said.exit_code == 0, said.output
+    result = result_of(out)
+    last = next(each for each in result["candidates"] if each["recipe"] == "finished, int8 (qat)")
+    assert last["float_tensors"] == 0
+    assert last["accuracy"]["litert"] >= last["accuracy"]["keras"] - 0.1
+    assert result["calibration"] is None
+
+
+@needs_micro
+def test_without_examples_clients_learn_the_ranges_and_what_needs_them_is_listed(firmware):
+    result = result_of(firmware[1])
+    assert {"float32", "int8 (qat)"} <= {each["recipe"] for each in result["candidates"]}
+    whys = {each["recipe"]: each["error"] for each in result["failed"]}
+    assert "need calibration rows and there are none" in whys["int8"]
+
+
+@needs_micro
+def test_source_for_a_firmware_is_of_a_file_that_ran_there(firmware):
+    _, out = firmware
+    result = result_of(out)
+    chosen = next(each for each in result["candidates"] if each["path"] == result["chosen"])
+    assert chosen["arena_bytes"] > 0
+    assert {check["runtime"] for check in chosen["checks"]} == {"file", "litert", "tflm"}
+    assert chosen["path"] in (out / "model_data.h").read_text()
+
+
+@needs_micro
+def test_a_mean_over_clients_has_no_interval_of_one_model(firmware):
+    teacher, student, *_ = result_of(firmware[1])["stages"]
+    assert (teacher["low"], teacher["high"]) == (None, None)
+    assert student["low"] <= student["accuracy"] <= student["high"]
+
+
+def test_source_for_a_firmware_takes_tensorflow_lite_micro(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("sims.edge.run.installed", lambda: False)
+    said = call(model, "--task", TASK, "--budget", BUDGET, "--out", tmp_path / "edge", "--c-array")
+    assert said.exit_code == 2
+    assert "--c-array need TensorFlow Lite Micro: pip install" in said.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_cannot_be_converted_is_one_line_and_not_trained(model, tmp_path, monkeypatch):
+    def fails(path, rows, out, precisions, stem, modules):
+        return [Conversion(each, None, f"{path}: no kernel") for each in precisions]
+
+    monkeypatch.setattr("sims.edge.candidate.convert", fails)
+    monkeypatch.setattr("sims.edge.source.fitted", lambda *_: lambda model: pytest.fail("trained"))
+    said = call(model, "--task", TASK, "--budget", BUDGET, "--out", tmp_path / "edge")
+    assert said.exit_code == 2
+    assert said.stderr.strip().endswith("no file of it could be made: float32: model.keras: no kernel")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_ctrl_c_leaves_nothing(model, tmp_path, monkeypatch):

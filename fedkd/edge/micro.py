@@ -19,7 +19,7 @@ from fedkd.errors import InputError
 _ALLOCATION = re.compile(r"Arena allocation (total|head|tail) (\d+) bytes")
 _CHATTER = re.compile(r"^(\[Recording|Traceback |\s|$)")
 _ERROR_LENGTH = 300
-_ARENA = 64 << 20  # more than any microcontroller has; a multiple of 16, or alignment would be counted as used
+MOST_ARENA = 64 << 20  # more than any microcontroller has; a multiple of 16, or alignment would be counted as used
 
 
 class Arena(NamedTuple):
@@ -103,7 +103,7 @@ def _open(path: Path, runtime: Any) -> Any:
     """An interpreter of a file, or InputError with the ops that this runtime lacks."""
     describe(path)  # LiteRT looks for damage, which this runtime doesn't
     try:
-        return runtime.Interpreter.from_file(str(path), arena_size=_ARENA)
+        return runtime.Interpreter.from_file(str(path), arena_size=MOST_ARENA)
     except RuntimeError as error:
         lacking = ", ".join(op.name for op in ops(path) if not op.tflm)
         if not lacking:

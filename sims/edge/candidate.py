@@ -1,8 +1,9 @@
 """Files of one Keras model: written, run in every runtime, held against the budget."""
 
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import numpy as np
 from fedkd.data.dataset import EVALUATION_BATCH
 from fedkd.edge.budget import Budget, Check, Facts, checks, verdict
 from fedkd.edge.convert import Conversion, convert
-from fedkd.edge.cost import cost
+from fedkd.edge.cost import Cost, cost
 from fedkd.edge.held import codebook_bytes
 from fedkd.edge.measure import Measurement, measure
 from fedkd.edge.search import Variant
-from fedkd.edge.snr import layer_table
+from fedkd.edge.snr import Layer, layer_table
+from fedkd.errors import InputError
 from fedkd.models.inspect import layer_modules
 from fedkd.quality import wilson
 
@@ -59,12 +61,14 @@ class Trained:
         model: It.
         predicted: The class it names for each test example, int (n,).
         accuracy: Share of them that is right.
+        skipped: Layers whose rounding it didn't see in training that sees int8, and why.
     """
 
     variant: Variant
     model: keras.Model
     predicted: np.ndarray
     accuracy: float
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,10 +91,10 @@ class Bench:
     budget: Budget
     float_accuracy: float
 
-    def trained(self, variant: Variant, model: keras.Model) -> Trained:
+    def trained(self, variant: Variant, model: keras.Model, skipped: Mapping[str, str] | None = None) -> Trained:
         """Measure a model in Keras."""
         predicted = _predicted(model, self.x)
-        return Trained(variant, model, predicted, float(np.mean(predicted == self.y)))
+        return Trained(variant, model, predicted, float(np.mean(predicted == self.y)), skipped or {})
 
     def convert(self, trained: Trained, rows: np.ndarray, precisions: Sequence[str]) -> list[Conversion]:
         """Write a file for each precision; those that can't be written have an error."""
@@ -110,30 +114,37 @@ class Bench:
         named = {runtime: logits.argmax(-1) for runtime, logits in found.logits.items()}
         accuracy = {runtime: float(np.mean(predicted == self.y)) for runtime, predicted in named.items()}
         agreement = {runtime: float(np.mean(predicted == trained.predicted)) for runtime, predicted in named.items()}
-        size = cost(trained.model)
-        drop = {runtime: self._points(accuracy.get(runtime)) for runtime in RUNTIMES}
+        size = size_of(trained.model)
+        drop = {runtime: self.points(accuracy.get(runtime)) for runtime in RUNTIMES}
         arena = found.arena.total if found.arena else None
-        done = checks(self.budget, Facts(found.flash_bytes, arena, size.macs, drop))
+        done = checks(self.budget, Facts(found.flash_bytes, arena, None if size.uncounted else size.macs, drop))
         row = {
             "path": path.name,
             "recipe": trained.variant.recipe(precision),
             **_sizes(found),
             "codebook_bytes": codebook_bytes(trained.model, bits) if (bits := trained.variant.bits) else None,
             "macs": size.macs,
+            "uncounted": list(size.uncounted),
             "parameters": size.parameters,
+            "skipped": dict(trained.skipped),
             "accuracy": {"keras": trained.accuracy, **_by_runtime(accuracy)},
             "interval": list(wilson(int((named["litert"] == self.y).sum()), len(self.y))),
             "agreement": _by_runtime(agreement),
-            "latency_ms": {**found.latency._asdict(), "runtime": "litert"},
+            "latency_ms": {**found.latency._asdict(), "runtime": "litert"} if found.latency else None,
             "ops": [op._asdict() for op in found.ops],
-            "layers": list(layer_table(trained.model, path, self.x[:_COMPARED])),
-            "errors": dict(found.errors),
+            "layers": _layers(trained.model, path, self.x[:_COMPARED], "litert_reference" in found.errors),
+            "errors": {runtime: self.without_folder(why) for runtime, why in found.errors.items()},
+            "emulated": None,
             "checks": [check._asdict() for check in done],
             "verdict": verdict(done),
         }
         return Candidate(row, done, 100 * (trained.accuracy - accuracy["litert"]))
 
-    def _points(self, accuracy: float | None) -> float | None:
+    def without_folder(self, text: str) -> str:
+        """What was said, without the folder that files are made in, which is another each time."""
+        return re.sub(rf"{re.escape(str(self.folder))}/(\.[a-z]+-\w+/)?", "", text)
+
+    def points(self, accuracy: float | None) -> float | None:
         """Points lost against the float model; rounded, or 1.0 would be more than 1.0."""
         return None if accuracy is None else round(100 * (self.float_accuracy - accuracy), 6)
 
@@ -141,6 +152,31 @@ class Bench:
 def accuracy_of(model: keras.Model, x: np.ndarray, y: np.ndarray) -> float:
     """Share of examples that a model classifies rightly in Keras."""
     return float(np.mean(_predicted(model, x) == y))
+
+
+def size_of(model: keras.Model) -> Cost:
+    """What a model costs; of one that calls a layer twice nothing is known but its parameters."""
+    try:
+        return cost(model)
+    except InputError:
+        return Cost(0, model.count_params(), tuple(layer.name for layer in model.layers if layer.weights))
+
+
+def _layers(model: keras.Model, path: Path, x: np.ndarray, silent: bool) -> list[Layer]:
+    """The table of a file's layers, without noise where it can't be run with its tensors kept.
+
+    Args:
+        model: That the file was made of.
+        path: The file.
+        x: A few examples.
+        silent: Whether it is known that the file can't be run there.
+    """
+    for file in (None,) if silent else (path, None):
+        try:
+            return list(layer_table(model, file, x))
+        except InputError:
+            continue
+    return []
 
 
 def _predicted(model: keras.Model, x: np.ndarray) -> np.ndarray:

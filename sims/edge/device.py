@@ -1,10 +1,10 @@
-"""What is made of the chosen file: C++ source for a firmware, and answers of an emulated device."""
+"""What is made of the chosen file: C++ source for a firmware; and which devices can be emulated."""
 
 from pathlib import Path
 from typing import Any
 
 from fedkd.edge.c_array import write_c_array
-from fedkd.edge.emulate import HOME, Pi4, check
+from fedkd.edge.emulate import HOME, Pi4
 from fedkd.errors import InputError
 from fedkd.tasks.task import Task
 
@@ -15,24 +15,20 @@ def check_device(name: str) -> None:
     """Say why a device can't be emulated, before anything is done.
 
     Raises:
-        InputError: It isn't known, or isn't set up.
+        InputError: It isn't known, or isn't set up, or its Python can't start or lacks LiteRT.
     """
     if name not in DEVICES:
         raise InputError(f"--emulate must be {' or '.join(DEVICES)}, got {name!r}")
-    Pi4(HOME.expanduser().absolute()).run("-c", "")
+    home = HOME.expanduser().absolute()
+    started = Pi4(home).run("-c", "import ai_edge_litert, numpy")
+    if started.returncode:
+        said = (started.stderr.strip().splitlines() or [f"exit code {started.returncode}"])[-1]
+        raise InputError(
+            f"the emulated Raspberry Pi 4 in {home} doesn't work ({said}): remove the folder and run python -m"
+            " sims.emulate.setup"
+        )
 
 
-def to_c(folder: Path, chosen: dict[str, Any], task: Task) -> str:
-    """Write the chosen file as C++ source, with the first test example as golden input; return which files."""
-    files = write_c_array(folder / chosen["path"], task.test.x[0], folder, chosen["arena_bytes"], task.classes)
-    return f"source: {', '.join(str(file) for file in files)}"
-
-
-def emulated(folder: Path, chosen: dict[str, Any], task: Task) -> str:
-    """Run the chosen file on an emulated Raspberry Pi 4 over the test set; return how its answers compare."""
-    found = check(folder / chosen["path"], task.test.x)
-    apart = f"{found.difference:.2g}" if found.steps is None else f"{found.steps} steps"
-    return (
-        f"emulated pi4: decides {100 * found.agreement:.1f} % of {len(task.test):,} test examples as LiteRT does here;"
-        f" logits differ by {apart} at most"
-    )
+def to_c(folder: Path, chosen: dict[str, Any], task: Task) -> None:
+    """Write the chosen file as C++ source, with the first test example as golden input."""
+    write_c_array(folder / chosen["path"], task.test.x[0], folder, chosen["arena_bytes"], task.classes)

@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 from rich.console import Console
 
-from fedkd.errors import RunError
+from fedkd.errors import InputError, RunError
 from fedkd.experiment import Experiment
 from fedkd.settings import to_settings
 from sims.edge.source import load_model
@@ -21,9 +21,9 @@ _NARROWEST = 4
 
 
 def widths(experiment: Experiment) -> list[int]:
-    """Half and a quarter of the width of a run's student; none where its models are the user's own."""
+    """Half and a quarter of the width of a run's student; none where none is shared or its models are the user's."""
     name = experiment.config.task
-    if ":" in name and not name.startswith(("npz:", "hf:")):
+    if experiment.config.exchange.shared != "student" or (":" in name and not name.startswith(("npz:", "hf:"))):
         return []
     first = next(layer for layer in experiment.task.student().layers if layer.weights)
     width = int(first.weights[0].shape[-1])  # filters, or the size of a word's vector
@@ -58,7 +58,8 @@ def narrower(folder: Path, experiment: Experiment, console: Console) -> Iterator
         with tempfile.TemporaryDirectory() as place:
             try:
                 again = run(settings, "local", Path(place) / "run", False, False, console)
-            except RunError as error:
+                model = load_model(again / "student.keras")
+            except (InputError, RunError) as error:  # what was measured so far stays
                 console.print(f"{change}: {error}", highlight=False)
                 return
-            yield f"width {width}", load_model(again / "student.keras")
+            yield f"width {width}", model

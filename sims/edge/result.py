@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fedkd.edge.budget import Budget, excess, misses, relaxed
+from fedkd.edge.budget import Budget, excess, misses, relaxed, to_leave_out
 from fedkd.files import replace_file
 from fedkd.quality import wilson
 from sims.edge.candidate import Candidate
@@ -41,7 +41,8 @@ def closest(candidates: list[Candidate]) -> dict[str, Any] | None:
     if not candidates:
         return None
     best = min(candidates, key=lambda each: (excess(each.checks), -each.accuracy, each.row["path"]))
-    return {"path": best.row["path"], "misses": misses(best.checks), "relax": relaxed(best.checks)}
+    allow, without = relaxed(best.checks), to_leave_out(best.checks)
+    return {"path": best.row["path"], "misses": misses(best.checks), "relax": allow, "leave_out": without}
 
 
 def _calibration(rows: np.ndarray) -> dict[str, Any] | None:
@@ -52,5 +53,5 @@ def _calibration(rows: np.ndarray) -> dict[str, Any] | None:
 
 
 def _stage(stage: Stage, total: int) -> dict[str, Any]:
-    low, high = wilson(round(stage.accuracy * total), total)
+    low, high = (None, None) if stage.mean else wilson(round(stage.accuracy * total), total)
     return {"name": stage.name, "runtime": "keras", "accuracy": stage.accuracy, "low": low, "high": high}

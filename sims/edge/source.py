@@ -26,10 +26,29 @@ _CALIBRATION_ROWS = 128
 
 
 class Stage(NamedTuple):
-    """A model on the way to the device, and its accuracy in Keras over the test set."""
+    """A model on the way to the device, and its accuracy in Keras over the test set.
+
+    Args:
+        name: What it is.
+        accuracy: Share of test examples that it classifies rightly.
+        mean: Whether that is a mean over clients' models, which has no interval of one model.
+    """
 
     name: str
     accuracy: float
+    mean: bool = False
+
+
+class Finished(NamedTuple):
+    """The model that a run's finishing rounds left.
+
+    Args:
+        plain: With fewer channels or zeros, and without rounding.
+        aware: As it was trained where the clients saw int8; None where they didn't.
+    """
+
+    plain: keras.Model
+    aware: keras.Model | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +63,7 @@ class Source:
         tune: Trains a smaller model, by the run's clients or on the task's training examples.
         stages: What came before the model.
         experiment: The run's; None for a model without one.
+        finished: What the run's finishing rounds left; None where it had none.
     """
 
     path: Path
@@ -53,6 +73,7 @@ class Source:
     tune: Tune
     stages: tuple[Stage, ...] = ()
     experiment: Experiment | None = None
+    finished: Finished | None = None
 
     @property
     def stem(self) -> str:
@@ -90,10 +111,22 @@ def _of_run(folder: Path, task: str, data: str, seed: int) -> Source:
     if not (folder / "student.keras").is_file():
         raise InputError(f"{folder}: has no student.keras: the run was interrupted, or shared no model")
     experiment = experiment_of(absolute(settings))
-    stages = [Stage("teacher", mean)] if (mean := read(folder).accuracy.get("teacher_mean")) is not None else []
+    stages = (
+        [Stage("teacher", mean, mean=True)] if (mean := read(folder).accuracy.get("teacher_mean")) is not None else []
+    )
     rows = calibration_rows(experiment)
     model = load_model(folder / "student.keras")
-    return Source(folder, model, experiment.task, rows, by_clients(experiment, seed), tuple(stages), experiment)
+    tune, last = by_clients(experiment, seed), _finished(folder, experiment)
+    return Source(folder, model, experiment.task, rows, tune, tuple(stages), experiment, last)
+
+
+def _finished(folder: Path, experiment: Experiment) -> Finished | None:
+    """Read the models that finishing rounds left beside the one that they began with."""
+    edge, path = experiment.config.edge, folder / "student_finished.keras"
+    if not (path.is_file() and (edge.reshapes or edge.sparsity)):
+        return None
+    aware = folder / "student_aware.keras"
+    return Finished(load_model(path), load_model(aware) if edge.qat and aware.is_file() else None)
 
 
 def _of_model(path: Path, task: str, data: str, seed: int) -> Source:

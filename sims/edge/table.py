@@ -25,6 +25,13 @@ def summary(result: dict[str, Any]) -> Iterator[RenderableType]:
             yield Text(f"{each['recipe']}: {_reasons(each['checks'])}", style="dim")
     for each in result["failed"]:
         yield Text(f"{each['recipe']}: no file: {each['error']}", style="dim")
+    for each in (each["emulated"] for each in result["candidates"] if each["path"] == result["chosen"]):
+        if each:
+            apart = f"{each['difference']:.2g}" if each["steps"] is None else f"{each['steps']} steps"
+            yield Text(
+                f"emulated {each['machine']}: {percent(each['accuracy'])}; decides {percent(each['agreement'])} as"
+                f" LiteRT does here, logits differ by {apart} at most"
+            )
     if result["chosen"]:
         yield Text(f"chosen: {result['chosen']}, the most accurate that meets every line", style="bold green")
 
@@ -53,7 +60,8 @@ def _reasons(checks: list[dict[str, Any]]) -> str:
     for check in (check for check in checks if not check["ok"]):
         where = f" in {check['runtime']}" if check["line"] == "drop" else ""
         if check["value"] is None:
-            words.append(f"can't run in {check['runtime']}")
+            uncounted = check["line"] == "macs"
+            words.append("multiplications can't be counted" if uncounted else f"can't run in {check['runtime']}")
         else:
             words.append(f"{check['line']} {round(check['value'], 2):,} > {check['limit']:,}{where}")
     return ", ".join(dict.fromkeys(words))
@@ -62,8 +70,8 @@ def _reasons(checks: list[dict[str, Any]]) -> str:
 def nearest(result: dict[str, Any]) -> str:
     """One line for a search in vain: what came closest, what is missing, what to relax."""
     found = result["closest"]
-    if found is None:
-        reason = result["failed"][0]["error"] if result["failed"] else "nothing was tried"
-        return f"no file could be made: {reason}"
-    relax = f"; allow {found['relax']}" if found["relax"] else "; leave out the line of the runtime that can't run it"
-    return f"no candidate meets the budget; {found['path']} comes closest: {'; '.join(found['misses'])}{relax}"
+    hints = [f"allow {found['relax']}"] if found["relax"] else []
+    hints += [f"leave out {' and '.join(found['leave_out'])}"] if found["leave_out"] else []
+    return "; ".join(
+        [f"no candidate meets the budget; {found['path']} comes closest: {'; '.join(found['misses'])}", *hints]
+    )

@@ -23,7 +23,9 @@ _CANDIDATE = having(
     arena_bytes=optional(amount),
     arena=optional(having(head=amount, tail=amount, total=amount)),
     macs=amount,
+    uncounted=every(text),
     parameters=amount,
+    skipped=named(text),
     float_tensors=amount,
     accuracy=named(optional(share)),
     agreement=named(optional(share)),
@@ -41,6 +43,7 @@ _CANDIDATE = having(
     ),
     errors=named(text),
     checks=every(having(line=text, limit=number, value=optional(number), runtime=text, ok=flag)),
+    emulated=optional(having(machine=text, accuracy=share, agreement=share, difference=amount, steps=optional(amount))),
     verdict=text,
 )
 _EDGE = having(
@@ -50,11 +53,11 @@ _EDGE = having(
     n=count,
     hardware=text,
     calibration=optional(having(rows=amount, sha256=text)),
-    stages=every(having(name=text, runtime=text, accuracy=share, low=share, high=share)),
+    stages=every(having(name=text, runtime=text, accuracy=share, low=optional(share), high=optional(share))),
     candidates=every(_CANDIDATE),
     failed=every(having(recipe=text, error=text)),
     chosen=optional(text),
-    closest=optional(having(path=text, misses=every(text), relax=optional(text))),
+    closest=optional(having(path=text, misses=every(text), relax=optional(text), leave_out=every(text))),
 )
 
 

@@ -101,12 +101,21 @@ def _figures(file: dict[str, Any], hardware: str) -> Iterator[tuple[str, str, st
     yield "Arena, lasting (tail), B", words.figure(arena["tail"]), "TFLite Micro"
     yield "Arena, total, B", words.figure(arena["total"]), "TFLite Micro"
     yield "MACs", words.figure(file["macs"]), "Keras"
+    if file["uncounted"]:
+        yield "Layers whose MACs can't be counted", ", ".join(file["uncounted"]), "Keras"
     yield "Parameters", words.figure(file["parameters"]), "Keras"
+    for layer, why in file["skipped"].items():
+        yield f"{layer}: its rounding wasn't learned", why, "Keras"
     latency = file["latency_ms"]
     if latency:
         where = f"{words.runtime(latency['runtime'])}, one thread of {hardware}"
         yield "Latency, median, ms", f"{latency['median']:.3g}", where
         yield "Latency, 95th percentile, ms", f"{latency['p95']:.3g}", where
+    emulated = file["emulated"]
+    if emulated:
+        steps = f"{emulated['difference']:.2g}" if emulated["steps"] is None else f"{emulated['steps']} steps"
+        yield "Decides as LiteRT does here", percent(emulated["agreement"]), words.runtime(emulated["machine"])
+        yield "Logits differ from LiteRT's by at most", steps, words.runtime(emulated["machine"])
 
 
 def _accuracies(file: dict[str, Any], edge: EdgeFile) -> Iterator[tuple[str, str, str, str, str]]:

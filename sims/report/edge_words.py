@@ -8,6 +8,7 @@ RUNTIMES = {
     "litert": "LiteRT",
     "litert_reference": "LiteRT, reference kernels",
     "tflm": "TFLite Micro",
+    "pi4": "an emulated Raspberry Pi 4",
     "file": "the file",
 }
 LINES = {"flash": "Flash, B", "arena": "Arena, B", "macs": "MACs", "drop": "Accuracy lost, points"}
@@ -23,8 +24,8 @@ MLPERF = (
 def runtime(name: str) -> str:
     """A runtime as a reader names it.
 
-    >>> runtime("tflm"), runtime("pi4")
-    ('TFLite Micro', 'pi4')
+    >>> runtime("tflm"), runtime("esp32")
+    ('TFLite Micro', 'esp32')
     """
     return RUNTIMES.get(name, name)
 

@@ -28,7 +28,9 @@ def a_candidate(path: str = "s_int8.tflite", **changes: Any) -> dict[str, Any]:
         "arena_bytes": 4832,
         "arena": {"head": 3200, "tail": 1632, "total": 4832},
         "macs": 120_000,
+        "uncounted": [],
         "parameters": 3642,
+        "skipped": {},
         "float_tensors": 0,
         "accuracy": {"keras": 0.97, "litert": 0.968, "litert_reference": 0.967, "tflm": 0.965},
         "interval": [0.945, 0.982],
@@ -42,6 +44,7 @@ def a_candidate(path: str = "s_int8.tflite", **changes: Any) -> dict[str, Any]:
             {"line": "arena", "limit": 16_384, "value": 4832, "runtime": "tflm", "ok": True},
             {"line": "drop", "limit": 1.0, "value": 0.5, "runtime": "tflm", "ok": True},
         ],
+        "emulated": None,
         "verdict": "usable",
     }
     return candidate | changes

@@ -133,7 +133,7 @@ def test_every_text_is_escaped(tmp_path: Path) -> None:
     file |= {"ops": [OPS[0] | {"name": NASTY}], "checks": [file["checks"][0] | {"line": NASTY, "runtime": NASTY}]}
     file |= {"layers": [file["layers"][0] | {"name": NASTY, "kind": NASTY}], "accuracy": {NASTY: 0.9}}
     stage = {"name": NASTY, "runtime": NASTY, "accuracy": 0.9, "low": 0.8, "high": 1.0}
-    closest = {"path": NASTY, "misses": [NASTY], "relax": NASTY}
+    closest = {"path": NASTY, "misses": [NASTY], "relax": NASTY, "leave_out": [NASTY]}
     texts = {"task": NASTY, "source": NASTY, "hardware": NASTY, "stages": [stage], "chosen": None, "closest": closest}
     page = page_of(tmp_path, an_edge(file, **texts, calibration={"rows": 1, "sha256": NASTY}))
     assert "<script" not in page
@@ -150,10 +150,12 @@ def test_names_that_look_like_mathematics_are_drawn_as_they_are(tmp_path: Path) 
 @pytest.mark.usefixtures("undrawn")
 def test_without_a_usable_file_the_page_says_what_came_closest_and_what_to_relax(tmp_path: Path) -> None:
     closest = {"path": "s_float16.tflite", "misses": ["flash: 40,120 bytes, 32,768 allowed"], "relax": "flash=40KB"}
+    closest |= {"leave_out": ["arena"]}
     page = page_of(tmp_path, an_edge(a_float_file(), chosen=None, closest=closest))
     assert "No file meets the budget." in page
     assert "flash: 40,120 bytes, 32,768 allowed" in page
     assert "To allow it: <code>flash=40KB</code>" in page
+    assert "To leave out: <code>arena</code>" in page
     assert "can't run it: s_float16.tflite can't run: no kernel for GELU" in unescape(page)
     assert rows(page, "The budget") == [["Arena, B", "16,384", "–", "TFLite Micro", "✗ fail"]]
     assert not (tmp_path / "edge_layers.png").exists()

@@ -27,8 +27,8 @@ def edge_stages(edge: EdgeFile, look: Look = LIGHT) -> Figure:
     handles = {}
     for index, stage in enumerate(stages):
         style = _style(stage["runtime"], stages, look)
-        spread = [[100 * (stage["accuracy"] - stage["low"])], [100 * (stage["high"] - stage["accuracy"])]]
-        at = 100 * stage["accuracy"]
+        at, ends = 100 * stage["accuracy"], (stage["low"], stage["high"])
+        spread = None if None in ends else [[at - 100 * ends[0]], [100 * ends[1] - at]]
         axes.errorbar(at, index, xerr=spread, capsize=3, elinewidth=1.4, markersize=6.5, linestyle="", **style)
         handles[stage["runtime"]] = axes.plot([], [], linestyle="", **style, label=short(runtime(stage["runtime"])))[0]
         _figure_beside(axes, index, f"{at:.1f} %", look)
