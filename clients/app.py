@@ -32,16 +32,17 @@ def train(message: Message, context: Context) -> Message:
     offer = read_offer(message.content.config_records["offer"])
     partition = _partition(context)
     now = at(experiment, offer.round, offer.gone)
+    vault = _vault(context, experiment, now)
     # What a client held before the finishing rounds has other shapes, and a place of its own.
-    vaults = [_vault(context, experiment, stage) for stage in dict.fromkeys((now, experiment))]
-    state = next((s for vault in vaults if (s := vault.load())), None) or new_client(experiment)
+    state = vault.load() or (now is not experiment and _vault(context, experiment, experiment).load())
+    state = state or new_client(experiment)
     base = follow(state, offer, experiment)
     if base is None:
         return _reply(message, Answer(partition))
     data, held = experiment.client_data(partition)
     rng = generator(experiment.config.seed, Purpose.TRAINING, offer.round, partition)
     state, upload = client_round(state, base, offer, data, now, rng)
-    vaults[0].save(state)
+    vault.save(state)
     metrics = {f"loss_{role}": loss for role, loss in upload.losses.items()}
     if experiment.evaluates(offer.round):
         metrics |= now.teacher_quality(state.local.get("teacher"), held)

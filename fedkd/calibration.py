@@ -1,9 +1,12 @@
 """Examples on the server for the ranges of activations; a federation can do without, see ``fedkd.finishing``."""
 
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from fedkd.edge.convert import CALIBRATED
 from fedkd.errors import InputError
 from fedkd.experiment import Experiment
 
@@ -16,6 +19,33 @@ def calibration_rows(experiment: Experiment) -> np.ndarray:
     """
     file, held = experiment.config.edge.calibration_file, experiment.task.train.x
     return read_rows(Path(file), held) if file else held[experiment.calibration]
+
+
+def without_examples(experiment: Experiment, skipped: Mapping[str, str]) -> dict[str, str]:
+    """Find the wanted precisions that can't be made for want of examples.
+
+    Args:
+        experiment: Of the first round.
+        skipped: Layers whose ranges clients can't learn, see ``fedkd.finishing.check``.
+
+    Returns:
+        By precision, one line that says why and what to do.
+    """
+    edge = experiment.config.edge
+    if edge.calibration_file or len(experiment.calibration):
+        return {}
+    help_ = "give --calibration FILE.npz; float16 needs none"
+    found = {
+        p: f"{p} takes its ranges from examples and there are none: {help_}" for p in edge.wanted if p in CALIBRATED
+    }
+    if "int8" in found and edge.qat and not skipped:
+        del found["int8"]
+    elif "int8" in found and edge.qat:
+        kinds = ", ".join(f"{why} ({count})" for why, count in Counter(skipped.values()).most_common())
+        found["int8"] = f"int8 takes examples, {len(skipped)} layers can't learn their ranges: {kinds}; {help_}"
+    elif "int8" in found:
+        found["int8"] += ", and --finish 'qat int8' has clients learn them"
+    return found
 
 
 def read_rows(path: Path, like: np.ndarray) -> np.ndarray:

@@ -248,12 +248,8 @@ class Config:
         trained = shared == "none" or models in ("both", shared)
         require(trained, "exchange.shared", shared, f"a model that is trained ({models})")
         shares = shared != "none" or not self.edge.reshapes
-        require(
-            shares,
-            "exchange.shared",
-            shared,
-            "student or teacher where finishing rounds change it (edge.qat, edge.channels)",
-        )
+        rule = "student or teacher where finishing rounds change it (edge.qat, edge.channels)"
+        require(shares, "exchange.shared", shared, rule)
         for key, weight in self.loss.knowledge.items():
             require(models == "both", f"loss.{key}", weight, f"0 where one model is trained alone ({models})")
         for key, least in (("distance", 2), ("angle", 3)):

@@ -88,6 +88,11 @@ class Experiment:
         """Its finishing rounds' experiments, by the channels that go; see ``fedkd.finishing``."""
         return {}
 
+    @cached_property
+    def begun(self) -> dict[tuple[str, tuple[int, ...]], Weights]:
+        """The last weights that finishing rounds began with, by those before and the channels that go."""
+        return {}
+
     @property
     def shared_model(self) -> "keras.Model":
         """The shared model as it was built."""

@@ -7,6 +7,7 @@ statistics among them, so nothing is left to be fitted to data on the server.
 Students then give logits alone: what else a model returns would be one more tensor that has to be held and rounded.
 """
 
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fedkd.config import Config
 from fedkd.experiment import Experiment
 from fedkd.models.inspect import get_weights, logits_model
-from fedkd.tensors import Weights
+from fedkd.tensors import Weights, digest
 
 if TYPE_CHECKING:
     import keras
@@ -40,11 +41,12 @@ def check(experiment: Experiment) -> dict[str, str]:
         InputError: The model can't be made aware of rounding, or has no channels to spare.
     """
     from fedkd.edge.qat import quantize_aware
+    from fedkd.edge.structured import in_turn
 
-    if not experiment.config.edge.reshapes:
-        return {}
-    channels_to_remove(experiment, experiment.initial_shared())
-    return quantize_aware(_plain(experiment, None)).skipped if experiment.config.edge.qat else {}
+    edge = experiment.config.edge
+    if edge.channels:
+        in_turn(_plain(experiment, None), macs=1 - edge.channels)
+    return quantize_aware(_plain(experiment, None)).skipped if edge.qat else {}
 
 
 def at(experiment: Experiment, round_: int, gone: Sequence[int]) -> Experiment:
@@ -58,9 +60,10 @@ def at(experiment: Experiment, round_: int, gone: Sequence[int]) -> Experiment:
     if not finishes(experiment.config, round_):
         return experiment
     key = tuple(gone)
-    if key not in experiment.finishing:
-        experiment.finishing[key] = _finishing(experiment, key)
-    return experiment.finishing[key]
+    with _lock:
+        if key not in experiment.finishing:
+            experiment.finishing[key] = _finishing(experiment, key)
+        return experiment.finishing[key]
 
 
 def channels_to_remove(experiment: Experiment, shared: Weights) -> tuple[int, ...]:
@@ -76,8 +79,14 @@ def channels_to_remove(experiment: Experiment, shared: Weights) -> tuple[int, ..
 
 
 def reshaped(experiment: Experiment, gone: Sequence[int], shared: Weights) -> Weights:
-    """Return the weights that the finishing rounds begin with; ranges of activations are empty."""
-    return get_weights(_reshaped(_plain(experiment, shared), gone, experiment.config.edge.qat))
+    """Return the weights that the finishing rounds begin with, not to be changed; ranges of activations are empty."""
+    key = digest(shared), tuple(gone)
+    with _lock:
+        if key not in experiment.begun:  # all clients of a process come by
+            experiment.begun.clear()
+            model = _reshaped(_plain(experiment, shared), gone, experiment.config.edge.qat)
+            experiment.begun[key] = get_weights(model)
+        return experiment.begun[key]
 
 
 def unrounded(experiment: Experiment, gone: Sequence[int], final: Weights) -> "keras.Model":
@@ -100,6 +109,10 @@ def trained(experiment: Experiment, gone: Sequence[int], final: Weights) -> "ker
     """Return the model of the last round with its weights, logits alone."""
     last = at(experiment, experiment.config.total_rounds, gone)
     return logits_model(last.shared_model, final)
+
+
+# Of what an experiment keeps for all clients of a process.
+_lock = threading.Lock()
 
 
 def _plain(experiment: Experiment, shared: Weights | None) -> "keras.Model":

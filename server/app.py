@@ -1,12 +1,13 @@
 """The server: runs a federation over Flower and writes the run's folder."""
 
+import logging
 import time
 
 from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
 
 from fedkd import runtime
-from fedkd.calibration import calibration_rows
+from fedkd.calibration import calibration_rows, without_examples
 from fedkd.experiment import experiment_of
 from fedkd.finishing import check
 from fedkd.models.inspect import logits_model
@@ -15,6 +16,8 @@ from server.device import to_device
 from server.results import summarise
 from server.run_folder import RunFolder, run_path
 from server.strategy import FedKD, Record
+
+log = logging.getLogger("fedkd.server")
 
 # Seconds to wait for clients to come, and for the answers of a round.
 TIMEOUT = 3600.0
@@ -28,8 +31,9 @@ def main(grid: Grid, context: Context) -> None:
     runtime.configure()
     options = context.run_config
     experiment = experiment_of(options)
-    check(experiment)
-    calibration_rows(experiment)
+    calibration_rows(experiment)  # may be a file that breaks a rule
+    for why in without_examples(experiment, check(experiment)).values():
+        log.warning("no file: %s", why)
     out = run_path(options.get("out"), experiment.config)
     folder = RunFolder.create(out, experiment.config, bool(options.get("overwrite", False)))
     history: list[Record] = []

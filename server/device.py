@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fedkd.calibration import calibration_rows
-from fedkd.edge.convert import CALIBRATED, convert
+from fedkd.calibration import calibration_rows, without_examples
+from fedkd.edge.convert import convert
 from fedkd.edge.cost import cost
 from fedkd.edge.prune import prune, sparsity_of
 from fedkd.edge.qat import quantize_aware, stand_in_rows
 from fedkd.edge.runtime import describe, predict
+from fedkd.errors import InputError
 from fedkd.experiment import Experiment
 from fedkd.federation import kernels
 from fedkd.finishing import at, trained, unrounded
@@ -59,35 +60,50 @@ def to_device(experiment: Experiment, state: ServerState, folder: Path) -> list[
     final = prune(state.shared, edge.sparsity, which)
     plain = unrounded(experiment, state.gone, final)
     expected = last.trainer.logits(experiment.config.exchange.shared, final, experiment.task.test.x).argmax(-1)
-    found = cost(plain)
-    size = {"macs": found.macs, "parameters": found.parameters, "sparsity": sparsity_of(final, which)}
-    rows: dict[str, Record] = {}
-    for source in _sources(experiment, plain, trained(experiment, state.gone, final)):
-        for row in _measured(experiment, source, folder, expected):
+    size = _size(plain) | {"sparsity": sparsity_of(final, which)}
+    skipped = quantize_aware(plain).skipped if edge.qat else {}
+    lacking = without_examples(experiment, skipped)
+    rows: dict[str, Record] = {p: {"path": None, "precision": p, "error": why} for p, why in lacking.items()}
+    learned = edge.qat and not skipped
+    for source in _sources(experiment, plain, trained(experiment, state.gone, final), learned):
+        wanted = [precision for precision in source.precisions if precision not in lacking]
+        for row in _measured(experiment, source._replace(precisions=wanted), folder, expected):
             rows[row["precision"]] = row if "error" in row else {**row, **size}
     return [rows[precision] for precision in edge.wanted]
 
 
-def _sources(experiment: Experiment, plain: "keras.Model", last: "keras.Model") -> Iterator[Source]:
-    """What each precision is made from: int8 from the model that was trained rounded, all else from it unrounded."""
+def _size(model: "keras.Model") -> Record:
+    """Multiplications and parameters, where the model's graph can be followed."""
+    try:
+        found = cost(model)
+    except InputError:
+        return {}
+    return {"macs": found.macs, "parameters": found.parameters}
+
+
+def _sources(experiment: Experiment, plain: "keras.Model", last: "keras.Model", learned: bool) -> Iterator[Source]:
+    """What each precision is made from: int8 from the model that was trained rounded, all else from it unrounded.
+
+    Args:
+        experiment: Of the first round.
+        plain: The final model, unrounded.
+        last: As it was trained.
+        learned: Whether it has learned all its ranges, so that any examples will do.
+    """
     edge, examples = experiment.config.edge, calibration_rows(experiment)
     rounded = [precision for precision in edge.wanted if edge.qat and precision == "int8"]
     yield Source("student_finished.keras", plain, examples, [p for p in edge.wanted if p not in rounded])
     if rounded:
         rng = generator(experiment.config.seed, Purpose.CALIBRATION)
-        learned = examples if quantize_aware(plain).skipped else stand_in_rows(last, _STAND_INS, rng)
-        yield Source("student_aware.keras", last, learned, rounded)
+        shown = stand_in_rows(last, _STAND_INS, rng) if learned else examples
+        yield Source("student_aware.keras", last, shown, rounded)
 
 
 def _measured(experiment: Experiment, source: Source, folder: Path, expected: np.ndarray) -> Iterator[Record]:
     """Convert to each precision and run the files."""
     source.model.save(folder / source.file)
-    lacking = [p for p in source.precisions if p in CALIBRATED and not len(source.examples)]
-    for precision in lacking:
-        yield {"path": None, "precision": precision, "error": _NO_EXAMPLES}
-    possible = [p for p in source.precisions if p not in lacking]
     modules, test = layer_modules(source.model), experiment.task.test
-    for item in convert(folder / source.file, source.examples, folder, possible, modules=modules):
+    for item in convert(folder / source.file, source.examples, folder, source.precisions, modules=modules):
         if item.path is None:
             yield {"path": None, "precision": item.precision, "error": item.error}
             continue
@@ -101,9 +117,3 @@ def _measured(experiment: Experiment, source: Source, folder: Path, expected: np
             "accuracy": float(np.mean(found == test.y)),
             "agreement": float(np.mean(found == expected)),
         }
-
-
-_NO_EXAMPLES = (
-    "no ranges for its activations: have the clients learn them (--finish 'qat int8'; layers that can't are listed at"
-    " the start), or give --calibration FILE.npz; float16 needs neither"
-)

@@ -37,6 +37,6 @@ def _setting(step: str) -> tuple[str, Scalar]:
     if (found := _PRUNE.fullmatch(step)) and 0 < float(found[2]) < 100:
         return _KEYS[found[1]], float(found[2]) / 100
     raise InputError(
-        f"--finish takes 'prune channels N%', 'prune weights N%' (N above 0 and below 100) and 'qat int8' with commas between them,"
-        f" or 'none', got {step!r}"
+        "--finish takes 'prune channels N%', 'prune weights N%' (N above 0 and below 100) and 'qat int8' with commas"
+        f" between them, or 'none', got {step!r}"
     )

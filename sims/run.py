@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 
 from fedkd import runtime
-from fedkd.calibration import calibration_rows
+from fedkd.calibration import calibration_rows, without_examples
 from fedkd.config import Scalar
 from fedkd.errors import InputError
 from fedkd.experiment import Experiment, experiment_of
@@ -95,22 +96,9 @@ def absolute(settings: Mapping[str, Scalar]) -> dict[str, Scalar]:
     return found
 
 
-def _introduce_finishing(experiment: Experiment, console: Console) -> None:
-    """Say which layers finishing rounds can't round; raises InputError where they can't do what they are to."""
-    from fedkd.finishing import check
-
-    edge = experiment.config.edge
-    skipped = check(experiment)
-    if skipped and "int8" in edge.wanted and not edge.calibration_file:
-        names = ", ".join(f"{name} ({why})" for name, why in skipped.items())
-        console.print(
-            "[yellow]warning:[/] no int8 file can be made without --calibration FILE.npz, these layers' ranges can't"
-            f" be learned: {names}",
-            highlight=False,
-        )
-
-
 def _introduce(experiment: Experiment, console: Console) -> None:
+    from fedkd.finishing import check  # imports TensorFlow
+
     config, count = experiment.config, experiment.parameters
     sizes = [len(rows) for rows in experiment.rows]
     console.print(
@@ -121,8 +109,8 @@ def _introduce(experiment: Experiment, console: Console) -> None:
     if config.model.student_init == "teacher_layers":
         taken, hidden = experiment.taken_layers()
         console.print(f"the student starts from the teacher's layers, {taken} of its {hidden}", highlight=False)
-    if config.edge.reshapes:
-        _introduce_finishing(experiment, console)
+    for why in without_examples(experiment, check(experiment)).values():
+        console.print("[yellow]warning:[/] no file:", escape(why), highlight=False)
     if count["student"] > count["teacher"]:
         console.print("[yellow]warning:[/] the student is larger than the teacher: FedKD saves bytes by the reverse")
 

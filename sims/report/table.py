@@ -167,7 +167,9 @@ def _student(summary: dict[str, Any]) -> str:
     """The shared model's size and the start of its hash."""
     count = (summary.get("parameters") or {}).get("student")
     digest = str(summary.get("shared_sha256") or NONE)[:12]
-    return (f"{count:,} parameters · " if count else "") + f"sha256 {digest}"
+    left = next((file["parameters"] for file in summary.get("edge") or [] if file.get("parameters")), count)
+    after = f", {left:,} after finishing" if count and left != count and summary.get("finish_rounds") else ""
+    return (f"{count:,} parameters{after} · " if count else "") + f"sha256 {digest}"
 
 
 def _files(files: list[dict[str, Any]]) -> Sequence[RenderableType]:

@@ -174,7 +174,7 @@ _COLUMNS = (
     ("teachers, %", "teacher_mean", 100.0, 2),
     ("teachers' F1, %", "teacher_f1", 100.0, 2),
     ("int8 in LiteRT, %", "int8", 100.0, 2),
-    ("above accuracy, points", "int8_gain", 100.0, 2),
+    ("int8 - accuracy, points", "int8_gain", 100.0, 2),
     ("int8, kB", "int8_kb", 1.0, None),
     ("MB a client", "total_mb", 1.0, None),
     ("times less", "reduction_vs_teacher", 1.0, None),
