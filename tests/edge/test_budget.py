@@ -2,7 +2,7 @@
 
 import pytest
 
-from fedkd.edge.budget import Budget, Facts, checks, excess, misses, parse_budget, relaxed, verdict
+from fedkd.edge.budget import Budget, Facts, checks, excess, misses, parse_budget, relaxed, to_leave_out, verdict
 from fedkd.errors import InputError
 
 
@@ -75,3 +75,16 @@ def test_a_relaxed_budget_lets_the_file_pass():
     loose = parse_budget(relaxed(checks(tight, held)))
     assert loose == Budget(30 * 1024, 8 * 1024, 50_000, 2.1)
     assert verdict(checks(loose, held)) == "usable"
+
+
+def test_multiplications_that_cannot_be_counted_keep_to_no_line():
+    (check,) = checks(Budget(macs=1000), Facts(1, None, None, {"litert": 0.0}))
+    assert not check.ok
+    assert verdict([check]) == "failed: not all of its multiplications can be counted"
+    assert (relaxed([check]), to_leave_out([check])) == ("", ["macs"])
+
+
+def test_a_file_that_a_runtime_refuses_passes_only_without_the_line_that_asks_for_it():
+    """However much flash is allowed: both are said."""
+    done = checks(Budget(flash=1024, arena=1024), Facts(2048, None, 1, {"litert": 0.0, "tflm": None}))
+    assert (relaxed(done), to_leave_out(done)) == ("flash=2KB", ["arena"])

@@ -93,6 +93,23 @@ def test_stages_lead_from_the_teacher_to_the_file_in_each_runtime(searched: Path
     assert stages[4][3:] == ["93.9 to 97.9 %", "360"]
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_a_mean_over_clients_has_no_interval(tmp_path: Path) -> None:
+    mean = {"name": "teacher", "runtime": "keras", "accuracy": 0.98, "low": None, "high": None}
+    stages = rows(page_of(tmp_path, an_edge(a_candidate(), stages=[mean])), "Accuracy at each stage")
+    assert stages[0] == ["teacher", "Keras", "98.0 %", "–, a mean over clients", "360"]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_was_not_learned_or_counted_and_an_emulated_device_are_shown(tmp_path: Path) -> None:
+    emulated = {"machine": "pi4", "accuracy": 0.96, "agreement": 0.99, "difference": 0.5, "steps": 2}
+    file = a_candidate(uncounted=["lstm"], skipped={"norm": "LayerNormalization"}, emulated=emulated)
+    figures = rows(page_of(tmp_path, an_edge(file)), "The chosen file in figures")
+    assert ["Layers whose MACs can't be counted", "lstm", "Keras"] in figures
+    assert ["norm: its rounding wasn't learned", "LayerNormalization", "Keras"] in figures
+    assert ["Logits differ from LiteRT's by at most", "2 steps", "an emulated Raspberry Pi 4"] in figures
+
+
 def test_every_figure_of_the_chosen_file_names_its_runtime(searched: Path) -> None:
     figures = rows((searched / "edge.html").read_text(), "The chosen file in figures")
     assert ["Arena, activations (head), B", "3,200", "TFLite Micro"] in figures
