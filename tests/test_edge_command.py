@@ -251,7 +251,7 @@ def test_ctrl_c_leaves_nothing(model, tmp_path, monkeypatch):
         (["stripes.keras", "--task", TASK, "--calibration", "cut.keras"], "not a readable .npz file with an array x"),
         (
             ["stripes.keras", "--task", TASK, "--calibration", "rows.npz"],
-            "x must hold examples of shape (6, 6, 1) in float32, got",
+            "x must hold examples of shape (6, 6, 1) in float32, as the model takes them, got",
         ),
         (["stripes.keras", "--task", TASK, "--out", "."], "out: . exists; choose another folder"),
         (["stripes.keras", "--task", TASK, "--out", ".", "--overwrite"], "is not the folder of a search"),
