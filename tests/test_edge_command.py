@@ -131,6 +131,7 @@ def test_what_cannot_fit_is_left_out_unseen(in_vain):
     assert [each["recipe"] for each in left_out] == ["channels 50%"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_leads_to_the_same_files_and_overwrites_none_unasked(in_vain, model):
     _, out = in_vain
     first, again = hashes(out), ("--task", TASK, "--budget", "flash=100", "--out", out)
@@ -173,6 +174,7 @@ needs_micro = pytest.mark.skipif(not installed(), reason="has wheels for Linux o
 
 
 @needs_micro
+@pytest.mark.slow
 def test_what_a_run_finished_with_is_a_candidate_that_needs_no_examples(firmware):
     said, out = firmware
     assert said.exit_code == 0, said.output
@@ -184,6 +186,7 @@ def test_what_a_run_finished_with_is_a_candidate_that_needs_no_examples(firmware
 
 
 @needs_micro
+@pytest.mark.slow
 def test_without_examples_clients_learn_the_ranges_and_what_needs_them_is_listed(firmware):
     result = result_of(firmware[1])
     assert {"float32", "int8 (qat)"} <= {each["recipe"] for each in result["candidates"]}
@@ -192,6 +195,7 @@ def test_without_examples_clients_learn_the_ranges_and_what_needs_them_is_listed
 
 
 @needs_micro
+@pytest.mark.slow
 def test_source_for_a_firmware_is_of_a_file_that_ran_there(firmware):
     _, out = firmware
     result = result_of(out)
@@ -202,6 +206,7 @@ def test_source_for_a_firmware_is_of_a_file_that_ran_there(firmware):
 
 
 @needs_micro
+@pytest.mark.slow
 def test_a_mean_over_clients_has_no_interval_of_one_model(firmware):
     teacher, student, *_ = result_of(firmware[1])["stages"]
     assert (teacher["low"], teacher["high"]) == (None, None)

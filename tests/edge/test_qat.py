@@ -59,6 +59,9 @@ def temporal():
     return keras.Model(inputs, layers.Dense(10)(layers.Dense(16, activation="relu")(layers.Flatten()(x))))
 
 
+SLOW = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def digits():
     from sklearn.datasets import load_digits
@@ -122,7 +125,9 @@ def int8(model, rows, folder, precision="int8"):
     return done.path
 
 
-@pytest.mark.parametrize("make", [cnn, depthwise, residual, temporal, softmax_end, words])
+@pytest.mark.parametrize(
+    "make", [*(pytest.param(m, marks=SLOW) for m in (cnn, depthwise, residual, temporal)), softmax_end, words]
+)
 def test_no_scale_of_the_file_comes_from_the_calibration_set(make, tmp_path):
     """Two files calibrated on different data are equal byte by byte, and each answers within two steps of the model."""
     keras.utils.set_random_seed(0)
@@ -140,7 +145,7 @@ def test_no_scale_of_the_file_comes_from_the_calibration_set(make, tmp_path):
     assert np.abs(predict(path, x) - aware.predict(x, verbose=0)).max() <= 2.01 * step
 
 
-@pytest.mark.parametrize("make", [cnn, temporal])
+@pytest.mark.parametrize("make", [cnn, pytest.param(temporal, marks=SLOW)])
 def test_clusters_stay_from_training_to_the_file(make, digits, tmp_path):
     """With one scale a kernel, 8 values are 8 integers at the most: in training, and in the file."""
     keras.utils.set_random_seed(0)
