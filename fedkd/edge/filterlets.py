@@ -5,7 +5,8 @@ filters) has inputs x filters of them, each as large as its window; those of a d
 single weights. No TFLite kernel skips them: they pay in the compressed file, and in a runtime of one's own.
 
 Reference:
-    Han, Xiao & Li, INFOCOM 2024 (DTMM: deploying TinyML models on extremely weak IoT devices with pruning).
+    After Han, Xiao & Li, INFOCOM 2024 (DTMM: deploying TinyML models on extremely weak IoT devices with pruning), whose
+    pieces may be cut along another axis.
 """
 
 import math
