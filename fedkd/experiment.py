@@ -83,6 +83,11 @@ class Experiment:
         """What hasn't been sent before the first round: zeros, or nothing where the method has no error feedback."""
         return [np.zeros(item.shape, np.float32) for item in self.spec] if self.config.exchange.feedback else []
 
+    def sample(self, rng: np.random.Generator) -> list[int]:
+        """Draw the partition ids that take part in a round, ascending."""
+        count = max(1, round(self.config.fraction * self.config.clients))
+        return sorted(rng.choice(self.config.clients, count, replace=False).tolist())
+
     @cached_property
     def finishing(self) -> dict[tuple[int, ...], "Experiment"]:
         """Its finishing rounds' experiments, by the channels that go; see ``fedkd.finishing``."""
@@ -144,10 +149,10 @@ class Experiment:
 
         Finishing rounds of a model that became another go the same way once more (Renda et al., ICLR 2020).
         """
-        config, late = self.config, round_ - self.config.rounds
-        again = config.edge.reshapes and late > 0
-        done = schedule.progress(*((late, config.edge.finish_rounds) if again else (round_, config.rounds)))
-        return 1.0 + (config.train.decay - 1.0) * done
+        rounds = self.config.rounds
+        if self.config.edge.reshapes and round_ > rounds:
+            round_, rounds = round_ - rounds, self.config.edge.finish_rounds
+        return 1.0 + (self.config.train.decay - 1.0) * schedule.progress(round_, rounds)
 
     def sparsity(self, round_: int) -> float:
         """Sparsity of the base of a round: 0 while training, then rising to the final one."""

@@ -1,7 +1,10 @@
 """Files that are written in one step."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+
+from fedkd.errors import InputError
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -12,3 +15,23 @@ def replace_file(path: Path, data: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_free(path: Path, overwrite: bool, kind: str, is_one: Callable[[Path], bool]) -> None:
+    """Say why a folder can't be written, before anything is done.
+
+    Args:
+        path: The folder.
+        overwrite: Whether one of its kind may be replaced.
+        kind: What it is the folder of, ``a run``.
+        is_one: Tells a folder of its kind.
+
+    Raises:
+        InputError: It exists and ``overwrite`` is off, or it holds something of another kind.
+    """
+    if not path.exists():
+        return
+    if not overwrite:
+        raise InputError(f"out: {path} exists; choose another folder, or give --overwrite to replace it")
+    if not path.is_dir() or (any(path.iterdir()) and not is_one(path)):
+        raise InputError(f"out: {path} is not the folder of {kind}, --overwrite would destroy it; choose another")

@@ -40,13 +40,13 @@ def check(experiment: Experiment) -> dict[str, str]:
     Raises:
         InputError: The model can't be made aware of rounding, or has no channels to spare.
     """
-    from fedkd.edge.qat import quantize_aware
+    from fedkd.edge.qat import skipped
     from fedkd.edge.structured import in_turn
 
     edge = experiment.config.edge
     if edge.channels:
         in_turn(_plain(experiment, None), macs=1 - edge.channels)
-    return quantize_aware(_plain(experiment, None)).skipped if edge.qat else {}
+    return skipped(_plain(experiment, None)) if edge.qat else {}
 
 
 def at(experiment: Experiment, round_: int, gone: Sequence[int]) -> Experiment:
@@ -89,26 +89,19 @@ def reshaped(experiment: Experiment, gone: Sequence[int], shared: Weights) -> We
         return experiment.begun[key]
 
 
-def unrounded(experiment: Experiment, gone: Sequence[int], final: Weights) -> "keras.Model":
-    """Return the finishing rounds' model with its weights, but without the layers that round.
+def unrounded(experiment: Experiment, gone: Sequence[int], last: "keras.Model") -> "keras.Model":
+    """Return the finishing rounds' model without the layers that round.
 
     Args:
         experiment: Of the first round.
         gone: See ``at``.
-        final: Weights of the shared model after the last round.
+        last: As it was trained.
     """
     from fedkd.edge.qat import unaware
 
-    aware = trained(experiment, gone, final)
     if not experiment.config.edge.qat:
-        return aware
-    return unaware(aware, _reshaped(_plain(experiment, None), gone, aware=False))
-
-
-def trained(experiment: Experiment, gone: Sequence[int], final: Weights) -> "keras.Model":
-    """Return the model of the last round with its weights, logits alone."""
-    last = at(experiment, experiment.config.total_rounds, gone)
-    return logits_model(last.shared_model, final)
+        return last
+    return unaware(last, _reshaped(_plain(experiment, None), gone, aware=False))
 
 
 # Of what an experiment keeps for all clients of a process.

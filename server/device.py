@@ -10,13 +10,13 @@ from fedkd.calibration import calibration_rows, without_examples
 from fedkd.edge.convert import convert
 from fedkd.edge.cost import cost
 from fedkd.edge.prune import prune, sparsity_of
-from fedkd.edge.qat import quantize_aware, stand_in_rows
+from fedkd.edge.qat import skipped, stand_in_rows
 from fedkd.edge.runtime import describe, predict
 from fedkd.errors import InputError
 from fedkd.experiment import Experiment
 from fedkd.federation import kernels
-from fedkd.finishing import at, trained, unrounded
-from fedkd.models.inspect import layer_modules
+from fedkd.finishing import at, unrounded
+from fedkd.models.inspect import layer_modules, logits_model
 from fedkd.protocol import ServerState
 from fedkd.seeding import Purpose, generator
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     import keras
 
 Record = dict[str, Any]
-
-_STAND_INS = 16
 
 
 class Source(NamedTuple):
@@ -58,14 +56,14 @@ def to_device(experiment: Experiment, state: ServerState, folder: Path) -> list[
     edge, last = experiment.config.edge, at(experiment, state.round, state.gone)
     which = kernels(last.spec)
     final = prune(state.shared, edge.sparsity, which)
-    plain = unrounded(experiment, state.gone, final)
+    trained = logits_model(last.shared_model, final)
+    plain = unrounded(experiment, state.gone, trained)
     expected = last.trainer.logits(experiment.config.exchange.shared, final, experiment.task.test.x).argmax(-1)
     size = _size(plain) | {"sparsity": sparsity_of(final, which)}
-    skipped = quantize_aware(plain).skipped if edge.qat else {}
-    lacking = without_examples(experiment, skipped)
+    unseen = skipped(plain) if edge.qat else {}
+    lacking = without_examples(experiment, unseen)
     rows: dict[str, Record] = {p: {"path": None, "precision": p, "error": why} for p, why in lacking.items()}
-    learned = edge.qat and not skipped
-    for source in _sources(experiment, plain, trained(experiment, state.gone, final), learned):
+    for source in _sources(experiment, plain, trained, learned=not unseen):
         wanted = [precision for precision in source.precisions if precision not in lacking]
         for row in _measured(experiment, source._replace(precisions=wanted), folder, expected):
             rows[row["precision"]] = row if "error" in row else {**row, **size}
@@ -81,13 +79,13 @@ def _size(model: "keras.Model") -> Record:
     return {"macs": found.macs, "parameters": found.parameters}
 
 
-def _sources(experiment: Experiment, plain: "keras.Model", last: "keras.Model", learned: bool) -> Iterator[Source]:
+def _sources(experiment: Experiment, plain: "keras.Model", trained: "keras.Model", learned: bool) -> Iterator[Source]:
     """What each precision is made from: int8 from the model that was trained rounded, all else from it unrounded.
 
     Args:
         experiment: Of the first round.
         plain: The final model, unrounded.
-        last: As it was trained.
+        trained: As it was trained.
         learned: Whether it has learned all its ranges, so that any examples will do.
     """
     edge, examples = experiment.config.edge, calibration_rows(experiment)
@@ -95,8 +93,8 @@ def _sources(experiment: Experiment, plain: "keras.Model", last: "keras.Model", 
     yield Source("student_finished.keras", plain, examples, [p for p in edge.wanted if p not in rounded])
     if rounded:
         rng = generator(experiment.config.seed, Purpose.CALIBRATION)
-        shown = stand_in_rows(last, _STAND_INS, rng) if learned else examples
-        yield Source("student_aware.keras", last, shown, rounded)
+        shown = stand_in_rows(trained, rng) if learned else examples
+        yield Source("student_aware.keras", trained, shown, rounded)
 
 
 def _measured(experiment: Experiment, source: Source, folder: Path, expected: np.ndarray) -> Iterator[Record]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from fedkd.config import Config
 from fedkd.errors import InputError
-from fedkd.files import replace_file
+from fedkd.files import check_free, replace_file
 from fedkd.settings import to_toml
 
 _MARK = "# Written by fedkd: `fedkd run` with this file repeats the run.\n"
@@ -30,7 +30,7 @@ class RunFolder:
         Raises:
             InputError: The folder exists and ``overwrite`` is off, or it is no run's folder, or it can't be made.
         """
-        check_free(path, overwrite)
+        check_free(path, overwrite, "a run", is_run)
         try:
             if path.exists():
                 shutil.rmtree(path)
@@ -50,26 +50,13 @@ class RunFolder:
         replace_file(self.path / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
 
 
-def check_free(path: Path, overwrite: bool) -> None:
-    """Say why a run can't write into a folder, before anything is done.
-
-    Raises:
-        InputError: It exists and ``overwrite`` is off, or it holds something that isn't a run.
-    """
-    if not path.exists():
-        return
-    if not overwrite:
-        raise InputError(f"out: {path} exists; choose another folder, or give --overwrite to replace it")
-    if not path.is_dir() or (any(path.iterdir()) and not _is_run(path)):
-        raise InputError(f"out: {path} is not the folder of a run, --overwrite would destroy it; choose another")
-
-
 def run_path(out: object, config: Config) -> Path:
     """Folder of a run: ``out``, or ``runs/TASK-METHOD-SEED`` where that is empty."""
     task = Path(config.task.partition("#")[0].rpartition(":")[2]).stem
     return Path(str(out or Path("runs") / f"{task}-{config.method}-{config.seed}"))
 
 
-def _is_run(path: Path) -> bool:
+def is_run(path: Path) -> bool:
+    """Tell a folder that a run has written."""
     config = path / "config.toml"
     return config.is_file() and config.read_text(encoding="utf-8", errors="replace").startswith(_MARK)

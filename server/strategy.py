@@ -61,6 +61,11 @@ class FedKD(Strategy):
         self._down_bytes = 0
         self._begun = time.monotonic()
 
+    @property
+    def _now(self) -> Experiment:
+        """The experiment of the round under way."""
+        return at(self.experiment, self.state.round, self.state.gone)
+
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
@@ -68,7 +73,6 @@ class FedKD(Strategy):
         self._grid, self._started, self._refused, self._down_bytes = grid, time.monotonic(), [], 0
         self._wait_for_clients()
         self.state = begin_round(self.state, self.experiment)
-        self._now = at(self.experiment, server_round, self.state.gone)
         header = header_of(server_round, self.state.digest, self._now)
         self._dense = encode(self.state.base, self._now.spec, header)
         self.state = forget_steps(self.state, len(self._dense))
@@ -143,10 +147,7 @@ class FedKD(Strategy):
 
     def _sample(self, round_: int) -> list[int]:
         """Partition ids that take part in a round, ascending; the seed and the round alone decide."""
-        config = self.experiment.config
-        count = max(1, round(config.fraction * config.clients))
-        rng = generator(config.seed, Purpose.SAMPLING, round_)
-        return sorted(rng.choice(config.clients, count, replace=False).tolist())
+        return self.experiment.sample(generator(self.experiment.config.seed, Purpose.SAMPLING, round_))
 
     def _offer(self, partition: int, held: int | None) -> Message:
         """Offer the steps since the round a client holds, or the dense model where that is None."""

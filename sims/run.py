@@ -17,8 +17,9 @@ from fedkd.calibration import calibration_rows, without_examples
 from fedkd.config import Scalar
 from fedkd.errors import InputError
 from fedkd.experiment import Experiment, experiment_of
+from fedkd.files import check_free
 from fedkd.settings import check_settings, to_settings
-from server.run_folder import check_free, run_path
+from server.run_folder import is_run, run_path
 
 ENGINE_NAMES = ("local", "ray")
 
@@ -58,7 +59,7 @@ def run(
     experiment = experiment_of(absolute(check_settings(settings)))
     config = experiment.config
     folder = run_path(out, config).absolute()
-    check_free(folder, overwrite)
+    check_free(folder, overwrite, "a run", is_run)
     with console.status("starting TensorFlow and building the models"):
         runtime.configure()
         calibration_rows(experiment)  # may be a file that breaks a rule

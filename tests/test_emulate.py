@@ -2,9 +2,9 @@
 this machine's Python on what the emulator was given."""
 
 import os
+import shutil
 import sys
 import sysconfig
-from importlib.metadata import version
 from pathlib import Path
 
 import keras
@@ -13,7 +13,7 @@ import pytest
 from keras import layers
 
 from fedkd.edge.convert import convert_here
-from fedkd.edge.emulate import HOME, Comparison, Pi4, check, compare, emulate, output_scale
+from fedkd.edge.emulate import Comparison, Pi4, check, compare, emulate, output_scale
 from fedkd.edge.runtime import predict
 from fedkd.errors import InputError, RunError
 from sims.emulate.setup import reason, setup, write_processor
@@ -132,13 +132,18 @@ def test_the_reason_is_the_first_error_and_not_what_follows_from_it():
     assert reason("") == "no reason given"
 
 
+@pytest.fixture(scope="module")
+def pi4(tmp_path_factory: pytest.TempPathFactory) -> Pi4:
+    """The emulated device: the one of ``FEDKD_PI4``, or one set up for this test."""
+    if shutil.which("apt-get") is None:
+        pytest.skip("a Raspberry Pi is set up from Debian's packages: there is no apt-get")
+    return setup(Path(os.environ.get("FEDKD_PI4", tmp_path_factory.mktemp("pi4"))))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("precision, steps", [("float32", None), ("int8", 2), ("int16x8", 0)])
-def test_a_raspberry_pi_decides_as_this_machine_does(files, precision, steps):
+def test_a_raspberry_pi_decides_as_this_machine_does(files, pi4, precision, steps):
     """Kernels of the two processors may round int8 to neighbouring steps; those of int16x8 are the same loops."""
-    home = Path(os.environ.get("FEDKD_PI4", HOME)).expanduser()
-    if not Pi4(home).packages.exists():
-        pytest.skip(f"no Raspberry Pi 4 with LiteRT {version('ai-edge-litert')}: python -m sims.emulate.setup {home}")
-    found = check(files[precision], X, home)
+    found = check(files[precision], X, pi4.home)
     assert found.agreement == 1
     assert found.difference < 1e-4 if steps is None else found.steps <= steps

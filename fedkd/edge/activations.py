@@ -1,17 +1,15 @@
 """What each operation of a TFLite file computes on the way to its answer, found out in a child process."""
 
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.tools.flatbuffer_utils import read_model
 
-from fedkd.edge.child import answer_for, ending, last_words, raise_refused, run_module
+from fedkd.edge.child import Child, answer_for, ending, last_words, rows_run
 from fedkd.edge.interpreter import allocate, ends, invoke, opened
 from fedkd.edge.steps import checked, dequantise, quantise
-from fedkd.errors import InputError
 
 
 def activations(path: Path, x: np.ndarray) -> list[np.ndarray]:
@@ -27,15 +25,15 @@ def activations(path: Path, x: np.ndarray) -> list[np.ndarray]:
     Raises:
         InputError: As ``predict``, or the file takes LiteRT down.
     """
-    with tempfile.TemporaryDirectory() as work:
-        np.save(Path(work, "x.npy"), x, allow_pickle=False)
-        child = run_module("fedkd.edge.activations", str(path), work)
-        raise_refused(child)
-        if child.returncode:
-            end = f"it {ending(child)} where all of its tensors are kept"
-            raise InputError(f"{path} can't run in LiteRT: {end}{last_words(child)}")
-        with np.load(Path(work, "found.npz"), allow_pickle=False) as found:
-            return [found[name] for name in found.files]
+
+    def cause(child: Child) -> str:
+        return f"it {ending(child)} where all of its tensors are kept{last_words(child)}"
+
+    with (
+        rows_run("fedkd.edge.activations", path, x, runtime="LiteRT", cause=cause) as (work, _),
+        np.load(work / "found.npz", allow_pickle=False) as found,
+    ):
+        return [found[name] for name in found.files]
 
 
 def main(path: str, work: str) -> None:

@@ -5,9 +5,16 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
 
 from fedkd.errors import InputError
+
+Child = subprocess.CompletedProcess[str]
 
 _REFUSED = 2
 # Lines that say nothing of why a child ended: logs of TensorFlow and LiteRT, and the frames of a traceback.
@@ -15,7 +22,7 @@ _CHATTER = re.compile(r"^([IWE]\d{4} |\d{4}-\d\d-\d\d |INFO:|WARNING:|fully_quan
 _LENGTH = 300
 
 
-def run_module(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_module(name: str, *arguments: str) -> Child:
     """Run a module of this project in a child process and return how it ended and what it said.
 
     It has this process's environment and import path; TensorFlow as backend, quiet, and off the GPU.
@@ -33,13 +40,42 @@ def run_module(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def ending(child: subprocess.CompletedProcess[str]) -> str:
+@contextmanager
+def rows_run(
+    name: str, path: Path, x: np.ndarray, *arguments: str, runtime: str, cause: Callable[[Child], str]
+) -> Iterator[tuple[Path, Child]]:
+    """Have a module run a TFLite file over rows in a child process; see ``answer_for`` for its part.
+
+    Args:
+        name: Of the module, whose main function takes the file, a folder that holds ``x.npy``, and the arguments.
+        path: The file.
+        x: The rows.
+        arguments: Further ones.
+        runtime: What runs the file, for messages.
+        cause: Says of a child that died why it did.
+
+    Yields:
+        The folder with what the child wrote, and how it ended; the folder goes afterwards.
+
+    Raises:
+        InputError: The child refused something, or died.
+    """
+    with tempfile.TemporaryDirectory() as work:
+        np.save(Path(work, "x.npy"), x, allow_pickle=False)
+        child = run_module(name, str(path), work, *arguments)
+        raise_refused(child)
+        if child.returncode:
+            raise InputError(f"{path} can't run in {runtime}: {cause(child)}")
+        yield Path(work), child
+
+
+def ending(child: Child) -> str:
     """Say how a child ended: of which signal, or with which exit code."""
     code = child.returncode
     return f"died of {signal.Signals(-code).name}" if code < 0 else f"stopped with exit code {code}"
 
 
-def last_words(child: subprocess.CompletedProcess[str]) -> str:
+def last_words(child: Child) -> str:
     """What a child said last of why it ended, after a colon; empty where it said nothing."""
     words = [line for line in child.stderr.splitlines() if not _CHATTER.match(line)]
     return f": {words[-1].strip()[:_LENGTH]}" if words else ""
@@ -54,7 +90,7 @@ def answer_for(main: Callable[..., None], *arguments: str) -> None:
         sys.exit(_REFUSED)
 
 
-def raise_refused(child: subprocess.CompletedProcess[str]) -> None:
+def raise_refused(child: Child) -> None:
     """Raise the InputError that a child ended with, if it did."""
     said = child.stderr.strip().splitlines()
     if child.returncode == _REFUSED and said:

@@ -23,7 +23,6 @@ from fedkd.errors import InputError
 PRECISIONS = ("float32", "float16", "dynamic", "int8", "int8_per_tensor", "int16x8")
 CALIBRATED = PRECISIONS[3:]
 
-# What TensorFlow says on stderr when all is well, and Python's "Traceback" frames, which name no cause.
 _MISSING_OPS = re.compile(r"^(Custom|TF Select) ops:")
 _ERROR_LENGTH = 300
 

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 
+from fedkd.edge.child import answer_for, ending, raise_refused
+from fedkd.edge.interpreter import ends, opened
 from fedkd.edge.runtime import predict
 from fedkd.errors import InputError
 
 HOME = Path("~/.cache/fedkd/pi4")
 _PROJECT = Path(__file__).parents[2]
-_REFUSED = 2
 
 
 class Comparison(NamedTuple):
@@ -108,10 +108,10 @@ def emulate(path: Path, x: np.ndarray, home: Path = HOME) -> np.ndarray:
     with tempfile.TemporaryDirectory() as work:
         np.save(Path(work, "x.npy"), x, allow_pickle=False)
         guest = Pi4(home.expanduser().absolute()).run("-m", __name__, str(path.absolute()), work)
+        raise_refused(guest)
         if guest.returncode:
-            said = (guest.stderr.strip().splitlines() or [f"it ended with code {guest.returncode}"])[-1]
-            refused = guest.returncode == _REFUSED
-            raise InputError(said if refused else f"{path} can't run on an emulated Raspberry Pi 4: {said}")
+            said = (guest.stderr.strip().splitlines() or [f"it {ending(guest)}"])[-1]
+            raise InputError(f"{path} can't run on an emulated Raspberry Pi 4: {said}")
         return np.load(Path(work, "logits.npy"), allow_pickle=False)
 
 
@@ -145,17 +145,14 @@ def compare(expected: np.ndarray, emulated: np.ndarray, scale: float) -> Compari
 
 def output_scale(path: Path) -> float:
     """The size of one step of a TFLite file's output, 0 where it is float."""
-    return float(Interpreter(str(path)).get_output_details()[0]["quantization"][0])
+    return float(ends(opened(path), path)[1].scale)
 
 
-def main(path: Path, work: Path) -> None:
+def main(path: str, work: str) -> None:
     """On the device: run every row of ``x.npy`` and write ``logits.npy``."""
-    np.save(work / "logits.npy", predict(path, np.load(work / "x.npy", allow_pickle=False)), allow_pickle=False)
+    rows = np.load(Path(work, "x.npy"), allow_pickle=False)
+    np.save(Path(work, "logits.npy"), predict(Path(path), rows), allow_pickle=False)
 
 
 if __name__ == "__main__":
-    try:
-        main(Path(sys.argv[1]), Path(sys.argv[2]))
-    except InputError as error:
-        print(error, file=sys.stderr)
-        sys.exit(_REFUSED)
+    answer_for(main, *sys.argv[1:])

@@ -2,16 +2,14 @@
 
 import json
 import sys
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from fedkd.edge.child import answer_for, ending, last_words, raise_refused, run_module
+from fedkd.edge.child import Child, answer_for, ending, last_words, rows_run
 from fedkd.edge.ops import Op, ops
 from fedkd.edge.runtime import DeviceModel, Latency, describe, latency, predict
-from fedkd.errors import InputError
 
 
 class LiteRun(NamedTuple):
@@ -41,15 +39,13 @@ def run_lite(path: Path, x: np.ndarray, kernels: str = "xnnpack") -> LiteRun:
     Raises:
         InputError: As ``predict``, or the file takes LiteRT down.
     """
-    with tempfile.TemporaryDirectory() as work:
-        np.save(Path(work, "x.npy"), x, allow_pickle=False)
-        child = run_module("fedkd.edge.lite", str(path), work, kernels)
-        raise_refused(child)
-        if child.returncode:
-            end = f"it {ending(child)} with {kernels} kernels; is it damaged?"
-            raise InputError(f"{path} can't run in LiteRT: {end}{last_words(child)}")
-        found = json.loads(Path(work, "found.json").read_text())
-        logits = np.load(Path(work, "logits.npy"), allow_pickle=False)
+
+    def cause(child: Child) -> str:
+        return f"it {ending(child)} with {kernels} kernels; is it damaged?{last_words(child)}"
+
+    with rows_run("fedkd.edge.lite", path, x, kernels, runtime="LiteRT", cause=cause) as (work, _):
+        found = json.loads((work / "found.json").read_text())
+        logits = np.load(work / "logits.npy", allow_pickle=False)
     spent = Latency(*found["latency"]) if found["latency"] else None
     return LiteRun(logits, spent, found["file"], tuple(Op(*op) for op in found["ops"]))
 

@@ -2,15 +2,13 @@
 
 import importlib.util
 import re
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fedkd.edge.child import answer_for, ending, raise_refused, run_module
+from fedkd.edge.child import Child, answer_for, ending, rows_run
 from fedkd.edge.ops import ops
 from fedkd.edge.runtime import describe
 from fedkd.edge.steps import checked, dequantise, quantise
@@ -65,18 +63,13 @@ def run_micro(path: Path, x: np.ndarray) -> MicroRun:
     """
     if not installed():
         raise InputError("TensorFlow Lite Micro isn't installed: pip install 'fedkd[tflm]' (Linux on x86-64 only)")
-    with tempfile.TemporaryDirectory() as work:
-        np.save(Path(work, "x.npy"), x, allow_pickle=False)
-        child = run_module("fedkd.edge.micro", str(path), work)
-        raise_refused(child)
-        if child.returncode:
-            raise InputError(f"{path} can't run in TensorFlow Lite Micro: {_cause(child)}")
-        logits = np.load(Path(work, "logits.npy"), allow_pickle=False)
+    with rows_run("fedkd.edge.micro", path, x, runtime="TensorFlow Lite Micro", cause=_cause) as (work, child):
+        logits = np.load(work / "logits.npy", allow_pickle=False)
     sizes = {kind: int(count) for kind, count in _ALLOCATION.findall(child.stderr)}
     return MicroRun(logits, Arena(**sizes))
 
 
-def _cause(child: subprocess.CompletedProcess[str]) -> str:
+def _cause(child: Child) -> str:
     """The first thing the child said on its way down: what comes after it follows from it."""
     words = [line for line in child.stderr.splitlines() if not _CHATTER.match(line)]
     return (words[0] if words else f"it {ending(child)}")[:_ERROR_LENGTH]

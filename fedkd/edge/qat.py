@@ -44,6 +44,7 @@ _SAME_SCALE = {
 # From int8 to int8 with scales that TFLite fixes.
 _FIXED_SCALE = {"softmax", "sigmoid", "tanh"}
 _FUSED = {"linear", "relu", "relu6"}
+_STAND_INS = 16
 
 
 class QuantizeAware(NamedTuple):
@@ -91,6 +92,11 @@ def quantize_aware(model: keras.Model, per_tensor: bool = False) -> QuantizeAwar
     return QuantizeAware(aware, calls.skipped())
 
 
+def skipped(model: keras.Model) -> dict[str, str]:
+    """The layers whose rounding a quantisation-aware copy of a model wouldn't see, and why; errors of that."""
+    return _Calls(graph_of(functional(model))).skipped()
+
+
 def unaware(aware: keras.Model, plain: keras.Model) -> keras.Model:
     """Give a model the weights of its quantisation-aware copy, which it returns: the numbers before they are rounded.
 
@@ -104,21 +110,20 @@ def unaware(aware: keras.Model, plain: keras.Model) -> keras.Model:
     return plain
 
 
-def stand_in_rows(aware: keras.Model, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Make rows for a converter that wants examples, within the learned range of the input; word ids are all 0.
+def stand_in_rows(aware: keras.Model, rng: np.random.Generator) -> np.ndarray:
+    """Make a few rows for a converter that wants examples, within the learned range of the input; word ids are all 0.
 
     Only good where nothing was skipped: then the file has the learned ranges whatever the examples are.
 
     Args:
         aware: From ``quantize_aware``, trained, with one input.
-        count: Of rows, n.
         rng: Draws them.
 
     Returns:
         Array (n, *input_shape) in the input's dtype.
     """
     tensor = aware.inputs[0]
-    shape = (count, *tensor.shape[1:])
+    shape = (_STAND_INS, *tensor.shape[1:])
     if not keras.backend.is_float_dtype(tensor.dtype):
         return np.zeros(shape, tensor.dtype)
     held = aware.get_layer(f"{tensor.name}_range")
@@ -220,10 +225,9 @@ class _Calls:
         return {name: reason for name, reason in reasons.items() if reason}
 
     def _reason(self, node: Node) -> str:
-        if (dtype := getattr(node.operation, "compute_dtype", "float32")) != "float32" and getattr(
-            node.operation, "weights", ()
-        ):
-            return f"it computes in {dtype}"
+        layer = node.operation
+        if getattr(layer, "weights", ()) and layer.compute_dtype != "float32":
+            return f"it computes in {layer.compute_dtype}"
         if node.kind == "BatchNormalization" and not self._folded(node):
             return "it follows no convolution that it could be folded into"
         if node.kind in _SUMS and len(node.sources) != 2:

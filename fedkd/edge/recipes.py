@@ -9,7 +9,6 @@ import importlib.util
 import json
 import os
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,12 +17,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fedkd.edge.child import run_module
+from fedkd.edge.child import ending, last_words, run_module
 from fedkd.errors import InputError
 
 _WEIGHTS, _ACTIVATIONS = (4, 8), (8, 16, None)
 _FOUR_BITS = ("CONV_2D", "FULLY_CONNECTED")  # the operations that have kernels for it; others of a rule take 8 bits
-_ERROR_LENGTH = 300
 
 
 class Rule(NamedTuple):
@@ -69,7 +67,7 @@ def apply_recipe(source: Path, rules: Sequence[Rule], calibration: np.ndarray, o
         np.save(Path(work, "calibration.npy"), calibration, allow_pickle=False)
         child = run_module("fedkd.edge.recipes", str(source), work, json.dumps(rules))
         if child.returncode:
-            raise InputError(f"{source} can't be quantised by the recipe: {_cause(child)}")
+            raise InputError(f"{source} can't be quantised by the recipe: it {ending(child)}{last_words(child)}")
         os.replace(Path(work, "made.tflite"), out)
 
 
@@ -114,12 +112,6 @@ def _operations(source: Path) -> Iterator[tuple[str, list[str]]]:
         read = [graph.tensors[i] for i in operation.inputs if i >= 0]
         constants = [tensor.name.decode() for tensor in read if model.buffers[tensor.buffer].data is not None]
         yield out, [out, *constants]
-
-
-def _cause(child: subprocess.CompletedProcess[str]) -> str:
-    """The last thing the child said: the exception, where there was one."""
-    words = child.stderr.strip().splitlines()
-    return (words[-1] if words else f"the child ended with code {child.returncode}")[:_ERROR_LENGTH]
 
 
 # From here on: what runs in the child. Only this imports ai-edge-quantizer.

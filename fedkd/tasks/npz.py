@@ -78,24 +78,19 @@ def _split(source: str, arrays: Mapping[str, np.ndarray], split: str, models: Mo
         worst = y.max() if y.max() >= count else y.min()
         raise InputError(f"{source}: y_{split} holds label {worst}, labels must be from 0 to {count - 1}")
     owners, segments = (arrays.get(f"{kind}_{split}") for kind in ("client", "segment"))
-    return Dataset(inputs(source, f"x_{split}", x, models), y.astype(np.int32), owners, segments)
+    return Dataset(_inputs(source, split, x, models), y.astype(np.int32), owners, segments)
 
 
-def inputs(source: str, name: str, x: np.ndarray, models: ModelConfig) -> np.ndarray:
-    """Return an array of a file as models take it, see ``load``.
-
-    Raises:
-        InputError: It is of another kind; the message calls it by its name.
-    """
+def _inputs(source: str, split: str, x: np.ndarray, models: ModelConfig) -> np.ndarray:
     if x.dtype == np.uint8 and x.ndim in (3, 4):
         return (x if x.ndim == 4 else x[..., None]).astype(np.float32) / np.float32(255)
     if np.issubdtype(x.dtype, np.floating) and x.ndim in (3, 4):
         return x.astype(np.float32)
     if np.issubdtype(x.dtype, np.integer) and x.ndim == 2:
         if len(x) and x.min() < 0:
-            raise InputError(f"{source}: {name} holds word id {x.min()}, ids must be 0 or more")
+            raise InputError(f"{source}: x_{split} holds word id {x.min()}, ids must be 0 or more")
         return np.where(x < models.vocabulary, x, UNKNOWN).astype(np.int32)
     raise InputError(
-        f"{source}: {name} must be images (uint8, or floats with 4 axes), windows (floats, 3 axes) or word ids"
+        f"{source}: x_{split} must be images (uint8, or floats with 4 axes), windows (floats, 3 axes) or word ids"
         f" (integers, 2 axes), got {x.dtype} of shape {x.shape}"
     )

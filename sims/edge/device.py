@@ -1,12 +1,7 @@
-"""What is made of the chosen file: C++ source for a firmware; and which devices can be emulated."""
+"""Which devices can be emulated."""
 
-from pathlib import Path
-from typing import Any
-
-from fedkd.edge.c_array import write_c_array
 from fedkd.edge.emulate import HOME, Pi4
 from fedkd.errors import InputError
-from fedkd.tasks.task import Task
 
 DEVICES = ("pi4",)
 
@@ -27,8 +22,3 @@ def check_device(name: str) -> None:
             f"the emulated Raspberry Pi 4 in {home} doesn't work ({said}): remove the folder and run python -m"
             " sims.emulate.setup"
         )
-
-
-def to_c(folder: Path, chosen: dict[str, Any], task: Task) -> None:
-    """Write the chosen file as C++ source, with the first test example as golden input."""
-    write_c_array(folder / chosen["path"], task.test.x[0], folder, chosen["arena_bytes"], task.classes)

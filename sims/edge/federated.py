@@ -10,21 +10,10 @@ import numpy as np
 from fedkd.config import Config, LossConfig
 from fedkd.errors import InputError
 from fedkd.exchange.blob import PayloadError
-from fedkd.exchange.codec import decode, encode
+from fedkd.exchange.codec import decode
 from fedkd.experiment import Experiment
-from fedkd.federation import (
-    ClientState,
-    ServerState,
-    Upload,
-    begin_round,
-    client_round,
-    follow,
-    header_of,
-    make_offer,
-    new_client,
-    new_server,
-    server_round,
-)
+from fedkd.federation import begin_round, client_round, make_offer, new_client, new_server, server_round
+from fedkd.protocol import ClientState, ServerState, Upload
 from fedkd.seeding import Purpose, generator
 from sims.edge.fit import Tune
 
@@ -63,18 +52,14 @@ def _answers(
     server: ServerState, states: Mapping[int, ClientState], alone: Experiment, seed: int
 ) -> dict[int, tuple[ClientState, Upload]]:
     """What each client that takes part in a round makes of it, side by side; in the order of their numbers."""
-    dense = encode(server.base, alone.spec, header_of(server.round, server.digest, alone))
-    offer = make_offer(server, None, 1.0, dense)  # never steps: the server changes the model between rounds
+    offer = make_offer(server, None, 1.0, b"")  # nothing crosses a network: clients are given the base itself
 
     def work(client: int) -> tuple[ClientState, Upload]:
         state = states.get(client) or new_client(alone)
-        base = follow(state, offer, alone)
-        if base is None:
-            raise RuntimeError("a client can't fail to follow the whole model")
         rng = generator(alone.config.seed, Purpose.SEARCH, seed, offer.round, client)
-        return client_round(state, base, offer, alone.client_data(client)[0], alone, rng)
+        return client_round(state, server.base, offer, alone.client_data(client)[0], alone, rng)
 
-    chosen = _sample(alone.config, seed, server.round)
+    chosen = alone.sample(generator(alone.config.seed, Purpose.SEARCH, seed, server.round))
     try:
         with ThreadPoolExecutor(alone.threads) as pool:
             return dict(zip(chosen, pool.map(work, chosen), strict=True))
@@ -88,12 +73,6 @@ def _alone(config: Config, rounds: int) -> Config:
     train = replace(config.train, models="student", student_lr=_RATE * config.train.student_lr)
     model = replace(config.model, student_init="random")
     return replace(config, rounds=rounds, model=model, train=train, exchange=exchange, loss=LossConfig())
-
-
-def _sample(config: Config, seed: int, round_: int) -> list[int]:
-    count = max(1, round(config.fraction * config.clients))
-    rng = generator(config.seed, Purpose.SEARCH, seed, round_)
-    return sorted(rng.choice(config.clients, count, replace=False).tolist())
 
 
 def _constrained(model: keras.Model, weights: Sequence[np.ndarray]) -> list[np.ndarray]:

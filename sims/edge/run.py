@@ -10,8 +10,9 @@ from fedkd import runtime
 from fedkd.edge.budget import Budget
 from fedkd.edge.micro import MOST_ARENA, installed
 from fedkd.errors import InputError
+from fedkd.files import check_free
 from sims.bench.machine import describe
-from sims.edge.folder import appearing, check_free
+from sims.edge.folder import appearing, is_search
 
 if TYPE_CHECKING:
     from sims.edge.candidate import Bench
@@ -84,7 +85,7 @@ def run_search(order: Order, console: Console) -> dict[str, Any]:
 
 def _check(order: Order) -> None:
     """Raise InputError on what can be seen to be wrong before TensorFlow starts."""
-    check_free(order.out, order.overwrite)
+    check_free(order.out, order.overwrite, "a search", is_search)
     if order.limits.micro and not installed():
         raise InputError(
             "an arena in the budget and --c-array need TensorFlow Lite Micro: pip install 'fedkd[tflm]' (Linux on"
@@ -105,7 +106,6 @@ def _bench(source: "Source", budget: Budget, folder: Path) -> "Bench":
 
 def _search(source: "Source", bench: "Bench", console: Console) -> "Found":
     """Explore the model and what a run's finishing rounds left, and narrower students where nothing else will do."""
-    from sims.edge.candidate import accuracy_of
     from sims.edge.narrower import narrower
     from sims.edge.search import Found, Search
     from sims.edge.source import Stage
@@ -119,14 +119,13 @@ def _search(source: "Source", bench: "Bench", console: Console) -> "Found":
     search.explore(source.model)
     if found.candidates and found.best is None and source.experiment:
         for name, model in narrower(source.path, source.experiment, console):
-            found.stages.append(Stage(name, accuracy_of(model, bench.x, bench.y)))
             search.explore(model, name)
     return found
 
 
 def _written(order: Order, source: "Source", bench: "Bench", found: "Found", console: Console) -> dict[str, Any]:
     """Write what was found into the folder: edge.json, its page, and what else was asked for."""
-    from sims.edge.device import to_c
+    from fedkd.edge.c_array import write_c_array
     from sims.edge.emulated import emulate_best
     from sims.edge.result import write_result
     from sims.report.edge_page import write_edge_page
@@ -139,7 +138,8 @@ def _written(order: Order, source: "Source", bench: "Bench", found: "Found", con
     result = write_result(bench.folder, source, bench.budget, found, hardware)
     write_edge_page(bench.folder)
     if order.c_array and found.best:
-        to_c(bench.folder, found.best.row, source.task)
+        row, task = found.best.row, source.task
+        write_c_array(bench.folder / row["path"], task.test.x[0], bench.folder, row["arena_bytes"], task.classes)
     return result
 
 

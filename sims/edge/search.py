@@ -13,7 +13,7 @@ from fedkd.edge.budget import Budget
 from fedkd.edge.convert import CALIBRATED
 from fedkd.edge.fold import folded
 from fedkd.edge.held import hold_clusters
-from fedkd.edge.qat import quantize_aware, stand_in_rows
+from fedkd.edge.qat import quantize_aware, skipped, stand_in_rows
 from fedkd.edge.search import Variant, accurate, fits, precisions, ruled_out, shares
 from fedkd.edge.structured import prune_channels
 from fedkd.errors import InputError
@@ -24,7 +24,6 @@ from sims.edge.source import Finished, Stage
 _BITS = 4
 # A model of this share that has all the room it needs ends the search: smaller ones would only be worse.
 _SMALL = 1 / 4
-_STAND_INS = 16
 
 
 @dataclass
@@ -79,7 +78,8 @@ class Search:
         """
         before = len(self.found.candidates)
         with self._listed(Variant(base)):
-            self._try(self.bench.trained(Variant(base), model))
+            # What the search began with is a stage already.
+            self._try(self._measured(Variant(base), model) if base else self.bench.trained(Variant(), model))
         if why := self._in_vain(model, self.found.candidates[before:]):
             self.found.failed.append((Variant(base).recipe("fewer channels"), why))
             return
@@ -129,9 +129,9 @@ class Search:
             self._make(self._measured(variant, last.plain), self.calibration, wanted)
         if last.aware:
             with self._listed(replace(variant, aware=True)):
-                skipped = quantize_aware(last.plain).skipped
-                trained = self._measured(replace(variant, aware=True), last.aware, skipped)
-                self._make(trained, self._rows(last.aware, skipped), ["int8"])
+                unseen = skipped(last.plain)
+                trained = self._measured(replace(variant, aware=True), last.aware, unseen)
+                self._make(trained, self._rows(last.aware, unseen), ["int8"])
 
     def _closest(self, variant: Variant, model: keras.Model) -> None:
         """Make the smallest model there is, though it can't meet the budget: what comes closest, measured."""
@@ -209,7 +209,7 @@ class Search:
 
     def _rows(self, aware: keras.Model, skipped: Mapping[str, str]) -> np.ndarray:
         """Rows for the converter: any will do for a model that has learned all its ranges, but not before."""
-        return self.calibration if skipped else stand_in_rows(aware, _STAND_INS, np.random.default_rng(0))
+        return self.calibration if skipped else stand_in_rows(aware, np.random.default_rng(0))
 
     def _trained(self, variant: Variant, model: keras.Model, skipped: Mapping[str, str] | None = None) -> Trained:
         """Train a variant and measure it in Keras."""

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from fedkd.edge import lite
+from fedkd.edge import child
 from fedkd.edge.interpreter import KERNELS, allocate, opened
 from fedkd.edge.lite import run_lite
 from fedkd.edge.measure import measure
@@ -138,7 +138,7 @@ def test_a_runtime_that_dies_is_one_line(files, monkeypatch):
         code = "import os, sys; print('no memory\\n  frame', file=sys.stderr, flush=True); os.abort()"
         return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
 
-    monkeypatch.setattr(lite, "run_module", dies)
+    monkeypatch.setattr(child, "run_module", dies)
     with pytest.raises(
         InputError, match=r"^\S+ can't run in LiteRT: it died of SIGABRT with xnnpack kernels; is .*: no memory$"
     ):

@@ -13,6 +13,7 @@ from fedkd.errors import InputError
 from sims.report.edge_page import write_edge_page
 from sims.report.html import Picture
 from tests.report.edges import OPS, a_candidate, a_float_file, an_edge, write_edge
+from tests.report.pages import assert_needs_nothing_from_outside
 from tests.report.runs import NASTY
 
 PICTURES = {"edge_stages", "edge_frontier", "edge_layers"}
@@ -53,11 +54,7 @@ def rows(page: str, heading: str) -> list[list[str]]:
 
 
 def test_the_page_needs_nothing_from_outside(searched: Path) -> None:
-    page = (searched / "edge.html").read_text()
-    assert not re.search(r"https?://|<link|@import|url\(", page)
-    sources = re.findall(r'src(?:set)?="([^"]{0,30})', page)
-    assert len(sources) == 2 * len(PICTURES)
-    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    assert_needs_nothing_from_outside((searched / "edge.html").read_text(), len(PICTURES))
 
 
 def test_every_picture_is_a_file_too_and_nothing_temporary_stays(searched: Path) -> None:

@@ -7,17 +7,14 @@ from typing import Any
 import pytest
 
 from sims.report.page import write_report
+from tests.report.pages import assert_needs_nothing_from_outside
 from tests.report.runs import lines
 
 PICTURES = ("quality_by_round", "quality_by_megabytes", "ranks_heatmap", "partition_picture", "device_files")
 
 
 def test_the_page_needs_nothing_from_outside(finished: Path) -> None:
-    page = (finished / "report.html").read_text()
-    assert not re.search(r"https?://|<link|@import|url\(", page)
-    sources = re.findall(r'src(?:set)?="([^"]{0,30})', page)
-    assert len(sources) == 2 * len(PICTURES)
-    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    assert_needs_nothing_from_outside((finished / "report.html").read_text(), len(PICTURES))
 
 
 def test_the_page_escapes_every_text_of_the_user(finished: Path) -> None:
