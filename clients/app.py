@@ -13,6 +13,7 @@ from fedkd.experiment import Experiment, experiment_of
 from fedkd.federation import client_round, follow, new_client
 from fedkd.finishing import at
 from fedkd.messages import Answer, answer_fields, read_offer
+from fedkd.protocol import Offer
 from fedkd.seeding import Purpose, generator
 
 app = ClientApp()
@@ -32,10 +33,11 @@ def train(message: Message, context: Context) -> Message:
     offer = read_offer(message.content.config_records["offer"])
     partition = _partition(context)
     now = at(experiment, offer.round, offer.gone)
-    vault = _vault(context, experiment, now)
-    # What a client held before the finishing rounds has other shapes, and a place of its own.
-    state = vault.load() or (now is not experiment and _vault(context, experiment, experiment).load())
-    state = state or new_client(experiment)
+    vault = _vault(context, offer, experiment, now)
+    # What a client held before the finishing rounds has other shapes, and a place of its own. What it holds of this
+    # round or a later one is of use only where it has nothing older: the server went back further than clients can.
+    before = _vault(context, offer, experiment, experiment)
+    state = vault.load(offer.round) or before.load(offer.round) or vault.load() or new_client(experiment)
     base = follow(state, offer, experiment)
     if base is None:
         return _reply(message, Answer(partition))
@@ -57,18 +59,19 @@ def _partition(context: Context) -> int:
     return int(context.node_config["partition-id"])
 
 
-def _vault(context: Context, experiment: Experiment, stage: Experiment) -> Vault | PooledVault:
-    """Where the client keeps its state: a file of its own, or its record in a simulation's file of all clients.
+def _vault(context: Context, offer: Offer, experiment: Experiment, stage: Experiment) -> Vault | PooledVault:
+    """Where the client keeps its state: a folder of its own, or its record in a simulation's file of all clients.
 
     Args:
         context: Of the client.
+        offer: Says which run it is.
         experiment: Of the first round.
         stage: The same, or that of the finishing rounds.
     """
-    run, partition = f"{context.run_id}:{experiment.fingerprint}", _partition(context)
+    run, partition = f"{offer.run}:{experiment.fingerprint}", _partition(context)
     if pool := context.node_config.get("state-file"):
         path = Path(f"{pool}{'' if stage is experiment else '.finishing'}")
         return PooledVault(path, run, partition, new_client(stage))
     default = Path(tempfile.gettempdir()) / f"fedkd-{context.run_id}"
     folder = Path(str(context.node_config.get("state-dir", default)))
-    return Vault(folder / f"client-{partition}.safetensors", run)
+    return Vault(folder / f"client-{partition}", run)
