@@ -34,10 +34,9 @@ def train(message: Message, context: Context) -> Message:
     partition = _partition(context)
     now = at(experiment, offer.round, offer.gone)
     vault = _vault(context, offer, experiment, now)
-    # What a client held before the finishing rounds has other shapes, and a place of its own. What it holds of this
-    # round or a later one is of use only where it has nothing older: the server went back further than clients can.
-    before = _vault(context, offer, experiment, experiment)
-    state = vault.load(offer.round) or before.load(offer.round) or vault.load() or new_client(experiment)
+    # What a client held before the finishing rounds has other shapes, and a place of its own.
+    earlier = _vault(context, offer, experiment, experiment)
+    state = vault.load(offer.round) or earlier.load(offer.round) or new_client(experiment)
     base = follow(state, offer, experiment)
     if base is None:
         return _reply(message, Answer(partition))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fedkd.generations import best_first
 from fedkd.protocol import ClientState
 from fedkd.tensors import Weights
 
@@ -39,7 +40,7 @@ class PooledVault:
         self._slots = (2 * partition * slot, (2 * partition + 1) * slot)
 
     def load(self, before: int | None = None) -> ClientState | None:
-        """Return the newest state, of a round ``before`` another where that is given.
+        """Return the newest state, or the best to begin the round ``before`` from.
 
         None where there is none, or only part of one.
         """
@@ -48,14 +49,15 @@ class PooledVault:
         except FileNotFoundError:
             return None
         try:
-            rounds = {r: slot for slot in self._slots if (r := self._round(file, slot)) and (not before or r < before)}
+            slots = {found: slot for slot in self._slots if (found := self._round(file, slot))}
+            rounds = best_first(sorted(slots), before)
             if not rounds:
                 return None
             groups = {g: [np.empty(a.shape, a.dtype) for a in arrays] for g, arrays in self._like.items()}
-            for buffers, offset in self._chunks(groups, rounds[max(rounds)]):
+            for buffers, offset in self._chunks(groups, slots[rounds[0]]):
                 if os.preadv(file, buffers, offset) != sum(b.nbytes for b in buffers):
                     return None
-            return ClientState(max(rounds), groups.pop(_BASE), groups)
+            return ClientState(rounds[0], groups.pop(_BASE), groups)
         finally:
             os.close(file)
 

@@ -23,7 +23,7 @@ class Vault:
         self._files = Generations(folder, run)
 
     def load(self, before: int | None = None) -> ClientState | None:
-        """Return the newest state, of a round ``before`` another where that is given, or None where there is none."""
+        """Return the newest state, or the best to begin the round ``before`` from; None where there is none."""
         saved = self._files.load(before)
         if saved is None:
             return None

@@ -5,7 +5,7 @@ import json
 import logging
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,12 +48,12 @@ class Generations:
         self.folder, self.owner = folder, owner
 
     def load(self, before: int | None = None) -> Saved | None:
-        """Return the newest whole state, of a round ``before`` another where that is given; None where there is none.
+        """Return the newest whole state, or the best to begin the round ``before`` from; None where there is none.
 
         A damaged file is left alone and named in a warning.
         """
-        rounds = [round_ for round_ in self._rounds() if before is None or round_ < before]
-        return next((saved for round_ in reversed(rounds) if (saved := self._read(round_))), None)
+        rounds = best_first(self._rounds(), before)
+        return next((saved for round_ in rounds if (saved := self._read(round_))), None)
 
     def save(self, saved: Saved) -> None:
         """Write a state, on disk when this returns; of the others only the newest of an earlier round stays.
@@ -92,6 +92,20 @@ class Generations:
             log.warning("%s counts as none: %s", path, error)
             return None
         return saved if owner == self.owner and saved.round == round_ else None
+
+
+def best_first(rounds: Sequence[int], before: int | None) -> Sequence[int]:
+    """Order the rounds of saved states by how well the round ``before`` can begin from them.
+
+    The newest of an earlier round is what it began from the first time, or would have. Where both generations are
+    of this round or later ones, a damaged checkpoint took the server further back than they go: the older one is
+    the nearest. A single one is of the owner's first round, which began from nothing.
+
+    >>> best_first([4, 7], 8), best_first([4, 7], 7), best_first([4, 7], 4), best_first([4], 4)
+    ([7, 4], [4], [4, 7], [])
+    """
+    older = [round_ for round_ in rounds if before is None or round_ < before]
+    return older[::-1] or (rounds if len(rounds) > 1 else [])
 
 
 def pack(saved: Saved, owner: str) -> bytes:

@@ -2,7 +2,9 @@
 
 import json
 import re
+from unittest.mock import ANY
 
+import keras
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
@@ -21,7 +23,7 @@ from server.run_folder import RunFolder
 from sims.cli import app
 from sims.run import resume, run
 
-# Error feedback on both sides, partial participation, and finishing rounds with a model of other shapes.
+# Error feedback on both sides, partial participation, and finishing rounds with a model of other tensors.
 SETTINGS = {
     "task": "tests.tiny:task",
     "method": "fedkd_plus",
@@ -30,8 +32,8 @@ SETTINGS = {
     "fraction": 0.6,
     "train.epochs": 1,
     "edge.finish_rounds": 2,
-    "edge.channels": 0.3,
-    "edge.precisions": "float32",
+    "edge.qat": True,
+    "edge.precisions": "none",
 }
 QUIET = Console(quiet=True)
 TIMES = ("seconds", "elapsed")
@@ -39,6 +41,10 @@ TIMES = ("seconds", "elapsed")
 
 def start(folder, keep=False):
     return run(SETTINGS, "local", folder, False, keep, QUIET)
+
+
+def go_on(folder):
+    return resume(folder, "local", QUIET)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -59,24 +65,28 @@ def everything(folder):
     """Digests of all a run leaves behind: history, files, and every state of server and clients."""
     history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     lines = [{key: value for key, value in line.items() if key not in TIMES} for line in history]
+    for line in lines:  # Keras numbers the layers of a process
+        line["ranks"] = list(line["ranks"].values())
     experiment = experiment_of(read_toml(folder / "config.toml"))
     server = Checkpoint(folder / "checkpoint", experiment.fingerprint).load()
     state = server.state
     told = [digest(state.shared), digest(state.residual), digest(server.trained), state.update, state.steps, state.gone]
     told += [sorted(server.held.items()), sorted(server.quality.items())]
-    clients = [states_of(folder, experiment, state, partition) for partition in range(4)]
-    files = [(folder / name).read_bytes() for name in ("student_float32.tflite", "config.toml")]
-    return {"history": lines, "server": told, "clients": clients, "files": files}
+    clients = [states_of(folder, experiment, state, partition) for partition in range(experiment.config.clients)]
+    student = digest(keras.models.load_model(folder / "student.keras").get_weights())
+    made = [json.loads((folder / "summary.json").read_text())[key] for key in ("edge", "shared_sha256", "traffic")]
+    return {"history": lines, "server": told, "clients": clients, "student": student, "summary": made}
 
 
 def states_of(folder, experiment, state, partition):
     """A client's last two states, before the finishing rounds and in them."""
     run, found = f"{state.run}:{experiment.fingerprint}", []
-    for stage, name in ((experiment, "clients.state"), (at(experiment, 5, state.gone), "clients.state.finishing")):
+    finishing, last = at(experiment, state.round, state.gone), state.round
+    for stage, name in ((experiment, "clients.state"), (finishing, "clients.state.finishing")):
         vault = PooledVault(folder / name, run, partition, new_client(stage))
         if (folder / "clients").exists():
             vault = Vault(folder / "clients" / f"client-{partition}", run)
-        for before in (None, 5, 4):
+        for before in (None, last, last - 1):
             held = vault.load(before)
             found.append(held and (held.round, digest(held.base), {k: digest(v) for k, v in held.local.items()}))
     return found
@@ -86,8 +96,8 @@ class Crash(Exception):
     """Stands in for kill -9, but leaves the test alive."""
 
 
-def crash_at(patch, place, round_):
-    """Have the next run die at a place in a round."""
+def crash(place, round_, begin, *arguments):
+    """Have a run die at a place in a round."""
     of, name = {
         "before the history": (RunFolder, "append"),
         "before the checkpoint": (Checkpoint, "save"),
@@ -106,71 +116,63 @@ def crash_at(patch, place, round_):
         if reached == round_:
             raise Crash
 
-    patch.setattr(of, name, dying)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(of, name, dying)
+        with pytest.raises(Crash):
+            begin(*arguments)
 
 
 @pytest.mark.parametrize(
     "place, round_",
     [
-        ("before the history", 1),  # nothing but the clients' states is on disk
-        ("before the history", 3),
+        pytest.param("before the history", 1, marks=pytest.mark.faults),  # only the clients' states are on disk
         ("before the checkpoint", 2),
-        ("after the checkpoint", 3),
+        pytest.param("before the history", 3, marks=pytest.mark.faults),
+        pytest.param("after the checkpoint", 3, marks=pytest.mark.faults),
         ("before the checkpoint", 4),  # the first round of another model
-        ("while files are made", 5),
+        pytest.param("while files are made", 5, marks=pytest.mark.faults),
     ],
 )
-def test_a_run_that_died_ends_as_if_it_never_had(uninterrupted, tmp_path, monkeypatch, place, round_):
-    with monkeypatch.context() as patch, pytest.raises(Crash):
-        crash_at(patch, place, round_)
-        start(tmp_path / "run")
-    assert everything(resume(tmp_path / "run", "local", QUIET)) == uninterrupted
+def test_a_run_that_died_ends_as_if_it_never_had(uninterrupted, tmp_path, place, round_):
+    crash(place, round_, start, tmp_path / "run")
+    assert everything(go_on(tmp_path / "run")) == uninterrupted
 
 
-def test_a_run_may_die_again_and_again_with_clients_in_folders_of_their_own(uninterrupted, tmp_path, monkeypatch):
-    for begin, place, round_ in (
-        (lambda: start(tmp_path / "run", keep=True), "before the checkpoint", 1),
-        (lambda: resume(tmp_path / "run", "local", QUIET), "before the history", 1),
-        (lambda: resume(tmp_path / "run", "local", QUIET), "before the checkpoint", 4),
-        (lambda: resume(tmp_path / "run", "local", QUIET), "before the history", 4),
-    ):
-        with monkeypatch.context() as patch, pytest.raises(Crash):
-            crash_at(patch, place, round_)
-            begin()
-    found = everything(resume(tmp_path / "run", "local", QUIET))
-    assert {key: found[key] for key in ("history", "server", "files")} == {
-        key: uninterrupted[key] for key in ("history", "server", "files")
-    }
+@pytest.mark.faults
+def test_a_run_may_die_again_and_again_with_clients_in_folders_of_their_own(uninterrupted, tmp_path):
+    folder = tmp_path / "run"
+    crash("before the checkpoint", 1, start, folder, True)
+    for place, round_ in (("before the history", 1), ("before the checkpoint", 4), ("before the history", 4)):
+        crash(place, round_, go_on, folder)
+    assert {**everything(go_on(folder)), "clients": ANY} == {**uninterrupted, "clients": ANY}
 
 
-def test_a_damaged_checkpoint_costs_a_round_and_no_checkpoint_is_an_error(uninterrupted, tmp_path, monkeypatch, caplog):
-    with monkeypatch.context() as patch, pytest.raises(Crash):
-        crash_at(patch, "after the checkpoint", 3)
-        start(tmp_path / "run")
-    newest, before = (tmp_path / "run" / "checkpoint" / f"round-{round_}.safetensors" for round_ in (3, 2))
+def test_a_damaged_checkpoint_costs_a_round_and_without_any_the_run_is_left_as_it_is(tmp_path, caplog):
+    folder = tmp_path / "run"
+    crash("after the checkpoint", 3, start, folder)
+    newest, before = (folder / "checkpoint" / f"round-{round_}.safetensors" for round_ in (3, 2))
     newest.write_bytes(newest.read_bytes()[:-1])
-    with monkeypatch.context() as patch, pytest.raises(Crash):
-        crash_at(patch, "before the history", 4)
-        resume(tmp_path / "run", "local", QUIET)
+    crash("before the history", 4, go_on, folder)
     assert "round-3.safetensors counts as none: its SHA-256 is not the one it claims" in caplog.text
-    assert [line["round"] for line in everything_of_history(tmp_path / "run")] == [1, 2, 3]
+    assert rounds(folder) == [1, 2, 3]
     for path in (newest, before):
         path.write_bytes(b"")
     with pytest.raises(InputError, match="no checkpoint is whole"):
-        resume(tmp_path / "run", "local", QUIET)
-    assert [line["round"] for line in everything_of_history(tmp_path / "run")] == [1, 2, 3]
+        go_on(folder)
+    assert rounds(folder) == [1, 2, 3]
 
 
-def everything_of_history(folder):
-    return [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+def rounds(folder):
+    return [json.loads(line)["round"] for line in (folder / "history.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.faults
 def test_a_full_disk_ends_the_run_in_one_line_and_it_goes_on_when_there_is_room(uninterrupted, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("fedkd.files.os.fsync", full_after(12))
         with pytest.raises(RunError, match=r"can't be written \(No space left on device\)"):
             start(tmp_path / "run")
-    assert everything(resume(tmp_path / "run", "local", QUIET)) == uninterrupted
+    assert everything(go_on(tmp_path / "run")) == uninterrupted
 
 
 def full_after(calls):
@@ -184,7 +186,7 @@ def full_after(calls):
     return fsync
 
 
-def test_what_cant_go_on_is_refused_in_one_line(tmp_path, monkeypatch):
+def test_what_cant_go_on_is_refused_in_one_line(tmp_path):
     def refused(*arguments):
         done = CliRunner().invoke(app, ["run", *map(str, arguments)])
         assert done.exit_code == 2, done.output

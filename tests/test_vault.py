@@ -50,7 +50,17 @@ def test_a_repeated_round_starts_from_the_state_before_it(vault):
     assert vault().load().round == vault().load(6).round == 5
     assert vault().load(5).round == 2
     np.testing.assert_array_equal(vault().load(5).base[0], state(2, seed=102).base[0])
+
+
+def test_a_first_round_that_is_repeated_starts_from_nothing(vault):
+    vault().save(state(2))
     assert vault().load(2) is None
+
+
+def test_a_server_that_went_back_too_far_finds_the_nearest_state(vault):
+    for round_ in (1, 2, 3):
+        vault().save(state(round_))
+    assert vault().load(2).round == 2
 
 
 def test_state_of_another_run_is_no_state(vault):
