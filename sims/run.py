@@ -16,7 +16,7 @@ from fedkd.calibration import calibration_rows, without_examples
 from fedkd.config import Scalar
 from fedkd.errors import InputError
 from fedkd.experiment import Experiment, experiment_of
-from fedkd.files import check_free
+from fedkd.files import check_free, replace_file
 from fedkd.settings import check_settings, read_toml, to_settings
 from server.run_folder import check_resumable, is_run, run_path
 
@@ -183,4 +183,5 @@ def _write_partition(experiment: Experiment, folder: Path) -> None:
         return
     classes, labels = experiment.task.classes, experiment.task.train.y
     counts = [np.bincount(labels[rows], minlength=len(classes)).tolist() for rows in experiment.rows]
-    (folder / "partition.json").write_text(json.dumps({"classes": classes, "counts": counts}) + "\n", encoding="utf-8")
+    text = json.dumps({"classes": classes, "counts": counts})
+    replace_file(folder / "partition.json", f"{text}\n".encode())
