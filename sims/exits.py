@@ -20,7 +20,7 @@ _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 @contextmanager
 def errors_for_people() -> Iterator[None]:
-    """One line on standard error and an exit code: 2 for bad input, 1 for a run that failed or a full disk, 130 for Ctrl-C."""
+    """One line on standard error and a code: 2 for bad input, 1 for a failed run or a full disk, 130 for Ctrl-C."""
     try:
         yield
     except InputError as error:
