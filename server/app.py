@@ -19,9 +19,6 @@ from server.strategy import FedKD, Record
 
 log = logging.getLogger("fedkd.server")
 
-# Seconds to wait for clients to come, and for the answers of a round.
-TIMEOUT = 3600.0
-
 app = ServerApp()
 
 
@@ -45,9 +42,9 @@ def main(grid: Grid, context: Context) -> None:
         if record["round"] == experiment.config.rounds:
             trained.append(shared)
 
-    strategy, started = FedKD(experiment, on_round, TIMEOUT), time.monotonic()
+    strategy, started = FedKD(experiment, on_round), time.monotonic()
     initial = ArrayRecord(strategy.state.shared)
-    strategy.start(grid, initial, experiment.config.total_rounds, TIMEOUT)
+    strategy.start(grid, initial, experiment.config.total_rounds, experiment.config.guard.deadline)
     seconds = time.monotonic() - started
     summary = summarise(experiment, out.name, str(options.get("engine", "flwr")), history, trained[0], seconds)
     folder.write_summary(summary | {"edge": []})  # first without: converters fail in more ways than one can list

@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,34 +11,23 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from fedkd.errors import RunError
-from fedkd.exchange.blob import PayloadError
-from fedkd.exchange.codec import Payload, decode, encode
+from fedkd.exchange.codec import Payload, encode
 from fedkd.experiment import Experiment
-from fedkd.federation import begin_round, forget_steps, header_of, known_bases, make_offer, new_server
+from fedkd.federation import begin_round, failed_round, forget_steps, header_of, make_offer, new_server
 from fedkd.federation import server_round as average
 from fedkd.finishing import at
-from fedkd.messages import Answer, offer_fields, read_answer
+from fedkd.messages import offer_fields
 from fedkd.seeding import Purpose, generator
 from fedkd.tensors import Weights, digest
+from server.guard import Guard, Received
 
 log = logging.getLogger("fedkd.server")
 
 Record = dict[str, Any]
 
-# More than any client holds; a larger claim would only serve to outweigh all others.
-_MOST_EXAMPLES = 10**9
-
 
 class NoAnswerError(RunError):
-    """A round in which no client sent an update that could be used."""
-
-
-@dataclass(frozen=True)
-class Received:
-    """An update that passed all checks."""
-
-    answer: Answer
-    payload: Payload
+    """Too few clients came, or sent an update that could be used."""
 
 
 class FedKD(Strategy):
@@ -48,16 +36,16 @@ class FedKD(Strategy):
     Args:
         experiment: What is trained.
         on_round: Called with the record of each round as it ends, and the shared model after it.
-        timeout: Seconds to wait for the clients of a federation at its start, and for their answers in a round.
     """
 
-    def __init__(self, experiment: Experiment, on_round: Callable[[Record, Weights], None], timeout: float) -> None:
-        self.experiment, self.on_round, self.timeout = experiment, on_round, timeout
+    def __init__(self, experiment: Experiment, on_round: Callable[[Record, Weights], None]) -> None:
+        self.experiment, self.on_round = experiment, on_round
         self.state = new_server(experiment)
         self.quality: dict[int, dict[str, float]] = {}
         self._nodes: dict[int, int] = {}
         self._held: dict[int, int] = {}
-        self._refused: list[dict[str, Any]] = []
+        self._guard = Guard(experiment.config.guard)
+        self._failed = 0
         self._down_bytes = 0
         self._begun = time.monotonic()
 
@@ -70,39 +58,34 @@ class FedKD(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Begin the round and make an offer to each client that takes part in it."""
-        self._grid, self._started, self._refused, self._down_bytes = grid, time.monotonic(), [], 0
+        self._grid, self._started, self._down_bytes = grid, time.monotonic(), 0
+        self._guard.begin(server_round)
         self._wait_for_clients()
+        self._ends = time.monotonic() + self.experiment.config.guard.deadline
         self.state = begin_round(self.state, self.experiment)
         header = header_of(server_round, self.state.digest, self._now)
         self._dense = encode(self.state.base, self._now.spec, header)
         self.state = forget_steps(self.state, len(self._dense))
-        return [self._offer(partition, self._held.get(partition, 0)) for partition in self._sample(server_round)]
+        self._asked = {partition: self._nodes[partition] for partition in self._sample(server_round)}
+        return [self._offer(partition, self._held.get(partition, 0)) for partition in self._asked]
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Serve clients that asked for the dense model, then check, decode and average all updates.
 
+        Where there are too few, the model stays as it is.
+
         Raises:
-            NoAnswerError: No update could be used; it says what the first client reported.
+            NoAnswerError: That happened too often in a row; it says what was wrong first.
         """
-        answers = self._answers(replies)
-        if behind := [a.partition for a in answers if a.needs_dense]:
-            offers = [self._offer(partition, None) for partition in sorted(behind)]
-            answers += self._answers(self._grid.send_and_receive(offers, timeout=self.timeout))
-        received = self._received(answers)
-        if not received:
-            why = self._refused[0]["why"] if self._refused else "no client answered in time"
-            raise NoAnswerError(f"round {server_round}: no usable update from any client: {why}")
-        uniform = self.experiment.config.exchange.weighting == "uniform"
-        weights = [1.0 if uniform else float(r.answer.examples) for r in received]
-        updates = [r.payload.tensors for r in received]
-        energy = self.experiment.energy(server_round)
-        self.state, broadcast = average(self.state, updates, weights, energy, self._now)
+        received = self._received(replies)
+        broadcast = self._average(received)
         for item in received:
             self._held[item.answer.partition] = server_round
         record = self._record(server_round, received, broadcast)
         self.on_round(record, self.state.shared)
+        self._count_failure(server_round, received, broadcast)
         # Where nothing is shared, only rounds in which clients measure their teachers have an accuracy.
         measured = record["shared_accuracy"]
         return ArrayRecord(self.state.shared), MetricRecord({} if measured is None else {"accuracy": measured})
@@ -117,6 +100,42 @@ class FedKD(Strategy):
         """Nothing was sent."""
         return None
 
+    def _received(self, replies: Iterable[Message]) -> list[Received]:
+        """Updates that can be used, of clients that needed the dense model too."""
+        answers = self._guard.answers(replies, self._asked)
+        if behind := {a.partition: self._nodes[a.partition] for a in answers if a.needs_dense}:
+            offers = [self._offer(partition, None) for partition in behind]
+            left = max(0.0, self._ends - time.monotonic())
+            second = self._guard.answers(self._grid.send_and_receive(offers, timeout=left), behind)
+            self._guard.stuck(second, behind)
+            answers = answers + second
+        return self._guard.updates(answers, self._asked, self.state, self._now)
+
+    def _average(self, received: list[Received]) -> Payload | None:
+        """Make the next shared model of all updates, or leave it as it is where they are too few; the broadcast."""
+        config = self.experiment.config
+        if len(received) < config.guard.answers:
+            self.state = failed_round(self.state)
+            return None
+        uniform = config.exchange.weighting == "uniform"
+        weights = [1.0 if uniform else float(r.answer.examples) for r in received]
+        updates, energy = [r.payload.tensors for r in received], self.experiment.energy(self.state.round)
+        self.state, broadcast = average(self.state, updates, weights, energy, self._now)
+        return broadcast
+
+    def _count_failure(self, round_: int, received: list[Received], broadcast: Payload | None) -> None:
+        """End the run where too many rounds in a row, or all there are, had too few answers."""
+        self._failed = 0 if broadcast else self._failed + 1
+        if broadcast:
+            return
+        config, refused = self.experiment.config, self._guard.refused
+        needed = f"{len(received)} usable updates where a round needs {config.guard.answers}"
+        found = needed if received else "no usable update from any client"
+        text = f"round {round_}: {found}" + (f": {refused[0]['why']}" if refused else "")
+        if self._failed >= min(config.guard.failed_rounds, config.total_rounds):
+            raise NoAnswerError(text + (f" ({self._failed} rounds in a row)" if self._failed > 1 else ""))
+        log.warning("%s; the model stays as it is", text)
+
     def summary(self) -> None:
         """Log what is about to run."""
         config = self.experiment.config
@@ -124,15 +143,17 @@ class FedKD(Strategy):
 
     def _wait_for_clients(self) -> None:
         """Learn which node is which client; bounded, where Flower's own sampling would wait for ever."""
-        wanted, deadline = self.experiment.config.clients, time.monotonic() + self.timeout
-        self._greet(wanted)
+        wanted, patience = self.experiment.config.clients, self.experiment.config.guard.patience
+        ends = time.monotonic() + patience
+        self._greet(wanted, patience)
         while len(self._nodes) < wanted:
-            if time.monotonic() > deadline:
-                raise NoAnswerError(f"{len(self._nodes)} of {wanted} clients came within {self.timeout:g} s")
-            time.sleep(1.0)
-            self._greet(wanted)
+            if (left := ends - time.monotonic()) <= 0:
+                refused = "".join(f"; {entry['why']}" for entry in self._guard.refused[:1])
+                raise NoAnswerError(f"{len(self._nodes)} of {wanted} clients came within {patience:g} s{refused}")
+            time.sleep(min(1.0, left))
+            self._greet(wanted, max(0.0, ends - time.monotonic()))
 
-    def _greet(self, wanted: int) -> None:
+    def _greet(self, wanted: int, left: float) -> None:
         """Ask nodes that aren't known yet which client they are, unless all clients are there or the grid knows."""
         if len(self._nodes) >= wanted:
             return
@@ -140,10 +161,9 @@ class FedKD(Strategy):
             self._nodes |= known
             return
         unknown = sorted(set(self._grid.get_node_ids()) - set(self._nodes.values()))
-        hello = [self._message({}, node, "query") for node in unknown]
-        replies = self._grid.send_and_receive(hello, timeout=self.timeout) if hello else []
-        pairs = [(m.metadata.src_node_id, a) for m in replies if (a := self._read(m)) is not None]
-        self._nodes |= {a.partition: node for node, a in pairs if 0 <= a.partition < wanted}
+        hello = [self._message({}, node, "query", left) for node in unknown]
+        replies = self._grid.send_and_receive(hello, timeout=left) if hello else []
+        self._nodes = self._guard.introduced(replies, self._nodes, wanted)
 
     def _sample(self, round_: int) -> list[int]:
         """Partition ids that take part in a round, ascending; the seed and the round alone decide."""
@@ -154,55 +174,14 @@ class FedKD(Strategy):
         energy = self.experiment.energy(self.state.round)
         offer = make_offer(self.state, held, energy, self._dense)
         self._down_bytes += offer.size
-        return self._message(offer_fields(offer), self._nodes[partition], "train")
+        return self._message(offer_fields(offer), self._nodes[partition], "train", self._ends - time.monotonic())
 
-    def _message(self, fields: dict[str, Any], node: int, kind: str) -> Message:
-        content = RecordDict({"offer": ConfigRecord(fields)})
-        return Message(content, dst_node_id=node, message_type=kind, group_id=str(self.state.round))
+    def _message(self, fields: dict[str, Any], node: int, kind: str, seconds: float) -> Message:
+        """Make a message that a node which comes back later than in some seconds needn't work on any more."""
+        content, live = RecordDict({"offer": ConfigRecord(fields)}), max(1.0, seconds)
+        return Message(content, dst_node_id=node, message_type=kind, ttl=live, group_id=str(self.state.round))
 
-    def _answers(self, replies: Iterable[Message]) -> list[Answer]:
-        return [answer for message in replies if (answer := self._read(message)) is not None]
-
-    def _read(self, message: Message) -> Answer | None:
-        """Read a reply, or note why it can't be used."""
-        if message.has_error():
-            self._refuse(message.metadata.src_node_id, "error", str(message.error.reason))
-            return None
-        try:
-            answer = read_answer(message.content.config_records["answer"])
-            if self._nodes.get(answer.partition, message.metadata.src_node_id) != message.metadata.src_node_id:
-                raise ValueError(f"partition {answer.partition} belongs to another node")
-            return answer
-        except (KeyError, TypeError, ValueError) as error:
-            self._refuse(message.metadata.src_node_id, "malformed", repr(error))
-            return None
-
-    def _received(self, answers: list[Answer]) -> list[Received]:
-        received = []
-        for answer in sorted(answers, key=lambda a: a.partition):
-            if answer.needs_dense:
-                continue
-            try:
-                received.append(Received(answer, self._checked(answer)))
-            except PayloadError as error:
-                self._refuse(answer.partition, error.reason, str(error))
-        return received
-
-    def _checked(self, answer: Answer) -> Payload:
-        if not 1 <= answer.examples <= _MOST_EXAMPLES:
-            raise PayloadError("weight", f"trained on {answer.examples} examples, must be 1 to {_MOST_EXAMPLES}")
-        bases = known_bases(self._now, self.state.round, self.state.steps[-1].blob)
-        payload = decode(answer.blob, self._now.spec, bases)
-        expected = header_of(self.state.round, self.state.digest, self._now)
-        if payload.header != expected:
-            raise PayloadError("base", f"the update is for {payload.header}, this round is {expected}")
-        return payload
-
-    def _refuse(self, client: int, reason: str, why: str) -> None:
-        log.warning("round %d: refused client %d: %s", self.state.round, client, why)
-        self._refused.append({"client": client, "reason": reason, "why": why})
-
-    def _record(self, round_: int, received: list[Received], broadcast: Payload) -> Record:
+    def _record(self, round_: int, received: list[Received], broadcast: Payload | None) -> Record:
         """Everything worth knowing of a round, as one line of ``history.jsonl``."""
         config, answers = self.experiment.config, [r.answer for r in received]
         for answer in answers:
@@ -215,6 +194,7 @@ class FedKD(Strategy):
             "sparsity": self.experiment.sparsity(round_),
             "energy": self.experiment.energy(round_),
             "participants": [a.partition for a in answers],
+            "closed": broadcast is not None,
             **self._shared_figures(measured),
             **teacher_figures(measured),
             "loss": {
@@ -222,8 +202,8 @@ class FedKD(Strategy):
                 for r in self.experiment.trainer.learners
             },
             **self._bytes(answers),
-            "ranks": _ranks(self._now, received, broadcast),
-            "refused": self._refused,
+            "ranks": _ranks(self._now, received, broadcast) if broadcast else {},
+            "refused": self._guard.refused,
             "seconds": time.monotonic() - self._started,
             "elapsed": time.monotonic() - self._begun,
             "shared_sha256": digest(self.state.shared),

@@ -88,25 +88,35 @@ def pack_forms(forms: Sequence[Form], header: Header, coding: Coding, rng: np.ra
     return write_blob(entries, header, coding.bits, coding.deflate)
 
 
-def decode(blob: bytes, spec: Spec, bases: Bases | None = None) -> Payload:
-    """Check a blob against the spec, then restore its tensors; before, nothing larger than a dense blob is allocated.
+def largest(spec: Spec) -> int:
+    """Bytes of the largest blob a model can need: all dense in float32, or all sparse with a mask."""
+    size = sum(item.size for item in spec)
+    return 8 + HEADER_LIMIT + 4 * (size + len(spec)) + size // 8
+
+
+def decode(blob: bytes, spec: Spec, bases: Bases | None = None, expected: Header | None = None) -> Payload:
+    """Check a blob against the spec, then restore its tensors, in twice the room of the largest blob at most.
 
     Args:
         blob: From the network.
         spec: The model's tensors.
         bases: Directions that a sender may have left out, one a tensor.
+        expected: The header the blob must have; any where None.
 
     Raises:
-        PayloadError: Its ``reason`` is one of size, deflate, header, format, canonical, rank, values, not_finite.
+        PayloadError: Its ``reason`` is one of size, deflate, header, format, canonical, replay, base, method, rank,
+            values, not_finite.
     """
-    size = sum(item.size for item in spec)
-    # All dense in float32, or all sparse with a mask.
-    entries, header, bits = read_blob(blob, 8 + HEADER_LIMIT + 4 * (size + len(spec)) + size // 8)
+    entries, header, bits = read_blob(blob, largest(spec))
+    if expected is not None:
+        _check_header(header, expected)
     known = list(bases or [None] * len(spec))
-    layouts = _layouts(entries["forms"], spec, known)
+    layouts = _layouts(entries["forms"], spec, known, bits)
     shapes = [layout.rows(item) for layout, item in zip(layouts, spec, strict=True)]
     try:
-        rows = iter(read_rows(entries["values"], entries["steps"], [s for each in shapes for s in each], bits))
+        numbers, steps = entries.pop("values"), entries.pop("steps")
+        rows = iter(read_rows(numbers, steps, [s for each in shapes for s in each], bits))
+        del numbers
     except ValueError as error:
         raise PayloadError("values", str(error)) from None
     masks = _masks(entries["masks"], layouts, spec)
@@ -119,6 +129,15 @@ def decode(blob: bytes, spec: Spec, bases: Bases | None = None) -> Payload:
     return Payload(tensors, header, tuple(layout.rank if layout.low_rank else DENSE for layout in layouts))
 
 
+def _check_header(header: Header, expected: Header) -> None:
+    if header.round != expected.round:
+        raise PayloadError("replay", f"the update is of round {header.round}, this is round {expected.round}")
+    if header.base != expected.base:
+        raise PayloadError("base", f"the update is of model {header.base}, this round builds on {expected.base}")
+    if header.method != expected.method:
+        raise PayloadError("method", f"the update is of {header.method}, this run's method is {expected.method}")
+
+
 def _check(tensors: Sequence[np.ndarray], spec: Spec) -> None:
     if len(tensors) != len(spec):
         raise PayloadError("shape", f"{len(tensors)} tensors given, the model has {len(spec)}")
@@ -129,7 +148,7 @@ def _check(tensors: Sequence[np.ndarray], spec: Spec) -> None:
             raise PayloadError("not_finite", f"{item.name} holds NaN or Inf")
 
 
-def _layouts(codes: np.ndarray, spec: Spec, bases: Bases) -> list[Layout]:
+def _layouts(codes: np.ndarray, spec: Spec, bases: Bases, bits: int) -> list[Layout]:
     if len(codes) != len(spec):
         raise PayloadError("rank", f"{len(codes)} forms, the model has {len(spec)} tensors")
     layouts = []
@@ -138,7 +157,7 @@ def _layouts(codes: np.ndarray, spec: Spec, bases: Bases) -> list[Layout]:
             layout = read_layout(code)
         except ValueError:
             raise PayloadError("rank", f"{item.name} has form {code}, which is none") from None
-        if not fits(layout, item, basis):
+        if not fits(layout, item, basis, bits):
             raise PayloadError("rank", f"{item.name} can't have form {layout.kind.name.lower()}, rank {layout.rank}")
         layouts.append(layout)
     return layouts
@@ -155,5 +174,5 @@ def _masks(content: np.ndarray, layouts: Sequence[Layout], spec: Spec) -> list[n
         mask = np.unpackbits(packed)
         if mask[size:].any() or (size and mask.sum() != layout.rank):
             raise PayloadError("values", f"{item.name}: its mask doesn't have {layout.rank} entries")
-        masks.append(mask[:size].astype(bool).reshape(item.matrix if size else (0, 0)))
+        masks.append(mask[:size].view(bool).reshape(item.matrix if size else (0, 0)))
     return masks

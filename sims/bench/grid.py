@@ -110,7 +110,7 @@ def _server(held: Experiment) -> float:
         return blobs[offer.base]
 
     records: list[Record] = []
-    strategy = FedKD(held, lambda record, _: records.append(record), timeout=60.0)
+    strategy = FedKD(held, lambda record, _: records.append(record))
     strategy.start(_grid(upload, config.clients), ArrayRecord(strategy.state.shared), config.rounds, timeout=60.0)
     return statistics.median(record["seconds"] for record in records[1:])
 
