@@ -16,7 +16,7 @@ from fedkd.experiment import Experiment
 from fedkd.federation import begin_round, failed_round, forget_steps, header_of, make_offer, new_server
 from fedkd.federation import server_round as average
 from fedkd.finishing import at
-from fedkd.messages import offer_fields
+from fedkd.messages import Answer, offer_fields
 from fedkd.seeding import Purpose, generator
 from fedkd.tensors import Weights, digest
 from server.guard import Guard, Received

@@ -14,6 +14,7 @@ from fedkd.exchange.quantize import BITS, FLOAT
 
 FORMAT = 2
 HEADER_LIMIT = 1024
+_PIECE = 2**16  # least bytes that are inflated at a time
 
 # What a blob may hold; what is empty is left out.
 _DTYPES = {"forms": "<i4", "masks": "|u1", "steps": "<u2"}
@@ -105,17 +106,33 @@ def _start(entries: Mapping[str, np.ndarray], header: Header, bits: int) -> byte
 
 
 def _inflated(blob: bytes, limit: int) -> bytes:
-    if blob[:1] == _DEFLATED:
-        inflate = zlib.decompressobj(zdict=_DICTIONARY)
+    deflated = blob[:1] == _DEFLATED
+    if len(blob) > limit + deflated * (limit // 1000 + 64):  # more than deflating adds to what it can't shrink
+        raise _too_large(limit)
+    if deflated:
         try:
-            blob = inflate.decompress(blob[1:], limit + 1)
+            return _inflate(memoryview(blob)[1:], limit)
         except zlib.error as error:
             raise PayloadError("deflate", f"not a deflated blob ({error})") from None
-        if len(blob) <= limit and (not inflate.eof or inflate.unused_data):
-            raise PayloadError("deflate", "the deflated blob is cut short, or bytes follow it")
-    if len(blob) > limit:
-        raise PayloadError("size", f"more than {limit} bytes, the most this model can need")
     return blob
+
+
+def _inflate(rest: memoryview | bytes, limit: int) -> bytes:
+    """Inflate in a few pieces: zlib alone would take more than twice the room of what it inflates."""
+    inflate, most = zlib.decompressobj(zdict=_DICTIONARY), max(_PIECE, limit // 8)
+    pieces, room = [], limit + 1
+    while room and (piece := inflate.decompress(rest, min(room, most))):
+        pieces.append(piece)
+        room, rest = room - len(piece), inflate.unconsumed_tail
+    if not room:
+        raise _too_large(limit)
+    if not inflate.eof or inflate.unused_data:
+        raise PayloadError("deflate", "the deflated blob is cut short, or bytes follow it")
+    return b"".join(pieces)
+
+
+def _too_large(limit: int) -> PayloadError:
+    return PayloadError("size", f"more than {limit} bytes, the most this model can need")
 
 
 def _header(blob: bytes) -> tuple[Header, int]:

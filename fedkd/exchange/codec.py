@@ -6,7 +6,7 @@ level is worth, one a row, where there are levels. ``masks`` (uint8): which entr
 and shapes are not sent: both sides know the model. The header so costs some 250 bytes, whatever the number of tensors.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -104,8 +104,8 @@ def decode(blob: bytes, spec: Spec, bases: Bases | None = None, expected: Header
         expected: The header the blob must have; any where None.
 
     Raises:
-        PayloadError: Its ``reason`` is one of size, deflate, header, format, canonical, replay, base, method, rank,
-            values, not_finite.
+        PayloadError: Its ``reason`` is one of size, deflate, header, format, canonical, replay, base, method, forms,
+            rank, values, not_finite.
     """
     entries, header, bits = read_blob(blob, largest(spec))
     if expected is not None:
@@ -120,12 +120,12 @@ def decode(blob: bytes, spec: Spec, bases: Bases | None = None, expected: Header
     except ValueError as error:
         raise PayloadError("values", str(error)) from None
     masks = _masks(entries["masks"], layouts, spec)
-    tensors = []
+    tensors: Weights = []
     with np.errstate(over="ignore", invalid="ignore"):  # an overflow becomes Inf, which is refused
-        for layout, item, shape, mask, basis in zip(layouts, spec, shapes, masks, known, strict=True):
-            tensors.append(restore(form_of(layout, [next(rows) for _ in shape], mask, basis), item))
-    if not all(np.isfinite(t).all() for t in tensors):
-        raise PayloadError("not_finite", "the blob holds NaN or Inf, or factors whose product overflows float32")
+        for layout, item, shape, basis in zip(layouts, spec, shapes, known, strict=True):
+            tensors.append(restore(form_of(layout, [next(rows) for _ in shape], next(masks), basis), item))
+            if not _is_finite(tensors[-1]):
+                raise PayloadError("not_finite", f"{item.name} holds NaN or Inf, or factors whose product overflows")
     return Payload(tensors, header, tuple(layout.rank if layout.low_rank else DENSE for layout in layouts))
 
 
@@ -150,7 +150,7 @@ def _check(tensors: Sequence[np.ndarray], spec: Spec) -> None:
 
 def _layouts(codes: np.ndarray, spec: Spec, bases: Bases, bits: int) -> list[Layout]:
     if len(codes) != len(spec):
-        raise PayloadError("rank", f"{len(codes)} forms, the model has {len(spec)} tensors")
+        raise PayloadError("forms", f"{len(codes)} forms, the model has {len(spec)} tensors")
     layouts = []
     for code, item, basis in zip(codes.tolist(), spec, bases, strict=True):
         try:
@@ -163,16 +163,23 @@ def _layouts(codes: np.ndarray, spec: Spec, bases: Bases, bits: int) -> list[Lay
     return layouts
 
 
-def _masks(content: np.ndarray, layouts: Sequence[Layout], spec: Spec) -> list[np.ndarray]:
-    """Entries of each sparse form, bool (P, Q); empty for others."""
+def _is_finite(tensor: np.ndarray) -> bool:
+    """Whether a tensor holds neither NaN nor Inf, without the room of a flag for each number."""
+    return bool(np.isfinite(tensor.max(initial=0.0)) and np.isfinite(tensor.min(initial=0.0)))
+
+
+def _masks(content: np.ndarray, layouts: Sequence[Layout], spec: Spec) -> Iterator[np.ndarray]:
+    """Entries of each sparse form, bool (P, Q), each made as it is asked for; empty for others."""
     sizes = [item.size if layout.kind == Kind.SPARSE else 0 for layout, item in zip(layouts, spec, strict=True)]
     lengths = [-(-size // 8) for size in sizes]
     if len(content) != sum(lengths):
         raise PayloadError("values", f"{len(content)} bytes of masks, the forms ask for {sum(lengths)}")
-    masks = []
-    for layout, item, size, packed in zip(layouts, spec, sizes, np.split(content, np.cumsum(lengths)), strict=False):
-        mask = np.unpackbits(packed)
-        if mask[size:].any() or (size and mask.sum() != layout.rank):
-            raise PayloadError("values", f"{item.name}: its mask doesn't have {layout.rank} entries")
-        masks.append(mask[:size].view(bool).reshape(item.matrix if size else (0, 0)))
-    return masks
+    parts = np.split(content, np.cumsum(lengths))[: len(sizes)]
+    return (_mask(*each) for each in zip(parts, sizes, layouts, spec, strict=True))
+
+
+def _mask(packed: np.ndarray, size: int, layout: Layout, item: TensorSpec) -> np.ndarray:
+    mask = np.unpackbits(packed)
+    if mask[size:].any() or (size and mask.sum() != layout.rank):
+        raise PayloadError("values", f"{item.name}: its mask doesn't have {layout.rank} entries")
+    return mask[:size].view(bool).reshape(item.matrix if size else (0, 0))

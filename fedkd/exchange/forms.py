@@ -7,7 +7,7 @@ import numpy as np
 from fedkd.tensors import TensorSpec
 
 # Elements of a product that are summed at a time: what float64 needs then stays in a processor's cache.
-_BLOCK = 2**16
+_BLOCK = 2**14
 
 
 @dataclass(frozen=True)
