@@ -60,10 +60,10 @@ class Guard:
 
         Args:
             replies: To a server's greeting.
-            known: Node of each partition so far; who came first stays.
+            known: Node of each partition so far; who came first stays, and of those who come together the lowest id.
             clients: Number of partitions.
         """
-        nodes = dict(known)
+        nodes, taken = dict(known), set(known.values())
         for message in sorted(replies, key=lambda m: m.metadata.src_node_id):
             node = message.metadata.src_node_id
             answer = self._read(None, node, message)
@@ -71,9 +71,14 @@ class Guard:
                 continue
             if not 0 <= answer.partition < clients:
                 self._refuse(None, node, "partition", f"says it is client {answer.partition} of {clients}")
-            elif nodes.setdefault(answer.partition, node) != node:
+            elif answer.partition in nodes:
                 self._refuse(None, node, "partition", f"says it is client {answer.partition}, which another node is")
-            else:  # what it may have failed in before doesn't count
+            elif node in taken:
+                self._refuse(None, node, "partition", f"says it is client {answer.partition}, and was another before")
+            else:
+                nodes[answer.partition] = node
+                taken.add(node)
+                # What it may have failed in before doesn't count.
                 self._refused = {key: entry for key, entry in self._refused.items() if key[0] != node}
         return nodes
 

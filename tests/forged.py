@@ -37,6 +37,7 @@ class Large(Light):
 
 
 def light(kind=Light, **settings):
+    """An experiment of tests; ``guard__norm`` stands for ``guard.norm``."""
     known = {"clients": 4, "rounds": 3, "edge.sparsity": 0.0}
     found = resolve(known | {key.replace("__", "."): value for key, value in settings.items()})
     return kind(found.config, found.task, found.calibration, found.rows)
@@ -78,11 +79,11 @@ class ForgedGrid(LocalGrid):
                 yield Message(RecordDict({"answer": ConfigRecord(said)}), reply_to=message)
 
 
-def run(experiment, says):
+def run(experiment, says, grid=None):
     """Records of all rounds, and the strategy after them; ``says(offer, partition)`` lists a client's replies."""
     records = []
     strategy = FedKD(experiment, lambda record, _: records.append(record))
-    grid = ForgedGrid(experiment.config.clients, says)
+    grid = grid or ForgedGrid(experiment.config.clients, says)
     try:
         strategy.start(grid, ArrayRecord(strategy.state.shared), experiment.config.total_rounds, timeout=60.0)
     except Exception as error:

@@ -3,18 +3,21 @@
 import time
 import tracemalloc
 
+import numpy as np
 import pytest
+from flwr.app import ConfigRecord, Error, Message, RecordDict
 
 from fedkd.errors import InputError
 from fedkd.exchange.blob import PayloadError
-from fedkd.exchange.codec import encode, largest
+from fedkd.exchange.codec import decode, encode, largest
 from fedkd.experiment import resolve
-from fedkd.federation import begin_round, header_of, make_offer, new_server
-from fedkd.messages import Answer, read_answer
+from fedkd.federation import begin_round, header_of, make_offer, new_server, server_round
+from fedkd.messages import Answer, answer_fields, read_answer
+from fedkd.tensors import digest
 from server.guard import check_update
 from server.strategy import NoAnswerError
 from tests.bad_updates import BAD
-from tests.forged import FIRST_NODE, Large, drawn, honest, light, run
+from tests.forged import FIRST_NODE, ForgedGrid, Large, drawn, honest, light, run
 
 LIAR = 2
 
@@ -91,6 +94,23 @@ def test_round_is_the_one_without_the_refused_client_bit_for_bit(name, experimen
     assert caplog.text.count(f"refused client {LIAR} (node {FIRST_NODE + LIAR}): {reason}") == 3
 
 
+@pytest.mark.parametrize("gone", [(1,), (0, 3), (0, 1, 2)])
+def test_round_that_loses_clients_is_the_average_of_those_that_are_left(gone, experiment):
+    """By hand: decode what they sent, average, and broadcast, without any strategy."""
+
+    def says(offer, partition):
+        return [] if partition in gone else [honest(experiment, offer, partition)]
+
+    records, _ = run(experiment, says)
+    state = begin_round(new_server(experiment), experiment)
+    offer = make_offer(state, 0, experiment.energy(1), b"")
+    left = [honest(experiment, offer, partition) for partition in range(4) if partition not in gone]
+    updates = [decode(fields["blob"], experiment.spec).tensors for fields in left]
+    after, _ = server_round(state, updates, [fields["examples"] for fields in left], experiment.energy(1), experiment)
+    assert records[0]["shared_sha256"] == digest(after.shared)
+    assert [(entry["client"], entry["reason"]) for entry in records[0]["refused"]] == [(g, "no_answer") for g in gone]
+
+
 def test_node_that_was_not_asked_changes_nothing(experiment):
     records, _ = run(experiment, with_liar(experiment, lambda offer, fields: [fields, 99]))
     honestly, _ = run(experiment, with_liar(experiment, lambda offer, fields: [fields]))
@@ -132,7 +152,7 @@ def test_bad_update_of_a_large_model_is_refused_in_a_tenth_of_a_second_and_in_li
     offer = make_offer(state, 0, 0.95, b"")
     forge, reason = BAD[name]
     fields = honest_large(experiment, offer)
-    answer = loose(fields | forge(experiment, offer, fields))
+    answer = read_answer(fields | forge(experiment, offer, fields))
     seconds = []
     for _ in range(3):
         started = time.perf_counter()
@@ -152,10 +172,6 @@ def test_bad_update_of_a_large_model_is_refused_in_a_tenth_of_a_second_and_in_li
 def honest_large(experiment, offer):
     blob = encode(drawn(experiment, 0), experiment.spec, header_of(offer.round, offer.base, experiment))
     return {"partition": 0, "blob": blob, "examples": 10, "metric_names": [], "metric_values": []}
-
-
-def loose(fields):
-    return read_answer(fields)
 
 
 def test_too_few_answers_leave_the_model_and_the_run_goes_on():
@@ -196,8 +212,6 @@ def test_run_none_of_whose_rounds_had_an_answer_ends_in_an_error_however_short()
 
 def test_a_hundred_rounds_with_a_third_of_the_clients_dropping_out_close():
     """Each of 10 clients is away in 30 % of the rounds; a round needs 4: P(fewer) is 1.1 % by the binomial law."""
-    import numpy as np
-
     experiment = light(clients=10, rounds=100, guard__minimum=4)
     away = np.random.default_rng(0).random((101, 10)) < 0.3
 
@@ -224,6 +238,49 @@ def test_second_offer_of_a_round_gets_what_is_left_of_its_deadline(experiment):
 
     _, strategy = run(held, says)
     assert 0 < strategy._grid.timeouts[1] <= 4.8
+
+
+class Strangers(ForgedGrid):
+    """Nodes that say themselves which clients they are: what ``claims`` has for each, if anything."""
+
+    def __init__(self, claims, says):
+        super().__init__(0, says)
+        self.claims, self.greeted = claims, 0
+
+    def get_node_ids(self):
+        return list(self.claims)
+
+    def send_and_receive(self, messages, *, timeout=None):
+        if not all(message.metadata.message_type == "query" for message in messages):
+            return super().send_and_receive(messages, timeout=timeout)
+        self.greeted += 1
+        return [reply for message in messages for reply in self._claims(message)]
+
+    def _claims(self, message):
+        for claim in self.claims[message.metadata.dst_node_id]:
+            if claim is None and self.greeted == 1:  # fails once
+                yield Message(Error(2, "no data yet"), reply_to=message)
+            else:
+                fields = answer_fields(Answer(3 if claim is None else claim))
+                yield Message(RecordDict({"answer": ConfigRecord(fields)}), reply_to=message)
+
+
+def test_each_client_is_one_node_and_each_node_one_client(experiment):
+    """14 fails at first; 15 comes after 11, which is client 0; 16 is none of the four; 13 would like to be two."""
+    claims = {11: [0], 12: [1], 13: [2, 3], 14: [None], 15: [0], 16: [4]}
+    says = with_liar(experiment, lambda offer, fields: [fields])
+    records, strategy = run(experiment, says, Strangers(claims, says))
+    assert strategy._nodes == {0: 11, 1: 12, 2: 13, 3: 14}
+    assert {(e["node"], e["reason"]) for e in records[0]["refused"]} == {(n, "partition") for n in (13, 15, 16)}
+
+
+def test_too_few_clients_end_the_run_after_the_patience_and_say_how_many_came():
+    experiment = light(guard__patience=0.3)
+    says = with_liar(experiment, lambda offer, fields: [fields])
+    started = time.monotonic()
+    with pytest.raises(NoAnswerError, match=r"^2 of 4 clients came within 0.3 s; says it is client 9 of 4$"):
+        run(experiment, says, Strangers({11: [0], 12: [1], 13: [9]}, says))
+    assert time.monotonic() - started < 3
 
 
 def test_bounds_that_no_round_can_meet_are_refused_at_the_start():

@@ -112,6 +112,15 @@ def decode(blob: bytes, spec: Spec, bases: Bases | None = None, expected: Header
         _check_header(header, expected)
     known = list(bases or [None] * len(spec))
     layouts = _layouts(entries["forms"], spec, known, bits)
+    with np.errstate(over="ignore", invalid="ignore"):  # an overflow becomes Inf, which is refused
+        tensors = _restored(entries, layouts, spec, known, bits)
+    return Payload(tensors, header, tuple(layout.rank if layout.low_rank else DENSE for layout in layouts))
+
+
+def _restored(
+    entries: dict[str, np.ndarray], layouts: Sequence[Layout], spec: Spec, known: Bases, bits: int
+) -> Weights:
+    """Restore all tensors from a blob's arrays, of which those that aren't needed any more are let go."""
     shapes = [layout.rows(item) for layout, item in zip(layouts, spec, strict=True)]
     try:
         numbers, steps = entries.pop("values"), entries.pop("steps")
@@ -121,12 +130,11 @@ def decode(blob: bytes, spec: Spec, bases: Bases | None = None, expected: Header
         raise PayloadError("values", str(error)) from None
     masks = _masks(entries["masks"], layouts, spec)
     tensors: Weights = []
-    with np.errstate(over="ignore", invalid="ignore"):  # an overflow becomes Inf, which is refused
-        for layout, item, shape, basis in zip(layouts, spec, shapes, known, strict=True):
-            tensors.append(restore(form_of(layout, [next(rows) for _ in shape], next(masks), basis), item))
-            if not _is_finite(tensors[-1]):
-                raise PayloadError("not_finite", f"{item.name} holds NaN or Inf, or factors whose product overflows")
-    return Payload(tensors, header, tuple(layout.rank if layout.low_rank else DENSE for layout in layouts))
+    for layout, item, shape, basis in zip(layouts, spec, shapes, known, strict=True):
+        tensors.append(restore(form_of(layout, [next(rows) for _ in shape], next(masks), basis), item))
+        if not _is_finite(tensors[-1]):
+            raise PayloadError("not_finite", f"{item.name} holds NaN or Inf, or factors whose product overflows")
+    return tensors
 
 
 def _check_header(header: Header, expected: Header) -> None:
