@@ -146,7 +146,7 @@ def test_client_that_needs_the_dense_model_gets_it_once_and_takes_part(experimen
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_update_of_a_large_model_is_refused_in_a_tenth_of_a_second_and_in_little_room(name):
-    """A million numbers: the largest update that they can need has 4.1 MB."""
+    """A million numbers, of which the largest update takes 4.1 MB; seconds are the processor's, whoever shares it."""
     experiment = light(Large, guard__norm=20.0)
     state = begin_round(new_server(experiment), experiment)
     offer = make_offer(state, 0, 0.95, b"")
@@ -155,16 +155,17 @@ def test_bad_update_of_a_large_model_is_refused_in_a_tenth_of_a_second_and_in_li
     answer = read_answer(fields | forge(experiment, offer, fields))
     seconds = []
     for _ in range(3):
-        started = time.perf_counter()
+        started = time.thread_time()
         with pytest.raises(PayloadError) as caught:
             check_update(answer, state, experiment)
-        seconds.append(time.perf_counter() - started)
+        seconds.append(time.thread_time() - started)
     tracemalloc.start()
     with pytest.raises(PayloadError):
         check_update(answer, state, experiment)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert caught.value.reason == reason
+    print(f"{min(seconds):.3f} s, {peak / largest(experiment.spec):.2f} times the largest update")  # shown by pytest -rP
     assert min(seconds) < 0.1
     assert peak <= 2 * largest(experiment.spec) + 2**17  # and what zlib needs
 
