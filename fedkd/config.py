@@ -13,6 +13,9 @@ Settings = Mapping[str, Scalar]
 # What an update may be reduced to, see ``fedkd.exchange.coding``.
 REDUCTIONS = ("svd", "dense", "topk", "powersgd")
 
+# How updates may be averaged, see ``fedkd.aggregation``.
+AVERAGES = ("mean", "trimmed_mean", "median", "krum")
+
 
 def require(ok: bool, key: str, value: object, rule: str) -> None:
     """Raise InputError with the key, the rule and the value unless it is ok."""
@@ -219,6 +222,47 @@ class EdgeConfig:
 
 
 @dataclass(frozen=True)
+class GuardConfig:
+    """What the server refuses, how it averages what it took, and how long it waits.
+
+    ``rule`` is one of ``fedkd.aggregation``; ``trim`` is the share of the answers that ``trimmed_mean`` cuts off at
+    each end, ``byzantine`` the number of liars that ``krum`` expects. ``norm`` bounds the L2 norm of an update, 0 is no
+    bound. ``most_examples`` bounds what a client may claim to hold, so its weight: that of the largest client is best.
+
+    ``deadline`` is how long a round waits for answers, ``patience`` how long the server waits for clients at its start,
+    in seconds. A round with fewer than ``minimum`` answers leaves the model as it is; ``failed_rounds`` of these in a
+    row end the run.
+    """
+
+    rule: str = "mean"
+    trim: float = 0.2
+    byzantine: int = 1
+    norm: float = 0.0
+    most_examples: int = 1_000_000
+    deadline: float = 3600.0
+    patience: float = 600.0
+    minimum: int = 1
+    failed_rounds: int = 3
+
+    def __post_init__(self) -> None:
+        """Check the rules."""
+        require(self.rule in AVERAGES, "guard.rule", self.rule, f"one of {', '.join(AVERAGES)}")
+        require(0 <= self.trim < 0.5, "guard.trim", self.trim, "in [0, 0.5) (share of the answers, at each end)")
+        require(self.byzantine >= 0, "guard.byzantine", self.byzantine, "0 or more (clients)")
+        require(0 <= self.norm < math.inf, "guard.norm", self.norm, "0 (no bound) or more")
+        require(self.most_examples >= 1, "guard.most_examples", self.most_examples, "at least 1")
+        for key, seconds in (("deadline", self.deadline), ("patience", self.patience)):
+            require(0 < seconds < math.inf, f"guard.{key}", seconds, "above 0 (seconds)")
+        require(self.minimum >= 1, "guard.minimum", self.minimum, "at least 1 (answers a round)")
+        require(self.failed_rounds >= 1, "guard.failed_rounds", self.failed_rounds, "at least 1 (rounds in a row)")
+
+    @property
+    def answers(self) -> int:
+        """Answers a round must have: ``minimum``, or what Krum needs (Blanchard et al. 2017: n >= 2f + 3)."""
+        return max(self.minimum, 2 * self.byzantine + 3 if self.rule == "krum" else 1)
+
+
+@dataclass(frozen=True)
 class Config:
     """An experiment: all that is needed to run it again."""
 
@@ -236,6 +280,7 @@ class Config:
     loss: LossConfig = field(default_factory=LossConfig)
     exchange: ExchangeConfig = field(default_factory=ExchangeConfig)
     edge: EdgeConfig = field(default_factory=EdgeConfig)
+    guard: GuardConfig = field(default_factory=GuardConfig)
 
     def __post_init__(self) -> None:
         """Check the rules that one section can't check alone."""
@@ -256,6 +301,18 @@ class Config:
             rule = f"at least {least} for loss.{key}, which compares the examples of a batch"
             enough = key not in self.loss.knowledge or self.train.batch_size >= least
             require(enough, "train.batch_size", self.train.batch_size, rule)
+
+        if self.clients:
+            asked = f"at most {self.participants}, the clients a round asks"
+            require(self.guard.minimum <= self.participants, "guard.minimum", self.guard.minimum, asked)
+            enough = self.guard.answers <= self.participants
+            rule = f"such that 2 x it + 3 (krum's answers) is {asked}"
+            require(enough, "guard.byzantine", self.guard.byzantine, rule)
+
+    @property
+    def participants(self) -> int:
+        """Clients that a round asks."""
+        return max(1, round(self.fraction * self.clients))
 
     @property
     def total_rounds(self) -> int:

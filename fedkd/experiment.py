@@ -85,8 +85,7 @@ class Experiment:
 
     def sample(self, rng: np.random.Generator) -> list[int]:
         """Draw the partition ids that take part in a round, ascending."""
-        count = max(1, round(self.config.fraction * self.config.clients))
-        return sorted(rng.choice(self.config.clients, count, replace=False).tolist())
+        return sorted(rng.choice(self.config.clients, self.config.participants, replace=False).tolist())
 
     @cached_property
     def finishing(self) -> dict[tuple[int, ...], "Experiment"]:

@@ -19,6 +19,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from fedkd.aggregation import aggregate
 from fedkd.data.dataset import Dataset
 from fedkd.distill.trainer import State
 from fedkd.edge.prune import masks, prune
@@ -30,7 +31,7 @@ from fedkd.experiment import Experiment
 from fedkd.finishing import at, begins, channels_to_remove, finishes, reshaped
 from fedkd.protocol import ClientState, Offer, ServerState, Step, Upload
 from fedkd.seeding import Purpose, generator
-from fedkd.tensors import Spec, Weights, add, digest, subtract, weighted_mean
+from fedkd.tensors import Spec, Weights, add, digest, subtract
 
 # Group of a client's state that holds what it hasn't sent yet.
 _RESIDUAL = "residual"
@@ -250,8 +251,13 @@ def server_round(
     """
     spec, rng = experiment.spec, generator(experiment.config.seed, Purpose.ROUNDING, state.round)
     header, coding = header_of(state.round, state.digest, experiment), experiment.coding("down", energy)
-    mean = weighted_mean(updates, weights)
+    mean = aggregate(updates, weights, experiment.config.guard)
     residual = _within_zeros(state.residual, state.base, state.steps[-1].sparsity, spec)
     blob, residual = encode_with_feedback(mean, residual, spec, header, coding, None, rng)
     payload = decode(blob, spec)
     return replace(state, shared=add(state.base, payload.tensors), update=blob, residual=residual), payload
+
+
+def failed_round(state: ServerState) -> ServerState:
+    """The state after a round without enough answers: its base is the shared model, and nothing is broadcast."""
+    return replace(state, shared=state.base, update=b"")

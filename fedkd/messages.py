@@ -1,6 +1,5 @@
 """Offers and answers as flat tables of scalars and bytes, which any transport can carry (Flower: ConfigRecord)."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,6 +7,10 @@ from typing import Any
 from fedkd.protocol import Offer, Step
 
 Fields = dict[str, Any]
+
+# Of an answer: more figures than any client has, and a size that no sum over clients makes infinite.
+_MOST_METRICS = 32
+_LARGEST = 1e100
 
 
 @dataclass(frozen=True)
@@ -69,11 +72,17 @@ def answer_fields(answer: Answer) -> Fields:
 
 
 def read_answer(fields: Mapping[str, Any]) -> Answer:
-    """Return the answer a table holds; raises KeyError or ValueError where it holds none."""
+    """Return the answer a table holds; its number of examples may be anything, for the server to judge.
+
+    Raises:
+        KeyError, TypeError, ValueError: The table holds no answer.
+    """
     metrics = dict(zip(fields["metric_names"], fields["metric_values"], strict=True))
     answer = Answer(fields["partition"], fields["blob"], fields["examples"], metrics)
-    if [type(v) for v in (answer.partition, answer.blob, answer.examples)] != [int, bytes, int]:
-        raise ValueError("partition and examples must be whole numbers, blob bytes")
-    if not all(isinstance(v, float) and math.isfinite(v) for v in metrics.values()):
-        raise ValueError("metrics must be finite numbers")
+    if (type(answer.partition), type(answer.blob)) != (int, bytes):
+        raise ValueError("partition must be a whole number, blob bytes")
+    if len(metrics) > _MOST_METRICS or not all(type(name) is str for name in metrics):
+        raise ValueError(f"metrics must be {_MOST_METRICS} figures at most, each with its name")
+    if not all(type(v) is float and abs(v) <= _LARGEST for v in metrics.values()):
+        raise ValueError(f"metrics must be finite numbers, {_LARGEST:g} at most")
     return answer

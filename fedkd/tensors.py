@@ -69,6 +69,12 @@ def subtract(after: Sequence[np.ndarray], before: Sequence[np.ndarray]) -> Weigh
     return [np.asarray(a - b) for a, b in zip(after, before, strict=True)]
 
 
+def squared_norm(weights: Sequence[np.ndarray]) -> float:
+    """Sum of the squares of all numbers, in float64."""
+    flat = (np.ravel(array) for array in weights)
+    return float(sum(np.einsum("i,i->", a, a, dtype=np.float64, casting="safe") for a in flat))
+
+
 def weighted_mean(updates: Sequence[Sequence[np.ndarray]], weights: Sequence[float]) -> Weights:
     """Mean of several lists of arrays, summed in float64 in the order given, returned in float32.
 

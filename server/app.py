@@ -18,14 +18,12 @@ from fedkd.finishing import check
 from fedkd.models.inspect import logits_model
 from server.checkpoint import Checkpoint, Progress
 from server.device import to_device
+from server.record import Record
 from server.results import summarise
 from server.run_folder import CHECKPOINT, RunFolder, check_resumable, run_path
-from server.strategy import FedKD, Record
+from server.strategy import FedKD
 
 log = logging.getLogger("fedkd.server")
-
-# Seconds to wait for clients to come, and for the answers of a round.
-TIMEOUT = 3600.0
 
 app = ServerApp()
 
@@ -47,8 +45,8 @@ def main(grid: Grid, context: Context) -> None:
         folder.append(record)
         checkpoint.save(ended)
 
-    strategy = FedKD(experiment, progress, on_round, TIMEOUT)
-    strategy.run(grid)
+    strategy = FedKD(experiment, progress, grid, on_round)
+    strategy.run()
     engine = str(options.get("engine", "flwr"))
     summary = summarise(experiment, out.name, engine, folder.history(), strategy.trained)
     folder.write_summary(summary | {"edge": []})  # first without: converters fail in more ways than one can list

@@ -5,6 +5,7 @@ The one module that touches Flower's internals: messages can't be made outside a
 """
 
 import itertools
+import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -40,7 +41,7 @@ class LocalGrid(Grid):
         TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = _RUN_ID, _SERVER_NODE, 1
         self.partitions = partitions
         self._client_app, self._context, self._threads = client_app, context, threads
-        self._replies: dict[str, Message] = {}
+        self._replies: dict[str, tuple[Message, float]] = {}
         self._ids = (f"message-{i}" for i in itertools.count())
         self._run = Run.create_empty(run_id=_RUN_ID)
 
@@ -79,13 +80,24 @@ class LocalGrid(Grid):
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Hand out the replies to some messages, once."""
-        return [self._replies.pop(i) for i in message_ids if i in self._replies]
+        return [self._replies.pop(i)[0] for i in message_ids if i in self._replies]
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """Run the clients and return their replies, in the order of the messages."""
-        return self.pull_messages(self.push_messages(messages))
+        """Run the clients and return their replies, in the order of the messages.
 
-    def _call(self, message: Message) -> Message:
+        Each client counts as a machine of its own: the reply of one that took more than ``timeout`` seconds, not
+        counting its wait for a thread, is dropped. It is waited for all the same, as a thread can't be stopped, so
+        that none still runs in the next round. Which replies come then doesn't depend on the number of threads.
+        """
+        replies = [self._replies.pop(i) for i in self.push_messages(messages)]
+        return [reply for reply, seconds in replies if timeout is None or seconds <= timeout]
+
+    def _call(self, message: Message) -> tuple[Message, float]:
+        """Run one client and return its reply and the seconds it took."""
+        started = time.monotonic()
+        return self._reply(message), time.monotonic() - started
+
+    def _reply(self, message: Message) -> Message:
         """Run one client; what it raises becomes an error reply, as on a real node."""
         try:
             with runtime.inline_operations() if self._threads > 1 else nullcontext():

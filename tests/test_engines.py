@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -234,3 +235,20 @@ def test_grid_answers_each_message_once_and_in_order():
 def test_ray_ends_in_the_same_bytes(reference, tmp_path):
     pytest.importorskip("ray")
     assert run_in(tmp_path / "run", engine="ray")["shared_sha256"] == reference[1]["shared_sha256"]
+
+
+def test_client_slower_than_the_deadline_is_left_out_whoever_waits_for_a_thread():
+    """Of five clients on one thread, which take 1.2 s together, one alone takes longer than 0.5 s."""
+    app = ClientApp()
+
+    @app.query()
+    def answer(message: Message, context: Context) -> Message:
+        time.sleep(0.8 if context.node_id == 3 else 0.1)
+        return Message(RecordDict(), reply_to=message)
+
+    grid = LocalGrid(app, {i: i for i in range(2, 7)}, lambda node: Context(1, node, {}, RecordDict(), {}), 1)
+    for _ in range(2):
+        messages = [grid.create_message(RecordDict(), "query", node, "1") for node in grid.get_node_ids()]
+        replies = grid.send_and_receive(messages, timeout=0.5)
+        assert [r.metadata.src_node_id for r in replies] == [2, 4, 5, 6]
+        assert list(grid.pull_messages([m.metadata.message_id for m in messages])) == []

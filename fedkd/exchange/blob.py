@@ -4,6 +4,7 @@ import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -13,10 +14,12 @@ from fedkd.exchange.quantize import BITS, FLOAT
 
 FORMAT = 2
 HEADER_LIMIT = 1024
+_PIECE = 2**16  # least bytes that are inflated at a time
 
 # What a blob may hold; what is empty is left out.
 _DTYPES = {"forms": "<i4", "masks": "|u1", "steps": "<u2"}
 _NAMES = {"<i4": "I32", "|u1": "U8", "<f4": "F32", "<u2": "U16"}
+_ORDER = ("F32", "I32", "U16", "U8")  # of types in a safetensors blob; arrays of one type go by their names
 _DEFLATED = b"Z"  # never the first byte of a safetensors blob, whose header has a multiple of 8 bytes
 # What all headers have in common, so that a deflated one costs some 60 bytes. Part of the format.
 _DICTIONARY = (
@@ -72,29 +75,64 @@ def read_blob(blob: bytes, limit: int) -> tuple[dict[str, np.ndarray], Header, i
         if name not in dtypes or (entry["dtype"], len(entry["shape"])) != (_NAMES[dtypes[name]], 1):
             raise PayloadError("format", f"must hold one-dimensional {', '.join(dtypes)}, got {name}")
     entries = {name: np.frombuffer(found[name]["data"] if name in found else b"", d) for name, d in dtypes.items()}
-    if _save(entries, header, bits) != blob:
+    start = _start(entries, header, bits)
+    if blob[: len(start)] != start:
         raise PayloadError("canonical", "the blob is not in the one form this format allows")
     return entries, header, bits
 
 
 def _save(entries: Mapping[str, np.ndarray], header: Header, bits: int) -> bytes:
-    text = json.dumps({"format": FORMAT, "bits": bits, **asdict(header)}, sort_keys=True, separators=(",", ":"))
     # One metadata key only: safetensors keeps metadata in a hash map, whose order would change the bytes.
+    text = _metadata(header, bits)
     return bytes(save({name: array for name, array in entries.items() if array.size}, {"fedkd": text}))
 
 
+def _metadata(header: Header, bits: int) -> str:
+    return json.dumps({"format": FORMAT, "bits": bits, **asdict(header)}, sort_keys=True, separators=(",", ":"))
+
+
+def _start(entries: Mapping[str, np.ndarray], header: Header, bits: int) -> bytes:
+    """Return all that ``_save`` writes before the arrays' bytes, without taking the room of another blob."""
+    table: dict[str, Any] = {"__metadata__": {"fedkd": _metadata(header, bits)}}
+    offset = 0
+    for name in sorted(entries, key=lambda name: (_ORDER.index(_NAMES[entries[name].dtype.str]), name)):
+        if size := entries[name].nbytes:
+            kind, shape, place = _NAMES[entries[name].dtype.str], list(entries[name].shape), [offset, offset + size]
+            table[name] = {"dtype": kind, "shape": shape, "data_offsets": place}
+            offset += size
+    text = json.dumps(table, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
 def _inflated(blob: bytes, limit: int) -> bytes:
-    if blob[:1] == _DEFLATED:
-        inflate = zlib.decompressobj(zdict=_DICTIONARY)
+    deflated = blob[:1] == _DEFLATED
+    if len(blob) > limit + deflated * (limit // 1000 + 64):  # more than deflating adds to what it can't shrink
+        raise _too_large(limit)
+    if deflated:
         try:
-            blob = inflate.decompress(blob[1:], limit + 1)
+            return _inflate(memoryview(blob)[1:], limit)
         except zlib.error as error:
             raise PayloadError("deflate", f"not a deflated blob ({error})") from None
-        if len(blob) <= limit and (not inflate.eof or inflate.unused_data):
-            raise PayloadError("deflate", "the deflated blob is cut short, or bytes follow it")
-    if len(blob) > limit:
-        raise PayloadError("size", f"more than {limit} bytes, the most this model can need")
     return blob
+
+
+def _inflate(rest: memoryview | bytes, limit: int) -> bytes:
+    """Inflate in a few pieces: zlib alone would take more than twice the room of what it inflates."""
+    inflate, most = zlib.decompressobj(zdict=_DICTIONARY), max(_PIECE, limit // 8)
+    pieces, room = [], limit + 1
+    while room and (piece := inflate.decompress(rest, min(room, most))):
+        pieces.append(piece)
+        room, rest = room - len(piece), inflate.unconsumed_tail
+    if not room:
+        raise _too_large(limit)
+    if not inflate.eof or inflate.unused_data:
+        raise PayloadError("deflate", "the deflated blob is cut short, or bytes follow it")
+    return b"".join(pieces)
+
+
+def _too_large(limit: int) -> PayloadError:
+    return PayloadError("size", f"more than {limit} bytes, the most this model can need")
 
 
 def _header(blob: bytes) -> tuple[Header, int]:

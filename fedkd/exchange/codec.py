@@ -6,7 +6,7 @@ level is worth, one a row, where there are levels. ``masks`` (uint8): which entr
 and shapes are not sent: both sides know the model. The header so costs some 250 bytes, whatever the number of tensors.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,35 +88,62 @@ def pack_forms(forms: Sequence[Form], header: Header, coding: Coding, rng: np.ra
     return write_blob(entries, header, coding.bits, coding.deflate)
 
 
-def decode(blob: bytes, spec: Spec, bases: Bases | None = None) -> Payload:
-    """Check a blob against the spec, then restore its tensors; before, nothing larger than a dense blob is allocated.
+def largest(spec: Spec) -> int:
+    """Bytes of the largest blob a model can need: all dense in float32, or all sparse with a mask."""
+    size = sum(item.size for item in spec)
+    return 8 + HEADER_LIMIT + 4 * (size + len(spec)) + size // 8
+
+
+def decode(blob: bytes, spec: Spec, bases: Bases | None = None, expected: Header | None = None) -> Payload:
+    """Check a blob against the spec, then restore its tensors, in twice the room of the largest blob at most.
 
     Args:
         blob: From the network.
         spec: The model's tensors.
         bases: Directions that a sender may have left out, one a tensor.
+        expected: The header the blob must have; any where None.
 
     Raises:
-        PayloadError: Its ``reason`` is one of size, deflate, header, format, canonical, rank, values, not_finite.
+        PayloadError: Its ``reason`` is one of size, deflate, header, format, canonical, replay, base, method, forms,
+            rank, values, not_finite.
     """
-    size = sum(item.size for item in spec)
-    # All dense in float32, or all sparse with a mask.
-    entries, header, bits = read_blob(blob, 8 + HEADER_LIMIT + 4 * (size + len(spec)) + size // 8)
+    entries, header, bits = read_blob(blob, largest(spec))
+    if expected is not None:
+        _check_header(header, expected)
     known = list(bases or [None] * len(spec))
-    layouts = _layouts(entries["forms"], spec, known)
+    layouts = _layouts(entries["forms"], spec, known, bits)
+    with np.errstate(over="ignore", invalid="ignore"):  # an overflow becomes Inf, which is refused
+        tensors = _restored(entries, layouts, spec, known, bits)
+    return Payload(tensors, header, tuple(layout.rank if layout.low_rank else DENSE for layout in layouts))
+
+
+def _restored(
+    entries: dict[str, np.ndarray], layouts: Sequence[Layout], spec: Spec, known: Bases, bits: int
+) -> Weights:
+    """Restore all tensors from a blob's arrays, of which those that aren't needed any more are let go."""
     shapes = [layout.rows(item) for layout, item in zip(layouts, spec, strict=True)]
     try:
-        rows = iter(read_rows(entries["values"], entries["steps"], [s for each in shapes for s in each], bits))
+        numbers, steps = entries.pop("values"), entries.pop("steps")
+        rows = iter(read_rows(numbers, steps, [s for each in shapes for s in each], bits))
+        del numbers
     except ValueError as error:
         raise PayloadError("values", str(error)) from None
     masks = _masks(entries["masks"], layouts, spec)
-    tensors = []
-    with np.errstate(over="ignore", invalid="ignore"):  # an overflow becomes Inf, which is refused
-        for layout, item, shape, mask, basis in zip(layouts, spec, shapes, masks, known, strict=True):
-            tensors.append(restore(form_of(layout, [next(rows) for _ in shape], mask, basis), item))
-    if not all(np.isfinite(t).all() for t in tensors):
-        raise PayloadError("not_finite", "the blob holds NaN or Inf, or factors whose product overflows float32")
-    return Payload(tensors, header, tuple(layout.rank if layout.low_rank else DENSE for layout in layouts))
+    tensors: Weights = []
+    for layout, item, shape, basis in zip(layouts, spec, shapes, known, strict=True):
+        tensors.append(restore(form_of(layout, [next(rows) for _ in shape], next(masks), basis), item))
+        if not _is_finite(tensors[-1]):
+            raise PayloadError("not_finite", f"{item.name} holds NaN or Inf, or factors whose product overflows")
+    return tensors
+
+
+def _check_header(header: Header, expected: Header) -> None:
+    if header.round != expected.round:
+        raise PayloadError("replay", f"the update is of round {header.round}, this is round {expected.round}")
+    if header.base != expected.base:
+        raise PayloadError("base", f"the update is of model {header.base}, this round builds on {expected.base}")
+    if header.method != expected.method:
+        raise PayloadError("method", f"the update is of {header.method}, this run's method is {expected.method}")
 
 
 def _check(tensors: Sequence[np.ndarray], spec: Spec) -> None:
@@ -129,31 +156,38 @@ def _check(tensors: Sequence[np.ndarray], spec: Spec) -> None:
             raise PayloadError("not_finite", f"{item.name} holds NaN or Inf")
 
 
-def _layouts(codes: np.ndarray, spec: Spec, bases: Bases) -> list[Layout]:
+def _layouts(codes: np.ndarray, spec: Spec, bases: Bases, bits: int) -> list[Layout]:
     if len(codes) != len(spec):
-        raise PayloadError("rank", f"{len(codes)} forms, the model has {len(spec)} tensors")
+        raise PayloadError("forms", f"{len(codes)} forms, the model has {len(spec)} tensors")
     layouts = []
     for code, item, basis in zip(codes.tolist(), spec, bases, strict=True):
         try:
             layout = read_layout(code)
         except ValueError:
             raise PayloadError("rank", f"{item.name} has form {code}, which is none") from None
-        if not fits(layout, item, basis):
+        if not fits(layout, item, basis, bits):
             raise PayloadError("rank", f"{item.name} can't have form {layout.kind.name.lower()}, rank {layout.rank}")
         layouts.append(layout)
     return layouts
 
 
-def _masks(content: np.ndarray, layouts: Sequence[Layout], spec: Spec) -> list[np.ndarray]:
-    """Entries of each sparse form, bool (P, Q); empty for others."""
+def _is_finite(tensor: np.ndarray) -> bool:
+    """Whether a tensor holds neither NaN nor Inf, without the room of a flag for each number."""
+    return bool(np.isfinite(tensor.max(initial=0.0)) and np.isfinite(tensor.min(initial=0.0)))
+
+
+def _masks(content: np.ndarray, layouts: Sequence[Layout], spec: Spec) -> Iterator[np.ndarray]:
+    """Entries of each sparse form, bool (P, Q), each made as it is asked for; empty for others."""
     sizes = [item.size if layout.kind == Kind.SPARSE else 0 for layout, item in zip(layouts, spec, strict=True)]
     lengths = [-(-size // 8) for size in sizes]
     if len(content) != sum(lengths):
         raise PayloadError("values", f"{len(content)} bytes of masks, the forms ask for {sum(lengths)}")
-    masks = []
-    for layout, item, size, packed in zip(layouts, spec, sizes, np.split(content, np.cumsum(lengths)), strict=False):
-        mask = np.unpackbits(packed)
-        if mask[size:].any() or (size and mask.sum() != layout.rank):
-            raise PayloadError("values", f"{item.name}: its mask doesn't have {layout.rank} entries")
-        masks.append(mask[:size].astype(bool).reshape(item.matrix if size else (0, 0)))
-    return masks
+    parts = np.split(content, np.cumsum(lengths))[: len(sizes)]
+    return (_mask(*each) for each in zip(parts, sizes, layouts, spec, strict=True))
+
+
+def _mask(packed: np.ndarray, size: int, layout: Layout, item: TensorSpec) -> np.ndarray:
+    mask = np.unpackbits(packed)
+    if mask[size:].any() or (size and mask.sum() != layout.rank):
+        raise PayloadError("values", f"{item.name}: its mask doesn't have {layout.rank} entries")
+    return mask[:size].view(bool).reshape(item.matrix if size else (0, 0))

@@ -6,6 +6,9 @@ import numpy as np
 
 from fedkd.tensors import TensorSpec
 
+# Elements of a product that are summed at a time: what float64 needs then stays in a processor's cache.
+_BLOCK = 2**14
+
 
 @dataclass(frozen=True)
 class Factors:
@@ -52,7 +55,8 @@ def restore(form: Form, spec: TensorSpec) -> np.ndarray:
     """Return the float32 tensor of shape ``spec.shape`` that a form stands for, the same bits on every machine.
 
     A product of two float32 is exact in float64, and the K terms are added in order, element by element: so a
-    server on x86 and a client on ARM decode the same student, which no BLAS promises.
+    server on x86 and a client on ARM decode the same student, which no BLAS promises. Blocks of the matrix are summed
+    one after the other, so that the sums in float64 take no more room than one of them.
     """
     if isinstance(form, np.ndarray):
         return form.reshape(spec.shape)
@@ -62,8 +66,17 @@ def restore(form: Form, spec: TensorSpec) -> np.ndarray:
         return matrix.reshape(spec.shape)
     wide = spec.matrix[0] < spec.matrix[1]  # numpy is fast along the last axis: let it be the long one
     short, long = (form.left.T, form.right) if wide else (form.right, form.left.T)
-    total = np.zeros((short.shape[1], long.shape[1]))
+    product = np.empty(spec.matrix, np.float32)
+    into, rows = product if wide else product.T, max(1, _BLOCK // max(1, long.shape[1]))
+    for first in range(0, len(into), rows):
+        into[first : first + rows] = _sum_of_products(short[:, first : first + rows], long)
+    return product.reshape(spec.shape)
+
+
+def _sum_of_products(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Σₖ left[k] ⊗ right[k] in float64, in the order of k; left (K, P), right (K, Q)."""
+    total = np.zeros((left.shape[1], right.shape[1]))
     term = np.empty_like(total)
-    for a, b in zip(short.astype(np.float64), long.astype(np.float64), strict=True):
-        total += np.multiply(a[:, None], b, out=term)
-    return (total if wide else total.T).astype(np.float32, order="C").reshape(spec.shape)
+    for a, b in zip(left, right, strict=True):
+        total += np.multiply(a.astype(np.float64)[:, None], b.astype(np.float64), out=term)
+    return total

@@ -59,6 +59,11 @@ class Layout:
         }
         return columns[self.kind]
 
+    def bits(self, item: TensorSpec, bits: int) -> int:
+        """What the form costs, see ``bits_of``."""
+        step, mask = 0 if bits == FLOAT else STEP_BITS, item.size if self.kind == Kind.SPARSE else 0
+        return sum(rows * (columns * bits + step) for rows, columns in self.rows(item)) + mask
+
 
 def read_layout(code: int) -> Layout:
     """Undo ``Layout.code``; raises ValueError where a code stands for none."""
@@ -119,8 +124,10 @@ def form_of(layout: Layout, rows: Sequence[np.ndarray], mask: np.ndarray, basis:
     return Factors(rows[0].T, vectors.T, "right") if layout.kind == Kind.LEFT else Factors(vectors, rows[0], "left")
 
 
-def fits(layout: Layout, item: TensorSpec, basis: Basis | None) -> bool:
-    """Whether a layout is possible for a tensor, and what wasn't sent is known."""
+def fits(layout: Layout, item: TensorSpec, basis: Basis | None, bits: int) -> bool:
+    """Whether a layout is possible for a tensor, costs fewer bits than all entries, and what wasn't sent is known."""
+    if layout.rank and layout.bits(item, bits) >= Layout(Kind.DENSE).bits(item, bits):
+        return False
     if layout.kind in (Kind.LEFT, Kind.RIGHT):
         side = "right" if layout.kind == Kind.LEFT else "left"
         return basis is not None and (basis.side, basis.rank) == (side, layout.rank)

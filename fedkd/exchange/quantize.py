@@ -43,7 +43,9 @@ def quantize(rows: np.ndarray, bits: int, rng: np.random.Generator | None) -> tu
 
 def dequantize(levels: np.ndarray, steps: np.ndarray) -> np.ndarray:
     """Return levels (g, n) times steps (g,), float32, exactly."""
-    return levels.astype(np.float32) * step_values(steps)[:, None]
+    values = levels.astype(np.float32)
+    values *= step_values(steps)[:, None]
+    return values
 
 
 def step_values(steps: np.ndarray) -> np.ndarray:
@@ -65,7 +67,7 @@ def pack(levels: np.ndarray, bits: int) -> np.ndarray:
 def unpack(content: np.ndarray, bits: int) -> np.ndarray:
     """Undo ``pack``: bytes (m,) as int16 levels, with those that filled the last byte."""
     if bits >= 8:
-        return content.view(f"<i{bits // 8}").astype(np.int16)
+        return content.view(f"<i{bits // 8}").astype(np.int16, copy=False)
     shifts = np.arange(8 // bits, dtype=np.uint8) * np.uint8(bits)
     raw = ((content[:, None] >> shifts) & np.uint8(2**bits - 1)).astype(np.int16).ravel()
     return np.where(raw >= 2 ** (bits - 1), raw - 2**bits, raw).astype(np.int16)

@@ -20,7 +20,8 @@ from fedkd.messages import Answer, answer_fields, read_offer
 from fedkd.seeding import Purpose, generator
 from fedkd.tensors import Weights, subtract
 from server.checkpoint import Progress
-from server.strategy import FedKD, Record
+from server.record import Record
+from server.strategy import FedKD
 from sims.bench import work
 from sims.bench.engine import whole_path
 from sims.bench.measure import experiment
@@ -111,8 +112,8 @@ def _server(held: Experiment) -> float:
         return blobs[offer.base]
 
     records: list[Record] = []
-    strategy = FedKD(held, Progress(new_server(held)), lambda record, _: records.append(record), timeout=60.0)
-    strategy.run(_grid(upload, config.clients))
+    grid = _grid(upload, config.clients)
+    FedKD(held, Progress(new_server(held)), grid, lambda record, _: records.append(record)).run()
     return statistics.median(record["seconds"] for record in records[1:])
 
 

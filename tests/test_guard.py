@@ -1,0 +1,310 @@
+"""Laws of the guard: what is refused is named, and leaves the round as it would be without its client."""
+
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+from flwr.app import ConfigRecord, Error, Message, RecordDict
+
+from fedkd.errors import InputError
+from fedkd.exchange.blob import PayloadError
+from fedkd.exchange.codec import decode, encode, largest
+from fedkd.experiment import resolve
+from fedkd.federation import begin_round, header_of, make_offer, new_server, server_round
+from fedkd.messages import Answer, answer_fields, read_answer
+from fedkd.tensors import digest
+from server.guard import check_update
+from server.strategy import NoAnswerError
+from tests.bad_updates import BAD
+from tests.forged import FIRST_NODE, ForgedGrid, Large, drawn, honest, light, run
+
+LIAR = 2
+
+
+@pytest.fixture(scope="module")
+def experiment():
+    return light(guard__norm=20.0)
+
+
+def with_liar(experiment, lie):
+    """Who answers what where one client's replies are ``lie(offer, fields)``."""
+
+    def says(offer, partition):
+        fields = honest(experiment, offer, partition)
+        return lie(offer, fields) if partition == LIAR else [fields]
+
+    return says
+
+
+@pytest.fixture(scope="module")
+def without(experiment):
+    """Digests of the shared model after every round in which the client says nothing."""
+    records, _ = run(experiment, with_liar(experiment, lambda offer, fields: []))
+    assert len({r["shared_sha256"] for r in records}) == 3
+    return records
+
+
+# What a whole client may do, besides a bad update.
+LIES = {
+    "duplicate": (lambda offer, fields: [fields, fields], "duplicate"),
+    "two different answers": (lambda offer, fields: [fields, {**fields, "examples": 1}], "duplicate"),
+    "another's partition": (lambda offer, fields: [{**fields, "partition": 1}], "partition"),
+    "nobody's partition": (lambda offer, fields: [{**fields, "partition": 99}], "partition"),
+    "own and another's": (lambda offer, fields: [fields, {**fields, "partition": 1}], "duplicate"),
+    "raises": (lambda offer, fields: [OSError("disk full")], "error"),
+    "silent": (lambda offer, fields: [], "no_answer"),
+    "always behind": (lambda offer, fields: [{**fields, "blob": b""}], "stuck"),
+    "behind, then silent": (lambda offer, fields: [] if offer.dense else [{**fields, "blob": b""}], "no_answer"),
+    "no blob": (lambda offer, fields: [{k: v for k, v in fields.items() if k != "blob"}], "malformed"),
+    "blob is text": (lambda offer, fields: [{**fields, "blob": "blob"}], "malformed"),
+    "partition is a fraction": (lambda offer, fields: [{**fields, "partition": 2.0}], "malformed"),
+    "metric is nan": (lambda offer, fields: [{**fields, "metric_values": [float("nan")]}], "malformed"),
+    "metric is huge": (lambda offer, fields: [{**fields, "metric_values": [1e308]}], "malformed"),
+    "metrics without names": (lambda offer, fields: [{**fields, "metric_names": []}], "malformed"),
+    "metrics are no list": (lambda offer, fields: [{**fields, "metric_names": 3}], "malformed"),
+    "many metrics": (
+        lambda offer, fields: [
+            {**fields, "metric_names": list(map(str, range(999))), "metric_values": [0.0] * 999}
+        ],
+        "malformed",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*LIES, *BAD])
+def test_round_is_the_one_without_the_refused_client_bit_for_bit(name, experiment, without, caplog):
+    if name in LIES:
+        lie, reason = LIES[name]
+    else:
+        forge, reason = BAD[name]
+
+        def lie(offer, fields):
+            return [{**fields, **forge(experiment, offer, fields)}]
+
+    records, _ = run(experiment, with_liar(experiment, lie))
+    assert [r["shared_sha256"] for r in records] == [r["shared_sha256"] for r in without]
+    for record in records:
+        assert record["participants"] == [0, 1, 3]
+        assert record["closed"]
+        [entry] = record["refused"]
+        assert (entry["client"], entry["node"], entry["reason"]) == (LIAR, FIRST_NODE + LIAR, reason)
+        assert entry["why"]
+        assert len(entry["why"]) <= 300
+    assert caplog.text.count(f"refused client {LIAR} (node {FIRST_NODE + LIAR}): {reason}") == 3
+
+
+@pytest.mark.parametrize("gone", [(1,), (0, 3), (0, 1, 2)])
+def test_round_that_loses_clients_is_the_average_of_those_that_are_left(gone, experiment):
+    """By hand: decode what they sent, average, and broadcast, without any strategy."""
+
+    def says(offer, partition):
+        return [] if partition in gone else [honest(experiment, offer, partition)]
+
+    records, _ = run(experiment, says)
+    state = begin_round(new_server(experiment), experiment)
+    offer = make_offer(state, 0, experiment.energy(1), b"")
+    left = [honest(experiment, offer, partition) for partition in range(4) if partition not in gone]
+    updates = [decode(fields["blob"], experiment.spec).tensors for fields in left]
+    after, _ = server_round(state, updates, [fields["examples"] for fields in left], experiment.energy(1), experiment)
+    assert records[0]["shared_sha256"] == digest(after.shared)
+    assert [(entry["client"], entry["reason"]) for entry in records[0]["refused"]] == [(g, "no_answer") for g in gone]
+
+
+def test_node_that_was_not_asked_changes_nothing(experiment):
+    records, _ = run(experiment, with_liar(experiment, lambda offer, fields: [fields, 99]))
+    honestly, _ = run(experiment, with_liar(experiment, lambda offer, fields: [fields]))
+    assert [r["shared_sha256"] for r in records] == [r["shared_sha256"] for r in honestly]
+    assert records[0]["refused"][0] == {
+        "client": None,
+        "node": 99,
+        "reason": "unasked",
+        "why": "answered, and wasn't asked",
+    }
+
+
+def test_answer_of_the_round_before_is_a_replay(experiment, without):
+    """A client that sends again, byte for byte, what was good a round ago."""
+    before = {}
+
+    def lie(offer, fields):
+        before[offer.round] = fields
+        return [before[offer.round - 1]] if offer.round > 1 else []
+
+    records, _ = run(experiment, with_liar(experiment, lie))
+    assert [r["shared_sha256"] for r in records] == [r["shared_sha256"] for r in without]
+    assert [r["refused"][0]["reason"] for r in records] == ["no_answer", "replay", "replay"]
+
+
+def test_client_that_needs_the_dense_model_gets_it_once_and_takes_part(experiment):
+    def lie(offer, fields):
+        return [fields] if offer.dense else [{**fields, "blob": b""}]
+
+    records, _ = run(experiment, with_liar(experiment, lie))
+    assert all(r["participants"] == [0, 1, 2, 3] and r["refused"] == [] for r in records)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_update_of_a_large_model_is_refused_in_a_tenth_of_a_second_and_in_little_room(name):
+    """A million numbers, of which the largest update takes 4.1 MB; seconds are the processor's, whoever shares it."""
+    experiment = light(Large, guard__norm=20.0)
+    state = begin_round(new_server(experiment), experiment)
+    offer = make_offer(state, 0, 0.95, b"")
+    forge, reason = BAD[name]
+    fields = honest_large(experiment, offer)
+    answer = read_answer(fields | forge(experiment, offer, fields))
+    seconds = []
+    for _ in range(3):
+        started = time.thread_time()
+        with pytest.raises(PayloadError) as caught:
+            check_update(answer, state, experiment)
+        seconds.append(time.thread_time() - started)
+    tracemalloc.start()
+    with pytest.raises(PayloadError):
+        check_update(answer, state, experiment)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert caught.value.reason == reason
+    print(
+        f"{min(seconds):.3f} s, {peak / largest(experiment.spec):.2f} times the largest update"
+    )  # shown by pytest -rP
+    assert min(seconds) < 0.1
+    assert peak <= 2 * largest(experiment.spec) + 2**17  # and what zlib needs
+
+
+def honest_large(experiment, offer):
+    blob = encode(drawn(experiment, 0), experiment.spec, header_of(offer.round, offer.base, experiment))
+    return {"partition": 0, "blob": blob, "examples": 10, "metric_names": [], "metric_values": []}
+
+
+def test_too_few_answers_leave_the_model_and_the_run_goes_on():
+    """Rounds 2 and 3 of 5 have one answer where two are the least; who takes part again follows both empty steps."""
+    experiment = light(guard__minimum=2, rounds=5)
+    silent = {2: (0, 1, 2), 3: (1, 2, 3)}
+
+    def says(offer, partition):
+        return [] if partition in silent.get(offer.round, ()) else [honest(experiment, offer, partition)]
+
+    records, _ = run(experiment, says)
+    assert [r["closed"] for r in records] == [True, False, False, True, True]
+    digests = [r["shared_sha256"] for r in records]
+    assert digests[0] == digests[1] == digests[2]
+    assert len(set(digests)) == 3
+    assert [r["participants"] for r in records[1:3]] == [[3], [0]]
+
+
+def test_run_ends_after_so_many_rounds_without_enough_answers_in_a_row():
+    experiment = light(guard__minimum=2, guard__failed_rounds=2, rounds=9)
+
+    def says(offer, partition):
+        return [honest(experiment, offer, partition)] if partition == 0 or offer.round < 3 else [OSError("disk full")]
+
+    with pytest.raises(
+        NoAnswerError, match=r"round 4: 1 usable updates where a round needs 2: .*disk full.* \(2 rounds"
+    ):
+        run(experiment, says)
+
+
+def test_run_none_of_whose_rounds_had_an_answer_ends_in_an_error_however_short():
+    with pytest.raises(
+        NoAnswerError, match="round 1: no usable update from any client: no answer within 7 s"
+    ) as caught:
+        run(light(rounds=1, guard__deadline=7.0), lambda offer, partition: [])
+    assert [r["closed"] for r in caught.value.records] == [False]
+
+
+def test_a_hundred_rounds_with_a_third_of_the_clients_dropping_out_close():
+    """Each of 10 clients is away in 30 % of the rounds; a round needs 4: P(fewer) is 1.1 % by the binomial law."""
+    experiment = light(clients=10, rounds=100, guard__minimum=4)
+    away = np.random.default_rng(0).random((101, 10)) < 0.3
+
+    def says(offer, partition):
+        if not away[offer.round, partition]:
+            return [honest(experiment, offer, partition)]
+        return [] if partition % 2 else [OSError("node unavailable")]
+
+    records, _ = run(experiment, says)
+    assert len(records) == 100
+    assert sum(r["closed"] for r in records) >= 95
+    assert 0.25 < np.mean([len(r["refused"]) / 10 for r in records]) < 0.35
+
+
+def test_second_offer_of_a_round_gets_what_is_left_of_its_deadline(experiment):
+    """A client needs the dense model after 0.2 s of a deadline of 5 s."""
+    held = light(rounds=1, guard__deadline=5.0)
+
+    def says(offer, partition):
+        if partition == 0 and not offer.dense:
+            time.sleep(0.2)
+            return [{**honest(held, offer, partition), "blob": b""}]
+        return [honest(held, offer, partition)]
+
+    _, strategy = run(held, says)
+    assert 0 < strategy._grid.timeouts[1] <= 4.8
+
+
+class Strangers(ForgedGrid):
+    """Nodes that say themselves which clients they are: what ``claims`` has for each, if anything."""
+
+    def __init__(self, claims, says):
+        super().__init__(0, says)
+        self.claims, self.greeted = claims, 0
+
+    def get_node_ids(self):
+        return list(self.claims)
+
+    def send_and_receive(self, messages, *, timeout=None):
+        if not all(message.metadata.message_type == "query" for message in messages):
+            return super().send_and_receive(messages, timeout=timeout)
+        self.greeted += 1
+        return [reply for message in messages for reply in self._claims(message)]
+
+    def _claims(self, message):
+        for claim in self.claims[message.metadata.dst_node_id]:
+            if claim is None and self.greeted == 1:  # fails once
+                yield Message(Error(2, "no data yet"), reply_to=message)
+            else:
+                fields = answer_fields(Answer(3 if claim is None else claim))
+                yield Message(RecordDict({"answer": ConfigRecord(fields)}), reply_to=message)
+
+
+def test_each_client_is_one_node_and_each_node_one_client(experiment):
+    """14 fails at first; 15 comes after 11, which is client 0; 16 is none of the four; 13 would like to be two."""
+    claims = {11: [0], 12: [1], 13: [2, 3], 14: [None], 15: [0], 16: [4]}
+    says = with_liar(experiment, lambda offer, fields: [fields])
+    records, strategy = run(experiment, says, Strangers(claims, says))
+    assert strategy._nodes == {0: 11, 1: 12, 2: 13, 3: 14}
+    assert {(e["node"], e["reason"]) for e in records[0]["refused"]} == {(n, "partition") for n in (13, 15, 16)}
+
+
+def test_too_few_clients_end_the_run_after_the_patience_and_say_how_many_came():
+    experiment = light(guard__patience=0.3)
+    says = with_liar(experiment, lambda offer, fields: [fields])
+    started = time.monotonic()
+    with pytest.raises(NoAnswerError, match=r"^2 of 4 clients came within 0.3 s; says it is client 9 of 4$"):
+        run(experiment, says, Strangers({11: [0], 12: [1], 13: [9]}, says))
+    assert time.monotonic() - started < 3
+
+
+def test_bounds_that_no_round_can_meet_are_refused_at_the_start():
+    with pytest.raises(InputError, match=r"guard.minimum must be at most 4, the clients a round asks, got 5"):
+        resolve({"clients": 8, "fraction": 0.5, "guard.minimum": 5})
+    with pytest.raises(InputError, match=r"guard.byzantine must be .* at most 6, the clients a round asks, got 2"):
+        resolve({"clients": 6, "guard.rule": "krum", "guard.byzantine": 2})
+    assert resolve({"clients": 7, "guard.rule": "krum", "guard.byzantine": 2}).config.guard.answers == 7
+
+
+def test_krum_with_fewer_answers_than_it_needs_leaves_the_model_as_it_is():
+    experiment = light(clients=5, guard__rule="krum", guard__byzantine=1)
+
+    def says(offer, partition):
+        return [] if offer.round == 2 and partition == 4 else [honest(experiment, offer, partition)]
+
+    records, _ = run(experiment, says)
+    assert [r["closed"] for r in records] == [True, False, True]
+
+
+def test_answer_of_any_weight_is_read_for_the_guard_to_judge():
+    assert Answer(1, b"x", 3) == read_answer(
+        {"partition": 1, "blob": b"x", "examples": 3, "metric_names": [], "metric_values": []}
+    )
