@@ -80,8 +80,9 @@ class Fetcher(FetcherInterface):
 
     def _complete(self, url: str, part: Path, length: int) -> None:
         """Fetch what is missing of a file, again and again while that gets it further."""
+        part.touch()
         for attempt in range(_ATTEMPTS):
-            before = part.stat().st_size if part.exists() else 0
+            before = part.stat().st_size
             if before >= length:
                 return
             try:
@@ -93,13 +94,12 @@ class Fetcher(FetcherInterface):
                 part.unlink(missing_ok=True)
                 raise
             except DownloadError:
-                after = part.stat().st_size if part.exists() else 0
-                if after <= before or attempt == _ATTEMPTS - 1:
+                if part.stat().st_size <= before or attempt == _ATTEMPTS - 1:
                     raise
                 time.sleep(_PAUSE)
 
     def _append(self, url: str, part: Path, length: int) -> None:
-        offset = part.stat().st_size if part.exists() else 0
+        offset = part.stat().st_size
         start, chunks = self._source.read(url, offset)
         with open(part, "r+b" if start else "wb") as file:
             file.seek(start)

@@ -78,7 +78,8 @@ class State:
         Raises:
             WrongInput: Another one has it.
         """
-        with open(self.folder / "lock", "a") as lock:
+        path = self.folder / "lock"
+        with open(path, "r" if path.exists() else "a") as lock:  # a card that went read-only still has its model
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
