@@ -1,11 +1,13 @@
 """A power cut at every write: a model that runs, every time, and never a wrong one."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from clients.device import durable
 from tests.device.models import release
 
 ROOT = Path(__file__).parents[2]
@@ -25,12 +27,25 @@ def trials(place, newest):
     return run
 
 
-@pytest.mark.parametrize("kind", ["kill", "full"])
-def test_an_update_that_is_broken_off_at_any_change_leaves_a_model_that_runs(trials, kind):
-    assert "wrong: []" in trials(kind, "here", "1")
+def test_an_update_killed_at_any_change_to_the_disk_leaves_a_model_that_runs(trials):
+    assert "wrong: []" in trials("kill", "here", "1")
+
+
+def test_an_update_on_a_disk_that_is_full_from_any_change_on_leaves_a_model_that_runs(trials):
+    assert "wrong: []" in trials("full", "here", "2")
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("kind", ["kill", "twice", "full"])
-def test_an_update_that_is_broken_off_leaves_a_model_that_runs_in_processes_of_its_own(trials, kind):
-    assert "wrong: []" in trials(kind, "child", "1")
+@pytest.mark.parametrize("kind, where", [("kill", "child"), ("twice", "here"), ("full", "here")])
+def test_an_update_that_is_broken_off_leaves_a_model_that_runs(trials, kind, where):
+    assert "wrong: []" in trials(kind, where, "1")
+
+
+def test_a_file_is_on_the_disk_before_its_name_is(tmp_path, monkeypatch):
+    steps = []
+    for name in ("write", "fsync", "replace"):
+        call = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *args, name=name, call=call: (steps.append(name), call(*args))[1])
+    durable.replace(tmp_path / "pointer.json", b"new")
+    assert steps == ["write", "fsync", "replace", "fsync"]
+    assert (tmp_path / "pointer.json").read_bytes() == b"new"
