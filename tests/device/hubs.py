@@ -63,10 +63,11 @@ def fetched(state, made, change=lambda path, data: data, root=None, **given):
     return update(state, source, root or made.first_root.read_bytes(), ["default"], **given)
 
 
-def installed(folder, made, root=None):
+def installed(folder, made):
     """A device that runs the newest model of a hub."""
     state = State(folder)
-    fetched(state, made, root=root)
+    fetched(state, made, root=state.trust(made.first_root.read_bytes()))
+    state.device()
     return state
 
 

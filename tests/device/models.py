@@ -4,6 +4,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from clients.device.protocol.manifest import Golden, Manifest, digest
+from fedkd.data.dataset import Dataset
+from fedkd.tasks.task import Task
 from tests.edge.flat import operator_code, packed
 
 X = np.array([[1, 0, 0], [0, 2, 0], [0, 0, 3], [-1, -2, -3]], np.float32)
@@ -55,3 +57,11 @@ def release(version, bias, channel="default", file=None, **changes):
     file = adder(bias) if file is None else file
     made = manifest(version, file, bias, channel, **changes)
     return {f"{channel}/m.tflite": file, f"{channel}/manifest.json": made.pack()}
+
+
+def task():
+    """Rows of three numbers whose largest is their colour."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 3)).astype(np.float32)
+    data = Dataset(x, x.argmax(-1).astype(np.int32))
+    return Task("colours", LABELS, data, data, teacher=lambda: None, student=lambda: None)

@@ -6,6 +6,7 @@ The list is python-tuf's own client tests', and what a signed model can still do
 import itertools
 from datetime import timedelta
 
+import numpy as np
 import pytest
 from tuf.api.exceptions import DownloadError
 from tuf.api.metadata import Metadata, MetaFile
@@ -26,7 +27,7 @@ def test_what_is_signed_and_newer_is_adopted_and_answers_as_it_must(behind, newe
     """Version 2 adds 1 to green: of the rows (1,0,0), (0,2,0), (0,0,3), (-1,-2,-3) all but the first stay."""
     found = fetched(behind, newest)
     assert (found.manifest.version, found.agreement) == (2, 1.0)
-    expected = [LABELS[index] for index in (X + [0, 1, 0]).argmax(-1)]
+    expected = [LABELS[index] for index in (X + np.array([0, 1, 0])).argmax(-1)]
     assert answers(behind) == expected
     assert fetched(behind, newest) is None
 
@@ -137,7 +138,11 @@ def test_a_target_changed_after_signing_is_refused(behind, newest, name):
 @pytest.mark.parametrize("name", ["timestamp.json", "2.snapshot.json", "2.targets.json", "manifest.json", "m.tflite"])
 def test_truncated_files_are_refused(behind, newest, name):
     for left in (0, 1, 100):
-        refused(behind, newest, "damaged|other bytes", lambda path, data: data[:left] if path.endswith(name) else data)  # noqa: B023
+
+        def cut(path, data, left=left):
+            return data[:left] if path.endswith(name) else data
+
+        refused(behind, newest, "damaged|other bytes", cut)
 
 
 def test_another_targets_bytes_are_refused(behind, newest, old):
@@ -211,7 +216,7 @@ def test_a_hub_that_trickles_holds_nobody_up(behind, newest):
 
 def test_an_interrupted_fetch_goes_on_where_it_stopped(behind, newest):
     """The link breaks after half of the model; the second half is all that is asked for next time."""
-    half = (newest.targets / "default").stat() and len(adder((0, 1, 0))) // 2
+    half = len(adder((0, 1, 0))) // 2
 
     class Broken(Folder):
         def read(self, path, offset):

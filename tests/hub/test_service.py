@@ -5,6 +5,7 @@ import json
 import threading
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import grpc
 import pytest
@@ -182,7 +183,7 @@ def test_the_same_files_serve_devices_behind_any_web_server(made, tmp_path):
         (tmp_path / "tuf").mkdir()
         plain = Updater(str(tmp_path / "tuf"), f"{url}/metadata/", str(tmp_path), f"{url}/targets/", bootstrap=root)
         path = plain.download_target(plain.get_targetinfo("default/manifest.json"))
-        assert json.loads(open(path, "rb").read())["version"] == 2
+        assert json.loads(Path(path).read_bytes())["version"] == 2
         start, chunks = Web(url).read("metadata/1.root.json", 5)
         assert b"".join(chunks) == root[start:]
     with pytest.raises(UpdateFailed, match=r"the hub can't be reached: DownloadError: http://127.0.0.1:\d+ can't be"):
