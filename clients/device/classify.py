@@ -8,7 +8,7 @@ import numpy as np
 from clients.device import trial
 from clients.device.errors import ModelRefused, UpdateFailed, WrongInput
 from clients.device.protocol.manifest import Manifest
-from clients.device.state import State
+from clients.device.state import Generation, State
 
 
 def classify(state: State, rows: Path | None) -> dict[str, Any]:
@@ -25,17 +25,29 @@ def classify(state: State, rows: Path | None) -> dict[str, Any]:
         WrongInput: The file doesn't hold examples of the model.
         UpdateFailed: There is no model that runs.
     """
-    failures: list[str] = []
+    failed: dict[str, tuple[Generation, str]] = {}
     for held in list(state.candidates()):
-        x = examples(rows, held.manifest)
         try:
-            answer = trial.run(held.model, x)
+            answer = trial.run(held.model, examples(rows, held.manifest))
         except ModelRefused as error:
-            failures.append(f"version {held.manifest.version}: {error}")
-            state.fall_back(held, str(error))
+            failed[f"version {held.manifest.version}: {error}"] = held, str(error)
             continue
-        return _described(held.manifest, answer) | ({"failed": failures} if failures else {})
-    raise UpdateFailed("; ".join(["no model runs on this device", *failures]))
+        except WrongInput:
+            if failed:
+                continue  # the one before takes something else
+            raise
+        for broken, why in failed.values():
+            _judge(state, broken, why)
+        return _described(held.manifest, answer) | ({"failed": list(failed)} if failed else {})
+    raise UpdateFailed("; ".join(["no model runs on this device", *failed]))
+
+
+def _judge(state: State, model: Generation, why: str) -> None:
+    """Give a model up that doesn't even answer its golden examples any more, now that another one runs."""
+    try:
+        trial.check_golden(model.model, model.manifest)
+    except ModelRefused:
+        state.fall_back(model, why)
 
 
 def examples(path: Path | None, manifest: Manifest) -> np.ndarray:
@@ -50,9 +62,9 @@ def examples(path: Path | None, manifest: Manifest) -> np.ndarray:
         x = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise WrongInput(f"--input {path}: must be a .npy of numbers: {error}") from None
-    shape = tuple(manifest.input["shape"])
-    if not isinstance(x, np.ndarray) or x.dtype.kind not in "fiu" or not np.isfinite(x).all():
-        raise WrongInput(f"--input {path}: must hold finite numbers")
+    shape, kinds = tuple(manifest.input["shape"]), "iu" if manifest.input["dtype"] == "int32" else "fiu"
+    if not isinstance(x, np.ndarray) or x.dtype.kind not in kinds or not np.isfinite(x).all():
+        raise WrongInput(f"--input {path}: must hold {'integers' if kinds == 'iu' else 'finite numbers'}")
     if x.shape == shape:
         return x[np.newaxis]
     if x.shape[1:] != shape or not len(x):

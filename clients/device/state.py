@@ -150,19 +150,19 @@ class State:
         self._point(name, before.name if before else None)
         self._prune()
 
-    def fall_back(self, broken: Generation, reason: str) -> None:
-        """Stop using a model that ran when it was tried and doesn't any more."""
+    def fall_back(self, broken: Generation, why: str) -> None:
+        """Give up a model that ran when it was tried and doesn't any more; the next update may bring it back."""
         with suppress(OSError):  # a full disk must not keep the model before from running
-            self.refuse(broken.name, reason, _TRIES)
+            self.refuse(broken.name, why)
             others = [item.name for item in self.candidates() if item.name != broken.name]
             self._point(others[0] if others else None, None)
             shutil.rmtree(broken.model.parent, ignore_errors=True)
 
-    def refuse(self, name: str, reason: str, times: int = 1) -> None:
+    def refuse(self, name: str, reason: str) -> None:
         """Note that a signed model failed here."""
         held = self._read("refused.json")
         before = int(held.get("times", 0)) if held.get("name") == name else 0
-        fields = {"name": name, "reason": reason, "times": before + times}
+        fields = {"name": name, "reason": reason, "times": before + 1}
         durable.replace(self.folder / "refused.json", json.dumps(fields).encode())
 
     def check_refused(self, name: str) -> None:

@@ -72,19 +72,22 @@ class Repository:
             self.store.write(root, signers["root"])
         return True
 
-    def publish(self, files: Mapping[str, bytes]) -> None:
+    def publish(self, files: Mapping[str, bytes], after: int | None = None) -> None:
         """Add or replace targets, for whoever reads all at once.
 
         Args:
             files: Their bytes by path, ``channel/name``.
+            after: Version of the targets that they follow, see ``version``; None for any.
 
         Raises:
-            InputError: There is no repository, a key is missing, or metadata are damaged.
+            InputError: There is no repository, a key is missing, metadata are damaged, or others published meanwhile.
         """
         with self._alone():
             for role in ("targets", "snapshot", "timestamp"):
                 need_key(self.keys, role, self.store.root().signed)
             published = self.store.published()
+            if after not in (None, published.targets.signed.version):
+                raise InputError(f"--hub {self.folder}: somebody else published there just now; publish again")
             for path, data in files.items():
                 info = TargetFile.from_data(path, data)
                 place = self._place(info)
@@ -131,6 +134,10 @@ class Repository:
             root.signed.add_key(new.public_key, role)
             self.store.write(root, *((old, new) if role == "root" else (old,)))
         return ["root", *self.refresh()]
+
+    def version(self) -> int:
+        """Version of what is published, 0 for nothing."""
+        return int(self.store.published().targets.signed.version)
 
     def paths(self) -> list[str]:
         """Paths of the published targets."""

@@ -18,7 +18,9 @@ from server.hub.repository import Repository
 CHUNK = 1 << 16
 _THREADS = 32
 _MESSAGE = 1 << 16
-_DOWNLOADS = 24
+_CALLS = 24
+# So that a device that reads nothing can't hold a thread for ever; others go on where they stopped.
+_CONNECTION_MS = 600_000
 _PATH = 512
 
 
@@ -57,7 +59,7 @@ class HubService(hub_pb2_grpc.HubServicer):
             context.abort(grpc.StatusCode.NOT_FOUND, "no such file")
             return
         with open(path, "rb") as file:
-            file.seek(request.offset)
+            file.seek(min(request.offset, path.stat().st_size))
             while data := file.read(CHUNK):
                 yield hub_pb2.Chunk(data=data)
 
@@ -119,9 +121,14 @@ def serving(
         RunError: The port is taken.
     """
     repository.store.root()
-    options = [("grpc.max_receive_message_length", _MESSAGE), ("grpc.so_reuseport", 0)]
+    options = [
+        ("grpc.max_receive_message_length", _MESSAGE),
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_connection_age_ms", _CONNECTION_MS),
+        ("grpc.max_connection_age_grace_ms", _CONNECTION_MS),
+    ]
     pool = ThreadPoolExecutor(_THREADS, "hub")
-    server = grpc.server(pool, options=options, maximum_concurrent_rpcs=_DOWNLOADS)
+    server = grpc.server(pool, options=options, maximum_concurrent_rpcs=_CALLS)
     service = HubService(repository, Reports(repository.folder / "reports.jsonl"))
     hub_pb2_grpc.add_HubServicer_to_server(service, server)
     state = health.HealthServicer()

@@ -29,10 +29,11 @@ def publish(run: Path, hub: Path, file: str, channel: str) -> tuple[Manifest, Re
         raise InputError(f"--channel: {error}") from None
     repository, found = Repository(hub), device_file(run, file)
     repository.check_place()
+    after = repository.version()
     manifest = manifest_of(found, channel, _newest(repository, channel) + 1)
     new = repository.create()
     files = {manifest.file["name"]: found.path.read_bytes(), "manifest.json": manifest.pack()}
-    repository.publish({f"{channel}/{name}": data for name, data in files.items()})
+    repository.publish({f"{channel}/{name}": data for name, data in files.items()}, after)
     return manifest, repository, new
 
 

@@ -1,5 +1,6 @@
 """A hub with two versions, and devices that run the second: made once, copied for each test."""
 
+import os
 import shutil
 
 import pytest
@@ -8,6 +9,12 @@ from clients.device.state import State
 from server.hub.repository import Repository
 from tests.device.hubs import copied, hub, installed
 from tests.device.models import release
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Waiting for the disk proves nothing here and takes most of the time; see test_power_cuts.py for its place."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
 @pytest.fixture(scope="session")

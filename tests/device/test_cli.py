@@ -68,6 +68,23 @@ def test_a_model_that_stops_running_is_left_for_the_one_before(run, place, monke
     assert State(place / "state").current().manifest.version == 1
 
 
+def test_examples_that_are_too_much_cost_no_model(run, place, monkeypatch):
+    """No model is given up for failing on what is fed to it while it answers its golden examples."""
+    from clients.device import classify
+    from clients.device.errors import ModelRefused
+
+    def slow(model, x):
+        raise ModelRefused("the model takes longer than 120 s")
+
+    np.save(place / "x.npy", np.zeros((9, 3)))
+    with monkeypatch.context() as patched:
+        patched.setattr(classify.trial, "run", slow)
+        code, found, said = run("--hub", AWAY, "--insecure", "--state", place / "state", "--input", place / "x.npy")
+    assert (code, found) == (1, None)
+    assert "no model runs on this device; version 2: the model takes longer than 120 s; version 1" in said[1]
+    assert [item.manifest.version for item in State(place / "state").candidates()] == [2, 1]
+
+
 def test_a_new_device_without_a_hub_ends_with_code_1(run, tmp_path, newest):
     code, found, said = run("--hub", AWAY, "--insecure", "--state", tmp_path / "new", "--root", newest.first_root)
     assert (code, found) == (1, None)

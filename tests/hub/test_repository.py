@@ -118,6 +118,13 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
         Repository(tmp_path).rotate("evil")
 
 
+def test_of_two_that_publish_at_once_one_is_told_to_try_again(tmp_path):
+    made = hub(tmp_path / "hub", release(1, (1, 0, 0)))
+    made.publish(release(2, (0, 1, 0)), after=made.version())
+    with pytest.raises(InputError, match="somebody else published there just now"):
+        made.publish(release(2, (0, 0, 1)), after=1)
+
+
 def test_a_damaged_target_is_not_read(tmp_path):
     made = hub(tmp_path / "hub", release(1, (1, 0, 0)))
     (stored,) = (made.targets / "default").glob("*.m.tflite")

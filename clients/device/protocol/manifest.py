@@ -1,7 +1,6 @@
 """The manifest of a model: what it is for, how to feed it, and what it must answer. JSON, signed with the model."""
 
 import base64
-import binascii
 import hashlib
 import json
 import math
@@ -99,9 +98,9 @@ def unpack(data: bytes) -> Manifest:
         x, logits = _unpacked(golden["x"]), _unpacked(golden["logits"])
         held = Golden(x, logits, float(golden["tolerance"]))
         found = Manifest(**fields | {"labels": tuple(fields["labels"]), "golden": held})
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error) as error:
-        raise ValueError(f"no manifest of a model: {error}") from None
-    _check(found)
+        _check(found)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise ValueError(f"no manifest of a model: {' '.join(str(error).split())[:200]}") from None
     return found
 
 
@@ -116,8 +115,7 @@ def check_channel(name: str) -> str:
     Raises:
         ValueError: It isn't.
     """
-    plain = name.replace("-", "").replace("_", "").replace(".", "")
-    if not (plain.isalnum() and name.isascii() and name[0].isalnum() and len(name) <= 64):
+    if not (_plain(name) and len(name) <= 64):
         raise ValueError(
             f"a channel must be 1 to 64 of a-z, A-Z, 0-9, -, _ and ., not one of these first, got {name!r}"
         )
@@ -130,8 +128,7 @@ def _check(found: Manifest) -> None:
     examples, classes = len(found.golden.x), len(found.labels)
     rules = {
         "version must be a whole number from 1": isinstance(found.version, int) and found.version >= 1,
-        "its file must have a plain name": str(found.file.get("name", "/")).replace("_", "").isprintable()
-        and not set(str(found.file.get("name", "/"))) & set("/\\"),
+        "its file must have a plain name": _plain(str(found.file.get("name", ""))),
         "its file must have a size within the limit": 0 < int(found.file.get("bytes", 0)) <= LARGEST_MODEL,
         "its file must have a SHA-256": len(str(found.file.get("sha256", ""))) == 64,
         "golden examples must be of the input's shape": examples > 0
@@ -141,7 +138,13 @@ def _check(found: Manifest) -> None:
     }
     for rule, kept in rules.items():
         if not kept:
-            raise ValueError(f"manifest of {found.channel}: {rule}")
+            raise ValueError(rule)
+
+
+def _plain(name: str) -> bool:
+    """Whether a name is letters, digits, ``-``, ``_`` and ``.``, none of the latter first."""
+    letters = name.replace("-", "").replace("_", "").replace(".", "")
+    return letters.isalnum() and name.isascii() and name[0].isalnum()
 
 
 def _packed(array: np.ndarray) -> dict[str, Any]:
