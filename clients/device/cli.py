@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import signal
 import sys
 import time
@@ -22,6 +23,7 @@ _NO_MODEL, _WRONG, _INTERRUPTED = 1, 2, 130
 def main() -> None:
     """Entry point: 0, or 1 where no model runs, or 2 for bad input; an update that fails is no error while one runs."""
     given = _parser().parse_args()
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its library's own lines say again what ours do
     signal.signal(signal.SIGTERM, _stop)
     try:
         sys.exit(run(given))
@@ -58,7 +60,7 @@ def _pass(given: argparse.Namespace, state: State, hub: Hub | Web, root: bytes) 
         failure = f"{failure}; {error}" if failure else str(error)
         print(f"error: {error}", file=sys.stderr)
     failure = "; ".join([*([failure] if failure else []), *found.get("failed", [])])
-    if isinstance(hub, Hub):
+    if isinstance(hub, Hub) and hub.answers:
         _report(hub, profile, new, found, failure)
     if found:
         print(json.dumps({"update": "new" if new else failure or "none", **found}))
@@ -93,8 +95,16 @@ def _report(hub: Hub, profile: Profile, new: Updated | None, found: dict[str, An
         print(f"no report: {error}", file=sys.stderr)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with code 2."""
+        _end(message, _WRONG)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("fedkd-device", description="Run the newest model that is signed, and that runs.")
+    parser = _Parser("fedkd-device", description="Run the newest model that is signed, and that runs.")
     command = parser.add_subparsers(required=True, metavar="run").add_parser("run", help="update, classify, report")
     add = command.add_argument
     add("--hub", required=True, help="HOST:PORT of `fedkd hub serve`, or the URL of a folder `repository` on the web")
@@ -118,8 +128,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _hub(given: argparse.Namespace) -> Hub | Web:
-    if given.ca is not None:
-        _read(given.ca)
+    if b"BEGIN CERTIFICATE" not in (_read(given.ca) or b"BEGIN CERTIFICATE"):
+        raise WrongInput(f"--ca {given.ca}: must hold certificates, PEM")
     if given.hub.startswith(("http://", "https://")):
         return Web(given.hub, given.ca)
     host, colon, port = given.hub.rpartition(":")

@@ -52,6 +52,7 @@ class Hub:
         else:
             known = grpc.ssl_channel_credentials(ca.read_bytes() if ca else None)
             self._channel = grpc.secure_channel(address, known, _OPTIONS)
+        self.answers = False  # whether it did when it was last asked
         self.address, self._stub = address, hub_pb2_grpc.HubStub(self._channel)
 
     def close(self) -> None:
@@ -65,8 +66,10 @@ class Hub:
             UpdateFailed: The hub can't be reached, or has nothing that suits.
         """
         fields = hub_pb2.Profile(**vars(profile), runtime=runtime(), channel=channel, version=version)
+        self.answers = False
         with self._failing():
             advice = self._stub.CheckIn(fields, timeout=_SECONDS)
+        self.answers = True
         if advice.channel not in profile.channels:
             raise UpdateFailed(f"the hub has nothing for this device: {advice.reason or repr(advice.channel)}")
         return advice

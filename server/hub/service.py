@@ -150,6 +150,7 @@ def _bound(server: grpc.Server, address: str, certificate: tuple[bytes, bytes] |
         if certificate is None:
             return server.add_insecure_port(address)
         return server.add_secure_port(address, grpc.ssl_server_credentials([certificate]))
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise RunError(f"{address}: can't be served there, is the port taken? {reason}") from None
+    except RuntimeError:
+        raise RunError(
+            f"{address}: can't listen there: the port is taken, or the address isn't this machine's"
+        ) from None

@@ -1,5 +1,6 @@
 """The commands ``fedkd publish`` and ``fedkd hub``."""
 
+import os
 import signal
 import threading
 from pathlib import Path
@@ -46,6 +47,7 @@ def serve(
     insecure: Annotated[bool, typer.Option("--insecure", help="Without TLS.")] = False,
 ) -> None:
     """Serve a hub over gRPC until it is stopped."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its library's own lines say again what ours do
     with errors_for_people():
         from server.hub.certificate import read_certificate
         from server.hub.repository import Repository

@@ -39,7 +39,7 @@ def test_a_device_whose_hub_is_away_goes_on_with_its_model(run, place):
     assert [answer["label"] for answer in found["answers"]] == ["green", "red"]
     assert found["model"]["version"] == 2
     assert found["update"].startswith("hub 127.0.0.1:9: unavailable")
-    assert [line.split(":")[0] for line in said] == ["no update", "no report"]
+    assert [line.split(":")[0] for line in said] == ["no update"]
 
 
 def test_a_model_that_dies_after_its_trial_makes_room_for_the_one_before(run, place, newest):
@@ -102,6 +102,10 @@ def test_a_new_device_without_a_hub_ends_with_code_1(run, tmp_path, newest):
             "must be the root metadata of a TUF repository",
         ),
         (["--state", "state", "--root", "other.json"], "trusts another root already"),
+        (["--state", "state", "--ca", "root.json"], "root.json: No such file"),
+        (["--state", "state", "--ca", "four.npy"], "--ca four.npy: must hold certificates, PEM"),
+        (["--state", "state", "--channel", "../up"], "argument --channel: a channel must be 1 to 64 of"),
+        (["--state", "state", "--interval", "0"], "argument --interval: must be seconds, at least 1, got '0'"),
         (["--state", "state", "--hub", "nonsense"], "--hub: must be HOST:PORT or a URL, got 'nonsense'"),
         (["--state", "state", "--input", "state/root.json"], "must be a .npy of numbers"),
         (["--state", "state", "--input", "four.npy"], "must have shape (3,), or (n, ...) of that, got (4,)"),

@@ -145,7 +145,7 @@ def test_a_hub_of_another_certificate_or_without_tls_is_no_hub(port, tmp_path, i
 
 def test_a_taken_port_and_missing_certificates_are_one_line(made, port, tmp_path, certificate):
     with (
-        pytest.raises(RunError, match=r"127.0.0.1:\d+: can't be served there"),
+        pytest.raises(RunError, match=r"127.0.0.1:\d+: can't listen there"),
         serving(made, f"127.0.0.1:{port}", None),
     ):
         pass
