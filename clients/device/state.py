@@ -12,6 +12,7 @@ refused.json     the signed model that failed here, why, and how often
 """
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -49,8 +50,9 @@ def generation(folder: Path) -> Generation | None:
     try:
         written = (folder / "manifest.json").read_bytes()
         manifest, model = unpack(written), folder / "model.tflite"
-        if digest(model.read_bytes()) == manifest.file["sha256"]:
-            return Generation(digest(written), model, manifest)
+        with open(model, "rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() == manifest.file["sha256"]:
+                return Generation(digest(written), model, manifest)
     except (OSError, ValueError):
         pass
     return None
@@ -96,7 +98,7 @@ class State:
         held = path.read_bytes() if path.exists() else None
         if root is None and held is None:
             raise WrongInput(
-                "--root FILE is needed the first time: metadata/root.json of the hub, from a trusted place"
+                "--root FILE is needed the first time: metadata/1.root.json of the hub, from a trusted place"
             )
         if root is not None and held is not None and root != held:
             raise WrongInput(
@@ -130,9 +132,12 @@ class State:
         return next(self.candidates(), None)
 
     def clear(self) -> None:
-        """Remove what an interrupted update left, but for downloads."""
+        """Remove what interrupted updates left, but for the last two downloads: a manifest's and a model's."""
         shutil.rmtree(self.incoming, ignore_errors=True)
         for path in self.metadata.glob("tmp*"):
+            path.unlink(missing_ok=True)
+        parts = sorted(self.download.glob("*.part"), key=lambda path: path.stat().st_mtime)
+        for path in parts[:-2]:
             path.unlink(missing_ok=True)
         self._prune()
 

@@ -4,6 +4,7 @@ The list is python-tuf's own client tests', and what a signed model can still do
 """
 
 import itertools
+import os
 from datetime import timedelta
 
 import numpy as np
@@ -231,6 +232,15 @@ def test_an_interrupted_fetch_goes_on_where_it_stopped(behind, newest):
     found = update(behind, source, newest.first_root.read_bytes(), ["default"])
     assert found.manifest.version == 2
     assert [offset for path, offset in source.asked if path.endswith("m.tflite")] == [0, half]
+
+
+def test_downloads_that_nobody_finishes_do_not_fill_the_disk(behind, newest):
+    for number in range(5):
+        part = behind.download / f"{number}.part"
+        part.touch()
+        os.utime(part, (number, number))
+    assert fetched(behind, newest).manifest.version == 2
+    assert sorted(path.name for path in behind.download.glob("*.part")) == ["3.part", "4.part"]
 
 
 def test_keys_that_were_changed_are_believed_from_root_to_root(behind, newest):
