@@ -31,4 +31,4 @@ test-faults: .venv/ready
 	$(BIN)/pytest -m faults
 
 clean:
-	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build *.egg-info clients/device/build clients/device/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
