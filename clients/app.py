@@ -1,11 +1,13 @@
 """The client: a few lines of Flower over ``fedkd.federation``."""
 
 import tempfile
+import time
 from pathlib import Path
 
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
+from clients.node import check_state, own_data
 from clients.pool import PooledVault
 from clients.vault import Vault
 from fedkd import runtime
@@ -20,14 +22,20 @@ app = ClientApp()
 
 @app.query()
 def hello(message: Message, context: Context) -> Message:
-    """Say which client this is, so that the server can order clients alike in every engine."""
-    return _reply(message, Answer(_partition(context)))
+    """Say which client this is, so that the server can order clients alike in every engine.
+
+    What a node of its own lacks is found here, before any training, and the server logs it: no TensorFlow is needed.
+    """
+    check_state(context.node_config)
+    experiment, partition = experiment_of(context.run_config), _partition(context)
+    experiment.client_data(partition, own_data(context.node_config, experiment.task))
+    return _reply(message, Answer(partition))
 
 
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Take part in a round, or ask for the dense model where the offer can't be followed."""
-    runtime.configure()
+    import_seconds = _import_tensorflow()
     experiment = experiment_of(context.run_config)
     offer = read_offer(message.content.config_records["offer"])
     partition = _partition(context)
@@ -39,14 +47,23 @@ def train(message: Message, context: Context) -> Message:
     base = follow(state, offer, experiment)
     if base is None:
         return _reply(message, Answer(partition))
-    data, held = experiment.client_data(partition)
+    data, held = experiment.client_data(partition, own_data(context.node_config, experiment.task))
     rng = generator(experiment.config.seed, Purpose.TRAINING, offer.round, partition)
     state, upload = client_round(state, base, offer, data, now, rng)
     vault.save(state)
-    metrics = {f"loss_{role}": loss for role, loss in upload.losses.items()}
+    metrics = {f"loss_{role}": loss for role, loss in upload.losses.items()} | {"import_seconds": import_seconds}
     if experiment.evaluates(offer.round):
         metrics |= now.teacher_quality(state.local.get("teacher"), held)
     return _reply(message, Answer(partition, upload.blob, upload.examples, metrics))
+
+
+def _import_tensorflow() -> float:
+    """Import what training needs, and return the seconds it took: on a real node each message has a new process."""
+    started = time.monotonic()
+    runtime.configure()
+    import keras  # noqa: F401
+
+    return time.monotonic() - started
 
 
 def _reply(message: Message, answer: Answer) -> Message:

@@ -13,6 +13,7 @@ from fedkd.config import Scalar
 from fedkd.errors import InputError
 from fedkd.settings import parse_assignment, read_toml
 from sims.bench.cli import app as bench
+from sims.deploy.cli import app as deploy
 from sims.edge.cli import edge
 from sims.exits import BAD_INPUT, INTERRUPTED, errors_for_people
 
@@ -21,6 +22,7 @@ app = typer.Typer(
     help="Federated knowledge distillation: from data to a TFLite model in one command.",
 )  # fmt: skip
 app.add_typer(bench, name="bench")
+app.add_typer(deploy, name="deploy")
 app.command()(edge)
 
 TaskOption = Annotated[

@@ -73,13 +73,14 @@ def run(
         try:
             ENGINES[engine](config, run_config, storage)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(_how_far(folder, config.total_rounds)) from None
+            raise KeyboardInterrupt(how_far(folder, config.total_rounds)) from None
         finally:
-            _write_partition(experiment, folder)
+            write_partition(experiment, folder)
     return folder
 
 
-def _how_far(folder: Path, rounds: int) -> str:
+def how_far(folder: Path, rounds: int) -> str:
+    """Say after which round a run was stopped, and where it left what it had."""
     history = folder / "history.jsonl"
     done = len(history.read_text(encoding="utf-8").splitlines()) if history.exists() else 0
     return f"after round {done} of {rounds}; {history} holds what was reached"
@@ -137,7 +138,7 @@ def _watching(folder: Path, rounds: int, console: Console) -> Iterator[None]:
         yield
 
 
-def _write_partition(experiment: Experiment, folder: Path) -> None:
+def write_partition(experiment: Experiment, folder: Path) -> None:
     """Record who holds what, for the report; simulations may know, servers may not."""
     if not folder.exists():
         return
