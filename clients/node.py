@@ -23,17 +23,22 @@ def own_data(node: NodeConfig, task: Task) -> Dataset | None:
     return read_own(Path(path), task) if path else None
 
 
-def check_state(node: NodeConfig) -> None:
-    """See that a node can keep its state.
+def partition_of(node: NodeConfig) -> int:
+    """Which client a node is."""
+    return int(node["partition-id"])
+
+
+def state_checked(node: NodeConfig) -> NodeConfig:
+    """Return a node's configuration where it can keep its state.
 
     Raises:
         InputError: Its ``state-dir`` can't be made or written.
     """
-    if not (path := node.get("state-dir")):
-        return
-    try:
-        Path(str(path)).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=str(path)):
-            pass
-    except OSError as error:
-        raise InputError(f"state-dir: {path} can't be written ({error.strerror})") from None
+    if path := str(node.get("state-dir", "")):
+        try:
+            Path(path).mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=path):
+                pass
+        except OSError as error:
+            raise InputError(f"state-dir: {path} can't be written ({error.strerror})") from None
+    return node

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from clients.node import check_state, own_data
+from clients.node import own_data, state_checked
 from fedkd.config import Scalar
 from fedkd.settings import build
 from fedkd.tasks.registry import load_task
@@ -24,6 +24,6 @@ def check_node(settings: Mapping[str, Scalar], own: Path, state: Path) -> int:
         InputError: One of them breaks a rule.
     """
     config = build(settings)
-    check_state({"state-dir": str(state)})
-    found = own_data({"data": str(own)}, load_task(config.task, config.model, config.data))
+    node = state_checked({"data": str(own), "state-dir": str(state)})
+    found = own_data(node, load_task(config.task, config.model, config.data))
     return len(found) if found else 0

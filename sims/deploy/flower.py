@@ -13,6 +13,8 @@ from fedkd.errors import RunError
 
 _BIN = Path(sys.executable).parent
 _SECONDS = 120.0
+# Seconds between two questions after the state of a run, and where it is likely to have ended.
+_EVERY, _SOON = 20.0, 1.0
 
 # No look for updates, no usage statistics, no `uv sync` for each run.
 _QUIET = {
@@ -89,17 +91,19 @@ def log_of(env: Mapping[str, str], run: str) -> str:
         return ""
 
 
-def wait_until_finished(env: Mapping[str, str], run: str, alive: Callable[[], None], every: float = 4.0) -> str:
+def wait_until_finished(env: Mapping[str, str], run: str, look: Callable[[], bool]) -> str:
     """Wait for the end of a run and return its state.
 
     Args:
         env: See ``environment``.
         run: Its id.
-        alive: Raises where what the run needs has died.
-        every: Seconds between two questions; each takes a second of a core.
+        look: Called all the time; True where the run may well have ended, so that Flower is asked soon. Each question
+            takes a process of its own and a second or more of a core. Raises where what the run needs has died.
     """
     while not (state := status(env, run)).startswith("finished"):
-        for _ in range(round(every * 4)):
-            alive()
+        end = time.monotonic() + _EVERY
+        while time.monotonic() < end:
             time.sleep(0.25)
+            if look():
+                end = min(end, time.monotonic() + _SOON)
     return state

@@ -86,13 +86,22 @@ class LocalFederation:
             write_app(Path(folder), run_config)
             return flower.start(self.env, Path(folder))
 
-    def wait(self, run: str) -> None:
-        """Wait for the end of a run.
+    def wait(self, run: str, folder: Path) -> None:
+        """Wait for the end of a run that writes a folder.
 
         Raises:
             RunError: It failed, or a process ended.
         """
-        wait_for_run(self.env, run, self.processes)
+
+        def look() -> bool:
+            self.processes.check()
+            return (folder / "summary.json").exists()
+
+        state = flower.wait_until_finished(self.env, run, look)
+        if state != "finished:completed":
+            log = self.processes.log("serverapp")
+            log.write_text(flower.log_of(self.env, run), encoding="utf-8")
+            raise RunError(f"the run ended as {state}: {last_words(log)} (log: {log})")
 
     @property
     def _link(self) -> dict[str, str]:
@@ -105,15 +114,6 @@ class LocalFederation:
 def node_name(number: int) -> str:
     """Name of a node's process and log."""
     return f"node-{number}"
-
-
-def wait_for_run(env: Mapping[str, str], run: str, processes: Processes) -> None:
-    """Wait for the end of a run; where it failed, keep the ServerApp's log and say what it said last."""
-    state = flower.wait_until_finished(env, run, processes.check)
-    if state != "finished:completed":
-        log = processes.log("serverapp")
-        log.write_text(flower.log_of(env, run), encoding="utf-8")
-        raise RunError(f"the run ended as {state}: {last_words(log)} (log: {log})")
 
 
 def up(settings: Mapping[str, Scalar], nodes: int, out: Path | None, overwrite: bool, console: Console) -> Path:
@@ -160,7 +160,7 @@ def _watch(federation: LocalFederation, run: str, folder: Path, console: Console
     from sims.progress import watch
 
     with watch(folder / "history.jsonl", federation.config.total_rounds, console):
-        federation.wait(run)
+        federation.wait(run, folder)
 
 
 def _with_clients(settings: Mapping[str, Scalar], nodes: int) -> dict[str, Scalar]:
