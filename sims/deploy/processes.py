@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import secrets
 import signal
 import socket
@@ -14,7 +15,9 @@ from fedkd.errors import RunError
 
 # Handed down to every process that another one starts, in whichever session: so none is missed.
 _MARK = "FEDKD_PROCESSES"
-_PATIENCE = 8.0
+# Seconds to end in order; Flower's SuperExec takes longer, once its SuperNode is gone, and holds nothing by then.
+_PATIENCE = 5.0
+_WORDS = 300
 
 
 class Processes:
@@ -91,11 +94,14 @@ class Processes:
 
 
 def last_words(log: Path) -> str:
-    """The last line of a log that says something of why its process ended."""
+    """What a log says of why its process ended: Flower's own words, else the last line about an error."""
     lines = [" ".join(line.split()) for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
-    telling = [line for line in lines if "rror" in line or "ailed" in line or "refused" in line]
-    spoken = telling[-1:] or [line for line in lines if line][-1:]
-    return spoken[0][:300] if spoken else "it said nothing"
+    lines = [line for line in lines if line and "retrying in" not in line]
+    for number, line in enumerate(lines):
+        if "Exit Code:" in line:
+            return " ".join(lines[number + 1 : number + 3])[:_WORDS]
+    telling = [line for line in lines if re.search("error|failed|refused", line, re.IGNORECASE)]
+    return (telling or lines or ["it said nothing"])[-1][:_WORDS]
 
 
 def free_ports(count: int) -> list[int]:
