@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow test-bench lint clean
+.PHONY: demo test test-slow test-faults test-bench lint clean
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -26,6 +26,9 @@ test-bench: .venv/ready
 
 test-slow: .venv/ready
 	$(BIN)/pytest -m slow
+
+test-faults: .venv/ready
+	$(BIN)/pytest -m faults
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -28,10 +28,10 @@ def take_part(offer: Offer, context: Context, fresh: bool, import_seconds: float
     experiment, partition = experiment_of(context.run_config), partition_of(context.node_config)
     now = at(experiment, offer.round, offer.gone)
     now.trainer.unrolls = not fresh
-    vault = _vault(context, experiment, now)
+    vault = _vault(context, offer, experiment, now)
     # What a client held before the finishing rounds has other shapes, and a place of its own.
-    state = vault.load() or (now is not experiment and _vault(context, experiment, experiment).load())
-    state = state or new_client(experiment)
+    earlier = _vault(context, offer, experiment, experiment)
+    state = vault.load(offer.round) or earlier.load(offer.round) or new_client(experiment)
     base = follow(state, offer, experiment)
     if base is None:
         return Answer(partition)
@@ -45,19 +45,20 @@ def take_part(offer: Offer, context: Context, fresh: bool, import_seconds: float
     return Answer(partition, upload.blob, upload.examples, metrics)
 
 
-def _vault(context: Context, experiment: Experiment, stage: Experiment) -> Vault | PooledVault:
-    """Where the client keeps its state: a file of its own, or its record in a simulation's file of all clients.
+def _vault(context: Context, offer: Offer, experiment: Experiment, stage: Experiment) -> Vault | PooledVault:
+    """Where the client keeps its state: a folder of its own, or its record in a simulation's file of all clients.
 
     Args:
         context: Of the client.
+        offer: Says which run it is.
         experiment: Of the first round.
         stage: The same, or that of the finishing rounds.
     """
     node = context.node_config
-    run, partition = f"{context.run_id}:{experiment.fingerprint}", partition_of(node)
+    run, partition = f"{offer.run}:{experiment.fingerprint}", partition_of(node)
     if pool := node.get("state-file"):
         path = Path(f"{pool}{'' if stage is experiment else '.finishing'}")
         return PooledVault(path, run, partition, new_client(stage))
     default = Path(tempfile.gettempdir()) / f"fedkd-{context.run_id}"
     folder = Path(str(node.get("state-dir", default)))
-    return Vault(folder / f"client-{partition}.safetensors", run)
+    return Vault(folder / f"client-{partition}", run)

@@ -1,57 +1,40 @@
-"""What a client keeps between rounds, in one file on its own machine: the teacher never leaves it."""
+"""What a client keeps between rounds, in files on its own machine: the teacher never leaves it."""
 
-import json
-import os
-import tempfile
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
-
+from fedkd.generations import Generations, Saved, grouped, ungrouped
 from fedkd.protocol import ClientState
-from fedkd.tensors import Weights
 
 _BASE = "base"
 
 
 class Vault:
-    """One client's file.
+    """One client's folder.
+
+    A message may come twice, since a server that died goes on from the round before. So the states of two rounds are
+    kept, and a round is always trained from that before it.
 
     Args:
-        path: Created with its folder on the first save.
-        run: What run the state belongs to; the state of another one counts as none.
+        folder: Made on the first save.
+        run: What run the states belong to; those of another one count as none.
     """
 
-    def __init__(self, path: Path, run: str) -> None:
-        self.path, self.run = path, run
+    def __init__(self, folder: Path, run: str) -> None:
+        self._files = Generations(folder, run)
 
-    def load(self) -> ClientState | None:
-        """Return the state saved last, or None where there is none or it can't be read."""
-        try:
-            with safe_open(self.path, framework="numpy") as file:
-                header = json.loads(file.metadata()["fedkd"])
-                if header["run"] != self.run:
-                    return None
-                groups = {g: [file.get_tensor(f"{g}/{i}") for i in range(n)] for g, n in header["groups"].items()}
-            return ClientState(int(header["round"]), groups.pop(_BASE), groups)
-        except (FileNotFoundError, SafetensorError, KeyError, TypeError, ValueError):
+    def load(self, before: int | None = None) -> ClientState | None:
+        """Return the newest state, or the best to begin the round ``before`` from; None where there is none."""
+        saved = self._files.load(before)
+        if saved is None:
             return None
+        groups = ungrouped(saved.tensors, saved.header["groups"])
+        return ClientState(saved.round, groups.pop(_BASE), groups)
 
     def save(self, state: ClientState) -> None:
-        """Replace the file in one step: a reader, or a crash, sees the state before or the state after."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        groups: dict[str, Weights] = {_BASE: state.base, **state.local}
-        tensors = {f"{group}/{i}": array for group, arrays in groups.items() for i, array in enumerate(arrays)}
-        header = {
-            "run": self.run,
-            "round": state.round,
-            "groups": {group: len(arrays) for group, arrays in groups.items()},
-        }
-        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
-        os.close(handle)
-        try:
-            save_file(tensors, name, {"fedkd": json.dumps(header)})
-            os.replace(name, self.path)
-        except BaseException:
-            os.unlink(name)
-            raise
+        """Keep a state, on disk when this returns.
+
+        Raises:
+            RunError: The disk is full, or the folder can't be written; what was saved before is intact.
+        """
+        tensors, groups = grouped({_BASE: state.base, **state.local})
+        self._files.save(Saved(state.round, {"groups": groups}, tensors))

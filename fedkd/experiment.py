@@ -284,7 +284,7 @@ def _calibration_rows(task: Task, config: Config) -> tuple[np.ndarray, np.ndarra
 
 
 # What a run needs beside the experiment itself; never part of it, so that it can't change a result.
-RUN_KEYS = ("name", "out", "engine", "overwrite")
+RUN_KEYS = ("name", "out", "engine", "overwrite", "resume")
 
 
 def experiment_of(run_config: Mapping[str, Scalar]) -> Experiment:

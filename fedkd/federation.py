@@ -44,10 +44,10 @@ def new_client(experiment: Experiment) -> ClientState:
     return ClientState(0, base, local | ({_RESIDUAL: residual} if residual else {}))
 
 
-def new_server(experiment: Experiment) -> ServerState:
-    """State before the first round."""
+def new_server(experiment: Experiment, run: str = "") -> ServerState:
+    """State before the first round; ``run`` tells the run from all others."""
     shared = experiment.initial_shared()
-    return ServerState(0, shared, shared, digest(shared), residual=experiment.initial_residual())
+    return ServerState(0, shared, shared, digest(shared), residual=experiment.initial_residual(), run=run)
 
 
 def header_of(round_: int, base: str, experiment: Experiment) -> Header:
@@ -225,7 +225,7 @@ def make_offer(state: ServerState, held: int | None, energy: float, dense: bytes
         dense: The base, encoded dense.
     """
     steps = tuple(step for step in state.steps if held is not None and step.round > held)
-    offer = Offer(state.round, state.digest, energy, state.steps[-1].sparsity, steps, gone=state.gone)
+    offer = Offer(state.round, state.digest, energy, state.steps[-1].sparsity, steps, b"", state.gone, state.run)
     complete = held is not None and len(steps) == state.round - held
     return offer if complete and offer.size <= len(dense) else replace(offer, steps=(), dense=dense)
 

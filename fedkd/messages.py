@@ -41,6 +41,7 @@ def offer_fields(offer: Offer) -> Fields:
         "sparsity": offer.sparsity,
         "dense": offer.dense,
         "gone": list(offer.gone),
+        "run": offer.run,
         "step_rounds": [step.round for step in offer.steps],
         "step_blobs": [step.blob for step in offer.steps],
         "step_sparsities": [step.sparsity for step in offer.steps],
@@ -52,7 +53,7 @@ def read_offer(fields: Mapping[str, Any]) -> Offer:
     columns = (fields["step_rounds"], fields["step_blobs"], fields["step_sparsities"])
     steps = tuple(Step(*row) for row in zip(*columns, strict=True))
     first = (fields["round"], fields["base"], fields["energy"], fields["sparsity"])
-    return Offer(*first, steps, fields["dense"], tuple(fields["gone"]))
+    return Offer(*first, steps, fields["dense"], tuple(fields["gone"]), fields["run"])
 
 
 def answer_fields(answer: Answer) -> Fields:

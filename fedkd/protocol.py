@@ -28,6 +28,7 @@ class Offer:
         steps: From a base the client is thought to hold to this round's, oldest first; none with ``dense``.
         dense: The base itself, encoded dense, for a client that can't follow the steps.
         gone: Channels that the finishing rounds' model lacks.
+        run: Tells a run from all others, so that no client goes on from what it kept of another.
     """
 
     round: int
@@ -37,6 +38,7 @@ class Offer:
     steps: tuple[Step, ...]
     dense: bytes = b""
     gone: tuple[int, ...] = ()
+    run: str = ""
 
     @property
     def size(self) -> int:
@@ -66,6 +68,7 @@ class ServerState:
         update: The last broadcast.
         residual: What hasn't been sent.
         gone: Channels that the finishing rounds' model lacks.
+        run: Tells this run from all others.
     """
 
     round: int
@@ -76,6 +79,7 @@ class ServerState:
     update: bytes = b""
     residual: Weights = field(default_factory=list)
     gone: tuple[int, ...] = ()
+    run: str = ""
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,7 @@ def traffic(experiment: Experiment, history: list[Record]) -> dict[str, float | 
     }
 
 
-def summarise(
-    experiment: Experiment, name: str, engine: str, history: list[Record], shared: Weights, seconds: float
-) -> Record:
+def summarise(experiment: Experiment, name: str, engine: str, history: list[Record], shared: Weights) -> Record:
     """Return the summary of a run, but for its device files.
 
     Args:
@@ -40,11 +38,10 @@ def summarise(
         engine: Which engine ran the clients.
         history: A record a round.
         shared: The shared model at the end of training, before the finishing rounds.
-        seconds: All rounds together.
     """
     config = experiment.config
     last = next(r for r in history if r["round"] == config.rounds)
-    updates = sum(len(r["participants"]) for r in history)
+    updates, seconds = sum(len(r["participants"]) for r in history), history[-1]["elapsed"]
     teachers = {key: last[key] for key in ("teacher_mean", "teacher_std", "teacher_personal")}
     summary: Record = {
         "name": name,

@@ -1,14 +1,18 @@
 """The folder a run writes: its configuration, a line a round, its models and its summary."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 from fedkd.config import Config
-from fedkd.errors import InputError
+from fedkd.errors import InputError, RunError
 from fedkd.files import check_free, replace_file
-from fedkd.settings import to_toml
+from fedkd.settings import build, read_toml, to_settings, to_toml
+
+# Folder of a run's folder that holds what it needs to go on; it goes when the run has finished.
+CHECKPOINT = "checkpoint"
 
 _MARK = "# Written by fedkd: `fedkd run` with this file repeats the run.\n"
 
@@ -37,23 +41,68 @@ class RunFolder:
             path.mkdir(parents=True)
         except OSError as error:
             raise InputError(f"out: {path} can't be written ({error.strerror})") from None
-        (path / "config.toml").write_text(_MARK + to_toml(config), encoding="utf-8")
+        replace_file(path / "config.toml", (_MARK + to_toml(config)).encode())
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path, rounds: int) -> "RunFolder":
+        """Go on in the folder of a run that stopped; its history keeps the ``rounds`` that won't be run again."""
+        history = path / "history.jsonl"
+        replace_file(history, b"".join(history.read_bytes().splitlines(keepends=True)[:rounds]))
         return cls(path)
 
     def append(self, record: dict[str, Any]) -> None:
-        """Add a line to the history, on disk when this returns: an interrupted run leaves what it reached."""
-        with (self.path / "history.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        """Add a line to the history, on disk when this returns: an interrupted run leaves what it reached.
+
+        Raises:
+            RunError: The disk is full, or the file can't be written.
+        """
+        history = self.path / "history.jsonl"
+        try:
+            with history.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise RunError(f"{history} can't be written ({error.strerror}); the rounds before are intact") from None
+
+    def history(self) -> list[dict[str, Any]]:
+        """The records of all rounds."""
+        return [json.loads(line) for line in (self.path / "history.jsonl").read_text(encoding="utf-8").splitlines()]
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write the summary in one step."""
         replace_file(self.path / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
+
+    def finish(self) -> None:
+        """Remove what the run would need to go on."""
+        shutil.rmtree(self.path / CHECKPOINT)
 
 
 def run_path(out: object, config: Config) -> Path:
     """Folder of a run: ``out``, or ``runs/TASK-METHOD-SEED`` where that is empty."""
     task = Path(config.task.partition("#")[0].rpartition(":")[2]).stem
     return Path(str(out or Path("runs") / f"{task}-{config.method}-{config.seed}"))
+
+
+def check_resumable(path: Path, config: Config) -> None:
+    """Say why a run can't go on in its folder.
+
+    Raises:
+        InputError: There is no run, it has finished, or it had other settings.
+    """
+    if not is_run(path):
+        raise InputError(f"{path}: no run that could go on; a run's folder holds the config.toml that fedkd wrote")
+    if (path / "summary.json").exists() and not (path / CHECKPOINT).exists():
+        raise InputError(
+            f"{path}: this run has finished; `fedkd run {path / 'config.toml'}` repeats it in a new folder"
+        )
+    before, now = to_settings(build(read_toml(path / "config.toml"))), to_settings(config)
+    if changed := [key for key in now if now[key] != before[key]]:
+        key = changed[0]
+        raise InputError(
+            f"{key} must be {before[key]!r} as in {path / 'config.toml'} for a run to go on, got {now[key]!r}"
+        )
 
 
 def is_run(path: Path) -> bool:

@@ -15,12 +15,13 @@ from fedkd.errors import RunError
 from fedkd.exchange.blob import PayloadError
 from fedkd.exchange.codec import Payload, decode, encode
 from fedkd.experiment import Experiment
-from fedkd.federation import begin_round, forget_steps, header_of, known_bases, make_offer, new_server
+from fedkd.federation import begin_round, forget_steps, header_of, known_bases, make_offer
 from fedkd.federation import server_round as average
 from fedkd.finishing import at
 from fedkd.messages import Answer, offer_fields, read_answer
 from fedkd.seeding import Purpose, generator
-from fedkd.tensors import Weights, digest
+from fedkd.tensors import digest
+from server.checkpoint import Progress
 
 log = logging.getLogger("fedkd.server")
 
@@ -47,19 +48,28 @@ class FedKD(Strategy):
 
     Args:
         experiment: What is trained.
-        on_round: Called with the record of each round as it ends, and the shared model after it.
+        progress: What the last round ended with, see ``begin``.
+        on_round: Called with the record of each round as it ends, and what it ended with.
         timeout: Seconds to wait for the clients of a federation at its start, and for their answers in a round.
     """
 
-    def __init__(self, experiment: Experiment, on_round: Callable[[Record, Weights], None], timeout: float) -> None:
+    def __init__(
+        self, experiment: Experiment, progress: Progress, on_round: Callable[[Record, Progress], None], timeout: float
+    ) -> None:
         self.experiment, self.on_round, self.timeout = experiment, on_round, timeout
-        self.state = new_server(experiment)
-        self.quality: dict[int, dict[str, float]] = {}
+        self.state, self.trained = progress.state, progress.trained
+        self.quality = {partition: dict(figures) for partition, figures in progress.quality.items()}
+        self._held = dict(progress.held)
         self._nodes: dict[int, int] = {}
-        self._held: dict[int, int] = {}
         self._refused: list[dict[str, Any]] = []
         self._down_bytes = 0
-        self._begun = time.monotonic()
+        self._begun = time.monotonic() - progress.elapsed
+
+    def run(self, grid: Grid) -> None:
+        """Go through all rounds that are left; Flower's own ``start`` knows no first round but 1."""
+        for round_ in range(self.state.round + 1, self.experiment.config.total_rounds + 1):
+            offers = self.configure_train(round_, ArrayRecord(), ConfigRecord(), grid)
+            self.aggregate_train(round_, grid.send_and_receive(offers, timeout=self.timeout))
 
     @property
     def _now(self) -> Experiment:
@@ -101,8 +111,10 @@ class FedKD(Strategy):
         self.state, broadcast = average(self.state, updates, weights, energy, self._now)
         for item in received:
             self._held[item.answer.partition] = server_round
+        if server_round == self.experiment.config.rounds:
+            self.trained = self.state.shared
         record = self._record(server_round, received, broadcast)
-        self.on_round(record, self.state.shared)
+        self.on_round(record, Progress(self.state, self._held, self.quality, self.trained, record["elapsed"]))
         # Where nothing is shared, only rounds in which clients measure their teachers have an accuracy.
         measured = record["shared_accuracy"]
         return ArrayRecord(self.state.shared), MetricRecord({} if measured is None else {"accuracy": measured})

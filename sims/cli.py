@@ -6,6 +6,7 @@ from typing import Annotated, NoReturn
 
 import click
 import typer
+from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Column, Table
 
@@ -76,6 +77,10 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Folder to write. (default: runs/TASK-METHOD-SEED)")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace the folder of an earlier run.")] = False,
     keep_clients: Annotated[bool, typer.Option(help="Keep every client's teacher, as clients/ in the folder.")] = False,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Go on with a run that stopped, as if it never had."),
+    ] = None,
     set_: SetOption = None,
 ) -> None:
     """Train a federation, make device files of its student, and write a report."""
@@ -86,13 +91,18 @@ def run(
     }  # fmt: skip
     with errors_for_people():
         from sims.finish import parse_finish
+        from sims.run import resume as go_on
         from sims.run import run as run_experiment
 
+        console = Console()
+        if resume:
+            _check_alone("resume", "engine")
+            _write_report(go_on(resume, engine, console), console)
+            return
         flags |= parse_finish(finish) if finish is not None else {}
         settings = _without_preset(_read_run(config), method) if config else {}
         settings |= {key: value for key, value in flags.items() if value is not None}
         settings |= dict(parse_assignment(text) for text in set_ or ())
-        console = Console()
         folder = run_experiment(settings, engine, out, overwrite, keep_clients, console)
         _write_report(folder, console)
 
@@ -203,6 +213,14 @@ def methods() -> None:
     for method in METHODS.values():
         table.add_row(method.name, method.summary, method.citation)
     Console().print(table)
+
+
+def _check_alone(name: str, *also: str) -> None:
+    """Refuse options that one of the command's makes meaningless."""
+    context = click.get_current_context()
+    given = [p for p in context.params if context.get_parameter_source(p) == ParameterSource.COMMANDLINE]
+    for other in set(given) - {name, *also}:
+        raise InputError(f"--{name} takes the run's own settings: drop {other.rstrip('_').replace('_', '-')!r}")
 
 
 def _without_preset(settings: dict[str, Scalar], method: str | None) -> dict[str, Scalar]:

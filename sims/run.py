@@ -4,8 +4,7 @@ import importlib.util
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +16,9 @@ from fedkd.calibration import calibration_rows, without_examples
 from fedkd.config import Scalar
 from fedkd.errors import InputError
 from fedkd.experiment import Experiment, experiment_of
-from fedkd.files import check_free
-from fedkd.settings import check_settings, to_settings
-from server.run_folder import is_run, run_path
+from fedkd.files import check_free, replace_file
+from fedkd.settings import check_settings, read_toml, to_settings
+from server.run_folder import check_resumable, is_run, run_path
 
 ENGINE_NAMES = ("local", "ray")
 
@@ -50,40 +49,90 @@ def run(
 
     Raises:
         InputError: A setting or a file breaks a rule; nothing was written then.
-        KeyboardInterrupt: Stopped by the user; ``history.jsonl`` holds the rounds that were done.
+        KeyboardInterrupt: Stopped by the user; ``resume`` goes on with it.
     """
+    _check_engine(engine)
+    experiment = experiment_of(absolute(check_settings(settings)))
+    folder = run_path(out, experiment.config).absolute()
+    check_free(folder, overwrite, "a run", is_run)
+    _prepare(experiment, console)
+    if folder.exists():
+        shutil.rmtree(folder)  # after all checks, and lest the progress bar show the rounds of the run before
+    storage = _storage(folder, keep_clients or engine == "ray")
+    _drive(experiment, {"engine": engine, "overwrite": overwrite}, folder, storage, console)
+    if not keep_clients:
+        _forget_clients(folder)
+    return folder
+
+
+def resume(folder: Path, engine: str, console: Console) -> Path:
+    """Go on with a run that stopped, after the last round that is on disk, to the end it would have had.
+
+    Args:
+        folder: Of the run. Where it holds ``clients/`` these stay, as with ``keep_clients``.
+        engine: ``local`` or ``ray``; may be another than before.
+        console: Where to show progress.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: It isn't the folder of a run, or the run has finished.
+        KeyboardInterrupt: Stopped by the user; it can go on again.
+    """
+    _check_engine(engine)
+    folder = folder.absolute()
+    if not is_run(folder):
+        raise InputError(f"{folder}: no run that could go on; a run's folder holds the config.toml that fedkd wrote")
+    experiment = experiment_of(absolute(read_toml(folder / "config.toml")))
+    check_resumable(folder, experiment.config)
+    _prepare(experiment, console)
+    keep = engine == "ray" or (folder / "clients").is_dir()
+    _drive(experiment, {"engine": engine, "resume": True}, folder, _storage(folder, keep), console)
+    if not keep:
+        _forget_clients(folder)
+    return folder
+
+
+def _check_engine(engine: str) -> None:
     if engine not in ENGINE_NAMES:
         raise InputError(f"engine must be one of {', '.join(ENGINE_NAMES)}, got {engine!r}")
     if engine == "ray" and importlib.util.find_spec("ray") is None:
         raise InputError("engine must be local, got 'ray': Ray isn't installed; pip install 'fedkd[ray]'")
-    experiment = experiment_of(absolute(check_settings(settings)))
-    config = experiment.config
-    folder = run_path(out, config).absolute()
-    check_free(folder, overwrite, "a run", is_run)
+
+
+def _prepare(experiment: Experiment, console: Console) -> None:
+    """Start TensorFlow, build the models and say what will run."""
     with console.status("starting TensorFlow and building the models"):
         runtime.configure()
         calibration_rows(experiment)  # may be a file that breaks a rule
         _introduce(experiment, console)
-        os.environ.update(_QUIET)
-        from sims.engines import ENGINES
-    if folder.exists():
-        shutil.rmtree(folder)  # after all checks, and lest the progress bar show the rounds of the run before
-    run_config = {**to_settings(config), "out": str(folder), "engine": engine, "overwrite": overwrite}
-    with _storage(folder, engine, keep_clients) as storage, _watching(folder, config.total_rounds, console):
+
+
+def _drive(
+    experiment: Experiment, options: Mapping[str, Scalar], folder: Path, storage: Mapping[str, Scalar], console: Console
+) -> None:
+    """Have an engine run the two apps, and show the rounds as they end."""
+    os.environ.update(_QUIET)
+    from sims.engines import ENGINES
+    from sims.progress import watch
+
+    config = experiment.config
+    run_config = {**to_settings(config), "out": str(folder), **options}
+    with watch(folder / "history.jsonl", config.total_rounds, console):
         try:
-            ENGINES[engine](config, run_config, storage)
+            ENGINES[str(options["engine"])](config, run_config, storage)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(how_far(folder, config.total_rounds)) from None
         finally:
             write_partition(experiment, folder)
-    return folder
 
 
 def how_far(folder: Path, rounds: int) -> str:
     """Say after which round a run was stopped, and where it left what it had."""
     history = folder / "history.jsonl"
     done = len(history.read_text(encoding="utf-8").splitlines()) if history.exists() else 0
-    return f"after round {done} of {rounds}; {history} holds what was reached"
+    return f"after round {done} of {rounds}; `fedkd run --resume {folder}` goes on"
 
 
 def absolute(settings: Mapping[str, Scalar]) -> dict[str, Scalar]:
@@ -117,25 +166,16 @@ def _introduce(experiment: Experiment, console: Console) -> None:
         console.print("[yellow]warning:[/] the student is larger than the teacher: FedKD saves bytes by the reverse")
 
 
-@contextmanager
-def _storage(folder: Path, engine: str, keep: bool) -> Iterator[dict[str, Scalar]]:
-    """Where the clients keep their state: a file each where they stay or Ray's processes write, else one of all."""
-    several, pool = folder / "clients", folder / "clients.state"
-    try:
-        yield {"state-dir": str(several)} if keep or engine == "ray" else {"state-file": str(pool)}
-    finally:
-        for file in folder.glob("clients.state*"):  # one more for finishing rounds
-            file.unlink()
-        if not keep:
-            shutil.rmtree(several, ignore_errors=True)
+def _storage(folder: Path, several: bool) -> dict[str, Scalar]:
+    """Where the clients keep their state: a folder each where they stay or Ray's processes write, else one file."""
+    return {"state-dir": str(folder / "clients")} if several else {"state-file": str(folder / "clients.state")}
 
 
-@contextmanager
-def _watching(folder: Path, rounds: int, console: Console) -> Iterator[None]:
-    from sims.progress import watch
-
-    with watch(folder / "history.jsonl", rounds, console):
-        yield
+def _forget_clients(folder: Path) -> None:
+    """Remove what clients keep between rounds; a run that stopped keeps it, to go on with."""
+    for file in folder.glob("clients.state*"):  # one more for finishing rounds
+        file.unlink()
+    shutil.rmtree(folder / "clients", ignore_errors=True)
 
 
 def write_partition(experiment: Experiment, folder: Path) -> None:
@@ -144,4 +184,5 @@ def write_partition(experiment: Experiment, folder: Path) -> None:
         return
     classes, labels = experiment.task.classes, experiment.task.train.y
     counts = [np.bincount(labels[rows], minlength=len(classes)).tolist() for rows in experiment.rows]
-    (folder / "partition.json").write_text(json.dumps({"classes": classes, "counts": counts}) + "\n", encoding="utf-8")
+    text = json.dumps({"classes": classes, "counts": counts})
+    replace_file(folder / "partition.json", f"{text}\n".encode())

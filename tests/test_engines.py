@@ -1,6 +1,7 @@
 """Laws of the engines: one protocol, the same bytes."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -196,15 +197,15 @@ def test_apps_hold_the_servers_student_after_every_round_also_with_lost_state(tm
     def train(message, context):
         partition = context.node_config["partition-id"]
         offer = read_offer(message.content.config_records["offer"])
-        path = tmp_path / f"client-{partition}.safetensors"
+        folder = tmp_path / f"client-{partition}"
         if offer.round == 3 and partition == 1 and not offer.dense:
-            path.unlink()
+            shutil.rmtree(folder)
         reply = clients.app.app(message, context)
         if read_answer(reply.content.config_records["answer"]).needs_dense:
             asked.append((offer.round, partition))
         else:
-            run = f"{context.run_id}:{hash_of(experiment_of(context.run_config).config)}"
-            seen.append((offer.round, partition, offer.base, digest(Vault(path, run).load().base)))
+            run = f"{offer.run}:{hash_of(experiment_of(context.run_config).config)}"
+            seen.append((offer.round, partition, offer.base, digest(Vault(folder, run).load().base)))
         return reply
 
     lines = serve(with_training(train), tmp_path)

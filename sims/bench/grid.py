@@ -8,17 +8,18 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
-from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
+from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from fedkd import runtime
 from fedkd.errors import RunError
 from fedkd.exchange.codec import encode
 from fedkd.experiment import Experiment
-from fedkd.federation import header_of
+from fedkd.federation import header_of, new_server
 from fedkd.messages import Answer, answer_fields, read_offer
 from fedkd.seeding import Purpose, generator
 from fedkd.tensors import Weights, subtract
+from server.checkpoint import Progress
 from server.strategy import FedKD, Record
 from sims.bench import work
 from sims.bench.engine import whole_path
@@ -110,8 +111,8 @@ def _server(held: Experiment) -> float:
         return blobs[offer.base]
 
     records: list[Record] = []
-    strategy = FedKD(held, lambda record, _: records.append(record), timeout=60.0)
-    strategy.start(_grid(upload, config.clients), ArrayRecord(strategy.state.shared), config.rounds, timeout=60.0)
+    strategy = FedKD(held, Progress(new_server(held)), lambda record, _: records.append(record), timeout=60.0)
+    strategy.run(_grid(upload, config.clients))
     return statistics.median(record["seconds"] for record in records[1:])
 
 

@@ -1,0 +1,78 @@
+"""What the server saves after each round, so that a run whose process died goes on as if it never had."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from fedkd.generations import Generations, Saved, grouped, ungrouped
+from fedkd.protocol import ServerState, Step
+from fedkd.tensors import Weights, digest
+
+
+@dataclass(frozen=True)
+class Progress:
+    """All that a run's next round depends on, beside its configuration.
+
+    Args:
+        state: Of the protocol, after a round.
+        held: The last round each client took part in.
+        quality: What each client measured last of its own models.
+        trained: The shared model at the end of training, empty before.
+        elapsed: Seconds the rounds took.
+    """
+
+    state: ServerState
+    held: Mapping[int, int] = field(default_factory=dict)
+    quality: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    trained: Weights = field(default_factory=list)
+    elapsed: float = 0.0
+
+
+class Checkpoint:
+    """A run's last two states.
+
+    Args:
+        folder: Made on the first save.
+        fingerprint: Of its experiment; a checkpoint of another one counts as none.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str) -> None:
+        self._files = Generations(folder, fingerprint)
+
+    def save(self, progress: Progress) -> None:
+        """Keep what a round ended with, on disk when this returns.
+
+        Raises:
+            RunError: It can't be written; the checkpoint before is intact.
+        """
+        state = progress.state
+        blobs = [np.frombuffer(blob, np.uint8) for blob in (state.update, *(step.blob for step in state.steps))]
+        groups = {"shared": state.shared, "residual": state.residual, "trained": progress.trained, "blobs": blobs}
+        tensors, lengths = grouped(groups)
+        header = {
+            "run": state.run,
+            "steps": [[step.round, step.sparsity] for step in state.steps],
+            "gone": list(state.gone),
+            "held": list(progress.held.items()),
+            "quality": [[partition, dict(figures)] for partition, figures in progress.quality.items()],
+            "elapsed": progress.elapsed,
+            "groups": lengths,
+        }
+        self._files.save(Saved(state.round, header, tensors))
+
+    def load(self) -> Progress | None:
+        """Return the newest whole checkpoint, None where there is none; a damaged one is named in a warning."""
+        saved = self._files.load()
+        if saved is None:
+            return None
+        header, groups = saved.header, ungrouped(saved.tensors, saved.header["groups"])
+        update, *blobs = (array.tobytes() for array in groups["blobs"])
+        steps = tuple(Step(r, blob, sparsity) for (r, sparsity), blob in zip(header["steps"], blobs, strict=True))
+        shared, gone = groups["shared"], tuple(header["gone"])
+        # The base is that of the round that is done; the next one makes its own.
+        state = ServerState(
+            saved.round, shared, shared, digest(shared), steps, update, groups["residual"], gone, header["run"]
+        )
+        return Progress(state, dict(header["held"]), dict(header["quality"]), groups["trained"], header["elapsed"])
