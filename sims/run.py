@@ -123,13 +123,12 @@ def _drive(
         try:
             ENGINES[str(options["engine"])](config, run_config, storage)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(how_far(folder, config.total_rounds)) from None
+            raise KeyboardInterrupt(_how_far(folder, config.total_rounds)) from None
         finally:
             write_partition(experiment, folder)
 
 
-def how_far(folder: Path, rounds: int) -> str:
-    """Say after which round a run was stopped, and where it left what it had."""
+def _how_far(folder: Path, rounds: int) -> str:
     history = folder / "history.jsonl"
     done = len(history.read_text(encoding="utf-8").splitlines()) if history.exists() else 0
     return f"after round {done} of {rounds}; `fedkd run --resume {folder}` goes on"

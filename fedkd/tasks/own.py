@@ -47,8 +47,8 @@ def read_own(path: Path, task: Task) -> Dataset:
 
 def write_own(path: Path, data: Dataset) -> None:
     """Write examples as ``read_own`` takes them."""
-    segment = {} if data.segments is None else {"segment": data.segments}
-    np.savez(path, x=data.x, y=data.y, **segment)
+    arrays = {"x": data.x, "y": data.y} | ({} if data.segments is None else {"segment": data.segments})
+    np.savez(path, allow_pickle=False, **arrays)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

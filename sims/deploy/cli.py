@@ -29,7 +29,10 @@ SetOption = Annotated[
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write.")],
     nodes: Annotated[int, typer.Option(help="Number of nodes, each with a key of its own.")],
-    host: Annotated[str, typer.Option(help="Name or address by which nodes reach the SuperLink.")] = "127.0.0.1",
+    host: Annotated[
+        list[str] | None,
+        typer.Option(help="Name or address by which nodes reach the SuperLink; may be repeated. (default: 127.0.0.1)"),
+    ] = None,
     task: Annotated[str, typer.Option(help="What nodes check their data for.")] = "digits",
     overwrite: OverwriteOption = False,
 ) -> None:
@@ -37,7 +40,7 @@ def init(
     with errors_for_people():
         from sims.deploy.folder import Deployment, write_deployment
 
-        write_deployment(Deployment(folder, nodes, host, task), overwrite)
+        write_deployment(Deployment(folder, nodes, tuple(host or ["127.0.0.1"]), task), overwrite)
         Console().print(f"what to do next: {folder / 'README.md'}", highlight=False)
 
 
@@ -61,6 +64,28 @@ def up(
         console = Console()
         folder = run(_settings(config, task, data, method, rounds, seed, set_), local, out, overwrite, console)
         _report(folder, console)
+
+
+@app.command()
+def run(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that `fedkd deploy init` wrote.")],
+    out: Annotated[Path, typer.Option(help="Folder for the run to write, on the SuperLink's machine.")],
+    config: ConfigOption = None,
+    task: TaskOption = None,
+    data: DataOption = None,
+    method: MethodOption = None,
+    rounds: RoundsOption = None,
+    seed: SeedOption = None,
+    overwrite: OverwriteOption = False,
+    set_: SetOption = None,
+) -> None:
+    """Start a run on nodes that have their own data, and wait for its end."""
+    with errors_for_people():
+        from sims.deploy.submit import submit
+
+        console = Console()
+        submit(folder, _settings(config, task, data, method, rounds, seed, set_), out, overwrite, console)
+        console.print(f"done: {out}; `fedkd report {out}` makes its page", highlight=False)
 
 
 @app.command()

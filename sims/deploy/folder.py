@@ -17,7 +17,7 @@ from sims.deploy.keys import VALID_DAYS, Signed, authority, node_pair, server, w
 
 PORT = 8000
 CONTROL_PORT = 8001
-_MARK = "deployment.toml"
+MARK = "deployment.toml"
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?")
 _LOCAL = ("127.0.0.1", "localhost")
 
@@ -29,14 +29,14 @@ class Deployment:
     Args:
         folder: To be written.
         nodes: How many nodes have a key.
-        host: Name or address by which nodes reach the SuperLink.
+        hosts: Names or addresses by which nodes reach the SuperLink; start scripts hold the first.
         task: What nodes check their data for.
         control_port: Of the SuperLink on its own machine.
     """
 
     folder: Path
     nodes: int
-    host: str = "127.0.0.1"
+    hosts: tuple[str, ...] = ("127.0.0.1",)
     task: str = "digits"
     control_port: int = CONTROL_PORT
 
@@ -67,14 +67,15 @@ def write_deployment(deployment: Deployment, overwrite: bool) -> None:
     """
     if deployment.nodes < 1:
         raise InputError(f"--nodes must be at least 1, got {deployment.nodes}")
-    if not _HOST.fullmatch(deployment.host):
-        raise InputError(f"--host must be a host name or an address without a port, got {deployment.host!r}")
+    for host in deployment.hosts:
+        if not _HOST.fullmatch(host):
+            raise InputError(f"--host must be a host name or an address without a port, got {host!r}")
     final = deployment.folder.absolute()
-    check_free(final, overwrite, "a deployment", lambda path: (path / _MARK).is_file())
+    check_free(final, overwrite, "a deployment", lambda path: (path / MARK).is_file())
     draft = final.with_name(f".{final.name}.{os.getpid()}.tmp")
     try:
         draft.mkdir(parents=True, mode=0o700)
-        _write(Deployment(draft, deployment.nodes, deployment.host, deployment.task), final, deployment.control_port)
+        _write(Deployment(draft, deployment.nodes, deployment.hosts, deployment.task), final, deployment.control_port)
         if final.exists():
             shutil.rmtree(final)
         os.replace(draft, final)
@@ -100,8 +101,8 @@ def _write(draft: Deployment, final: Path, control_port: int) -> None:
         (systemd / name).write_text(unit)
     (draft.folder / "nginx.conf").write_text(scripts.NGINX.substitute(port=PORT, folder=final))
     (draft.folder / "README.md").write_text(scripts.guide(draft.nodes, str(final), PORT, draft.task, until))
-    settings = {"nodes": draft.nodes, "host": draft.host, "task": draft.task, "valid_until": until}
-    (draft.folder / _MARK).write_text(tomli_w.dumps(settings))
+    settings = {"nodes": draft.nodes, "hosts": list(draft.hosts), "task": draft.task, "valid_until": until}
+    (draft.folder / MARK).write_text(tomli_w.dumps(settings))
 
 
 def _write_authority(folder: Path, ca: Signed) -> None:
@@ -113,7 +114,7 @@ def _write_authority(folder: Path, ca: Signed) -> None:
 def _write_superlink(draft: Deployment, ca: Signed, now: datetime.datetime) -> None:
     folder = draft.superlink
     folder.mkdir(mode=0o700)
-    signed = server(ca, list(dict.fromkeys([draft.host, *_LOCAL])), now)
+    signed = server(ca, list(dict.fromkeys([*draft.hosts, *_LOCAL])), now)
     (folder / "ca.crt").write_bytes(ca.pem)
     (folder / "superlink.crt").write_bytes(signed.pem)
     write_secret(folder / "superlink.key", signed.key_pem)
@@ -130,7 +131,8 @@ def _write_node(draft: Deployment, number: int, ca: Signed) -> None:
     (folder / "ca.crt").write_bytes(ca.pem)
     write_secret(folder / "node.key", private)
     public.write_bytes(shown)
-    host = f"[{draft.host}]" if ":" in draft.host else draft.host
+    host = draft.hosts[0]
+    host = f"[{host}]" if ":" in host else host
     _write_script(folder / "start.sh", scripts.supernode(number, f"{host}:{PORT}", draft.task))
     (folder / scripts.NODE_UNIT).write_text(scripts.units()[scripts.NODE_UNIT])
 

@@ -33,7 +33,7 @@ class Processes:
         logs.mkdir(parents=True, exist_ok=True)
 
     def start(self, name: str, command: list[str], env: Mapping[str, str]) -> None:
-        """Start a process of a session of its own, so that Ctrl-C reaches this process alone, which ends it in order."""
+        """Start a process in a session of its own: Ctrl-C reaches this process alone, which ends all in order."""
         with self.log(name).open("ab") as log:
             self._running[name] = subprocess.Popen(
                 command, env={**env, _MARK: self._mark}, stdin=subprocess.DEVNULL, stdout=log,

@@ -14,7 +14,7 @@ export FLWR_SUPEREXEC_TASK_POLL_INTERVAL="${FLWR_SUPEREXEC_TASK_POLL_INTERVAL:-0
 SUPERLINK = (
     _HEAD
     + """
-# Flower has three APIs on one port, and only that of the nodes asks for a key: see README.md before you bind it to more.
+# Flower has three APIs on one port, and only that of the nodes asks for a key: read README.md before you open it.
 : "${FEDKD_BIND:=127.0.0.1}" "${FEDKD_PORT:=8001}" "${FEDKD_STATE:=$here/state}"
 mkdir -p "$FEDKD_STATE"
 export FLWR_HOME="$FEDKD_STATE/flwr"
@@ -64,7 +64,7 @@ After=network-online.target time-sync.target$after
 User=fedkd
 ExecStart=$start
 Environment=PATH=/opt/fedkd/bin:/usr/bin:/bin$state
-Restart=on-failure
+Restart=always
 RestartSec=10
 NoNewPrivileges=yes
 ProtectSystem=strict
@@ -76,7 +76,7 @@ StateDirectory=$directory
 WantedBy=multi-user.target
 """)
 
-NGINX = Template("""# For /etc/nginx/conf.d/fedkd.conf on the SuperLink's machine: nodes reach their API and nothing else.
+NGINX = Template("""# For /etc/nginx/conf.d/fedkd.conf on the SuperLink's machine: nodes reach their API, nothing else.
 server {
     listen $port ssl;
     ssl_certificate     $folder/superlink/superlink.crt;
@@ -97,8 +97,8 @@ server {
 
 _GUIDE = Template("""# A federation of $nodes nodes
 
-Made by `fedkd deploy init`; valid until $until. Every machine needs `pip install fedkd` (here: in `/opt/fedkd`, a venv) in
-one version, and **a clock set by NTP**: Flower signs each call with the time, and a node that is 10 s ahead or 5 minutes
+Made by `fedkd deploy init`; valid until $until. Every machine needs fedkd (here: in `/opt/fedkd`, a venv) in one
+version, and **a clock set by NTP**: Flower signs each call with the time, and a node that is 10 s ahead or 5 minutes
 behind is refused (`timedatectl` should say `System clock synchronized: yes`).
 
 Keep this folder on the SuperLink's machine; `ca/ca.key` is needed only to sign anew and is best kept offline.
@@ -113,7 +113,8 @@ or by hand, in two terminals: `$folder/superlink/start.sh` and `$folder/superlin
 
 Flower serves nodes, runs and control on one port, and **asks only nodes for a key**: who reaches the rest may register
 keys and send code to all nodes. So the SuperLink listens on 127.0.0.1:8001, and `nginx.conf` lets nodes in on port
-$port and nothing else. In a network where you trust every machine, `FEDKD_BIND=0.0.0.0 FEDKD_PORT=$port` will do instead.
+$port and nothing else. In a network where you trust every machine, `FEDKD_BIND=0.0.0.0 FEDKD_PORT=$port` will do
+instead (then the same port for `start-superexec.sh` and in `admin/config.toml`).
 
 ## 2. Register the nodes' keys (this machine, once)
 
@@ -131,8 +132,8 @@ Copy `nodes/N` to node N and nothing else: it holds that node's key, and no othe
     sudo cp /etc/fedkd/node-0/fedkd-supernode@.service /etc/systemd/system/
     sudo systemctl enable --now fedkd-supernode@0
 
-`start.sh` checks the data first and says what is wrong (`journalctl -u fedkd-supernode@0`). `data.npz` holds this node's
-examples: x as the model takes them, y from 0.
+`start.sh` checks the data first and says what is wrong (`journalctl -u fedkd-supernode@0`). `data.npz` holds this
+node's examples: x as the model takes them, y from 0.
 
 ## 4. Run and stop
 

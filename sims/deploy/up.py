@@ -1,17 +1,17 @@
-"""A whole federation on this machine: a SuperLink, its SuperNodes, their keys and data, and one run through `flwr run`."""
+"""A whole federation on this machine: SuperLink, SuperNodes, their keys and data, and a run through `flwr run`."""
 
 import contextlib
 import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
 
-from fedkd.config import Config, Scalar
+from fedkd.config import Scalar
 from fedkd.errors import InputError, RunError
 from fedkd.experiment import Experiment, experiment_of
 from fedkd.files import check_free
@@ -22,9 +22,10 @@ from sims.deploy import flower
 from sims.deploy.app_folder import write_app
 from sims.deploy.folder import Deployment, write_deployment
 from sims.deploy.processes import Processes, free_ports, last_words, wait_for_port
-from sims.run import absolute, how_far, write_partition
+from sims.run import absolute, write_partition
 
 SUPERLINK, SUPEREXEC = "superlink", "superexec"
+LOOPBACK = "127.0.0.1"
 
 
 class LocalFederation:
@@ -33,13 +34,20 @@ class LocalFederation:
     Args:
         work: Folder for keys, data, state and logs.
         experiment: Whose partitions the nodes get, each in a file of its own.
+        hosts: For each node the address by which it reaches the SuperLink; none where all are on this machine.
+        prefixes: For each node the words before its command that put it behind a link of its own.
     """
 
-    def __init__(self, work: Path, experiment: Experiment) -> None:
+    def __init__(
+        self, work: Path, experiment: Experiment, hosts: Sequence[str] = (), prefixes: Sequence[Sequence[str]] = ()
+    ) -> None:
         config = experiment.config
         self.work, self.config = work, config
+        self._hosts, self._prefixes = hosts or [LOOPBACK] * config.clients, prefixes or [()] * config.clients
         self.port, *self.node_ports = free_ports(1 + config.clients)
-        self.deployment = Deployment(work / "deployment", config.clients, "127.0.0.1", config.task, self.port)
+        self.door = self.port  # that nodes knock at; who counts their bytes puts another one there
+        names = tuple(dict.fromkeys(self._hosts))
+        self.deployment = Deployment(work / "deployment", config.clients, names, config.task, self.port)
         self.processes = Processes(work / "logs")
         write_deployment(self.deployment, False)
         for number, rows in enumerate(experiment.rows):
@@ -70,7 +78,7 @@ class LocalFederation:
     def start_node(self, number: int) -> None:
         """Start a SuperNode by its own start script."""
         values = {
-            "FEDKD_SUPERLINK": f"127.0.0.1:{self.port}",
+            "FEDKD_SUPERLINK": f"{self._hosts[number]}:{self.door}",
             "FEDKD_PORT": str(self.node_ports[number]),
             "FEDKD_STATE": str(self.work / "state" / str(number)),
             "FEDKD_DATA": str(self.data(number)),
@@ -78,7 +86,7 @@ class LocalFederation:
             "FEDKD_TASK_DATA": self.config.data,
             "FEDKD_VOCABULARY": str(self.config.model.vocabulary),
         }
-        self._start(node_name(number), self.deployment.node(number) / "start.sh", values)
+        self._start(node_name(number), self.deployment.node(number) / "start.sh", values, self._prefixes[number])
 
     def submit(self, run_config: Mapping[str, Scalar]) -> str:
         """Start a run of both apps by `flwr run` and return its id."""
@@ -105,10 +113,12 @@ class LocalFederation:
 
     @property
     def _link(self) -> dict[str, str]:
-        return {"FEDKD_PORT": str(self.port), "FEDKD_STATE": str(self.work / "state" / "superlink")}
+        bind = LOOPBACK if set(self._hosts) == {LOOPBACK} else "0.0.0.0"
+        state = str(self.work / "state" / "superlink")
+        return {"FEDKD_BIND": bind, "FEDKD_PORT": str(self.port), "FEDKD_STATE": state}
 
-    def _start(self, name: str, script: Path, values: Mapping[str, str]) -> None:
-        self.processes.start(name, ["/bin/sh", str(script)], {**self.env, **values})
+    def _start(self, name: str, script: Path, values: Mapping[str, str], prefix: Sequence[str] = ()) -> None:
+        self.processes.start(name, [*prefix, "/bin/sh", str(script)], {**self.env, **values})
 
 
 def node_name(number: int) -> str:
@@ -143,7 +153,7 @@ def up(settings: Mapping[str, Scalar], nodes: int, out: Path | None, overwrite: 
     if folder.exists():
         shutil.rmtree(folder)  # lest the progress bar show the rounds of the run before
     run_config = {**to_settings(config), "out": str(folder), "engine": "deployment", "overwrite": overwrite}
-    with _work() as work, _interrupted(folder, config):
+    with _work() as work, _interrupted(folder):
         federation = LocalFederation(work, experiment)
         try:
             with console.status(f"starting a SuperLink and {nodes} SuperNodes"):
@@ -187,7 +197,7 @@ def _work() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _interrupted(folder: Path, config: Config) -> Iterator[None]:
+def _interrupted(folder: Path) -> Iterator[None]:
     """Say how far a run came that Ctrl-C or SIGTERM stopped; both end all processes in order."""
 
     def interrupt(_: int, __: FrameType | None) -> None:
@@ -197,6 +207,8 @@ def _interrupted(folder: Path, config: Config) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(how_far(folder, config.total_rounds)) from None
+        history = folder / "history.jsonl"
+        done = len(history.read_text(encoding="utf-8").splitlines()) if history.exists() else 0
+        raise KeyboardInterrupt(f"after round {done}; {folder} holds what was reached") from None
     finally:
         signal.signal(signal.SIGTERM, before)
