@@ -104,7 +104,7 @@ def link(
     milliseconds: Annotated[int, typer.Option(min=0, help="Delay of each link, each way.")] = 200,
     json: JsonOption = False,
 ) -> None:
-    """Seconds of a round over slow links: a real federation in network namespaces (root; Linux)."""
+    """Seconds of a round of a real federation over slow links: the kernel's where root may have them."""
     with errors_for_people():
         from sims.bench.link import rows
 

@@ -1,19 +1,26 @@
-"""A round over a slow link: nodes of a real federation in network namespaces, each behind a link of its own."""
+"""A round over a slow link: nodes of a real federation, each behind a link of its own.
+
+The kernel makes the links, of network namespaces and netem, where it is asked by root and can; else user space does.
+"""
 
 import json
+import logging
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from fedkd.config import Scalar
 from fedkd.errors import RunError
-from fedkd.experiment import experiment_of
+from fedkd.experiment import Experiment, experiment_of
 from fedkd.settings import to_settings
+from sims.bench.slow_link import SlowLink
 from sims.deploy.up import LocalFederation
+
+log = logging.getLogger(__name__)
 
 _ROUNDS = 2
 
@@ -48,7 +55,7 @@ def rows(settings: Mapping[str, Scalar], methods: list[str], kbits: int, millise
         milliseconds: Each way.
 
     Raises:
-        RunError: Network namespaces can't be made here, or a run failed.
+        RunError: A run failed.
     """
     return [_row(settings, method, kbits, milliseconds) for method in methods]
 
@@ -57,10 +64,7 @@ def _row(settings: Mapping[str, Scalar], method: str, kbits: int, milliseconds: 
     fixed: dict[str, Scalar] = {"method": method, "rounds": _ROUNDS, "edge.sparsity": 0.0, "edge.precisions": "none"}
     experiment = experiment_of({**settings, **fixed})
     with tempfile.TemporaryDirectory(prefix="fedkd-link-") as folder, ExitStack() as stack:
-        count = range(experiment.config.clients)
-        links = [stack.enter_context(_link(number, kbits, milliseconds)) for number in count]
-        prefixes = [("ip", "netns", "exec", link.namespace) for link in links]
-        federation = LocalFederation(Path(folder), experiment, [link.address for link in links], prefixes)
+        federation, links, kind = _federation(Path(folder), experiment, kbits, milliseconds, stack)
         out = Path(folder) / "run"
         try:
             federation.start()
@@ -70,7 +74,28 @@ def _row(settings: Mapping[str, Scalar], method: str, kbits: int, milliseconds: 
         finally:
             federation.processes.stop()
         history = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
-    return _summary(method, len(links), history, carried)
+    return {"link": kind, **_summary(method, len(links), history, carried)}
+
+
+def _federation(
+    folder: Path, experiment: Experiment, kbits: int, milliseconds: int, stack: ExitStack
+) -> tuple[LocalFederation, Sequence[Link | SlowLink], str]:
+    """Make a federation behind links of the kernel's where it gives any, else behind links in user space."""
+    count = range(experiment.config.clients)
+    try:
+        with ExitStack() as made:
+            links = [made.enter_context(_link(number, kbits, milliseconds)) for number in count]
+            stack.push(made.pop_all())
+        prefixes = [("ip", "netns", "exec", link.namespace) for link in links]
+        return LocalFederation(folder, experiment, [link.address for link in links], prefixes), links, "kernel"
+    except RunError as error:
+        log.warning("%s; the links are made in user space", error)
+    federation = LocalFederation(folder, experiment)
+    slow = [SlowLink(federation.port, kbits, milliseconds) for _ in count]
+    for link in slow:
+        stack.callback(link.close)
+    federation.doors = [link.port for link in slow]
+    return federation, slow, "user space"
 
 
 def _summary(method: str, nodes: int, history: list[dict[str, Any]], carried: int) -> dict[str, Any]:

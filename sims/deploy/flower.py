@@ -15,6 +15,8 @@ _BIN = Path(sys.executable).parent
 _SECONDS = 120.0
 # Seconds between two questions after the state of a run, and where it is likely to have ended.
 _EVERY, _SOON = 20.0, 1.0
+# Seconds in which it needn't answer.
+_SILENCE = 120.0
 
 # No look for updates, no usage statistics, no `uv sync` for each run.
 _QUIET = {
@@ -99,11 +101,21 @@ def wait_until_finished(env: Mapping[str, str], run: str, look: Callable[[], boo
         run: Its id.
         look: Called all the time; True where the run may well have ended, so that Flower is asked soon. Each question
             takes a process of its own and a second or more of a core. Raises where what the run needs has died.
+
+    Raises:
+        RunError: The SuperLink doesn't answer, for two minutes.
     """
-    while not (state := status(env, run)).startswith("finished"):
+    heard = time.monotonic()
+    while True:
+        try:
+            if (state := status(env, run)).startswith("finished"):
+                return state
+            heard = time.monotonic()
+        except RunError:
+            if time.monotonic() - heard > _SILENCE:
+                raise  # a SuperLink that was killed may come back, and its runs with it
         end = time.monotonic() + _EVERY
         while time.monotonic() < end:
             time.sleep(0.25)
             if look():
                 end = min(end, time.monotonic() + _SOON)
-    return state

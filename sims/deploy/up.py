@@ -45,7 +45,7 @@ class LocalFederation:
         self.work, self.config = work, config
         self._hosts, self._prefixes = hosts or [LOOPBACK] * config.clients, prefixes or [()] * config.clients
         self.port, *self.node_ports = free_ports(1 + config.clients)
-        self.door = self.port  # that nodes knock at; who counts their bytes puts another one there
+        self.doors = [self.port] * config.clients  # that nodes knock at; who counts their bytes puts others there
         names = tuple(dict.fromkeys(self._hosts))
         self.deployment = Deployment(work / "deployment", config.clients, names, config.task, self.port)
         self.processes = Processes(work / "logs")
@@ -78,7 +78,7 @@ class LocalFederation:
     def start_node(self, number: int) -> None:
         """Start a SuperNode by its own start script."""
         values = {
-            "FEDKD_SUPERLINK": f"{self._hosts[number]}:{self.door}",
+            "FEDKD_SUPERLINK": f"{self._hosts[number]}:{self.doors[number]}",
             "FEDKD_PORT": str(self.node_ports[number]),
             "FEDKD_STATE": str(self.work / "state" / str(number)),
             "FEDKD_DATA": str(self.data(number)),

@@ -31,7 +31,7 @@ from fedkd.seeding import Purpose, generator
 from fedkd.settings import keys, to_settings
 from fedkd.tensors import digest
 from sims.deploy.keys import authority, node_pair, write_secret
-from sims.deploy.processes import Processes, free_ports, last_words
+from sims.deploy.processes import Processes, free_ports, last_words, wait_for_port
 from sims.deploy.up import SUPERLINK, LocalFederation, node_name
 from sims.run import run
 from tests.faults.proxy import CountingProxy
@@ -51,7 +51,7 @@ SETTINGS = {
 def federation(tmp_path_factory):
     held = LocalFederation(tmp_path_factory.mktemp("federation"), experiment_of(SETTINGS))
     held.proxy = CountingProxy(held.port)
-    held.door = held.proxy.port
+    held.doors = [held.proxy.port] * CLIENTS
     try:
         held.start()
         yield held
@@ -90,6 +90,7 @@ def killed(federation):
     first = federation.proxy.total - before
     federation.processes.kill(SUPERLINK)
     federation.start_superlink()
+    wait_for_port(federation.port, federation.processes)
     federation.wait(run_id, folder)
     return folder, first
 
