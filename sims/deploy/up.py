@@ -1,7 +1,6 @@
 """A whole federation on this machine: SuperLink, SuperNodes, their keys and data, and a run through `flwr run`."""
 
 import contextlib
-import os
 import shutil
 import signal
 import tempfile
@@ -201,7 +200,7 @@ def _interrupted(folder: Path) -> Iterator[None]:
     """Say how far a run came that Ctrl-C or SIGTERM stopped; both end all processes in order."""
 
     def interrupt(_: int, __: FrameType | None) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+        raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
