@@ -35,7 +35,11 @@ class SlowLink:
 
     async def _connect(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         await asyncio.sleep(2 * self._delay)  # TCP's own handshake goes there and back
-        server, to_server = await asyncio.open_connection("127.0.0.1", self._server)
+        try:
+            server, to_server = await asyncio.open_connection("127.0.0.1", self._server)
+        except OSError:
+            to_client.close()
+            return
         await asyncio.gather(self._hand_on("up", client, to_server), self._hand_on("down", server, to_client))
 
     async def _hand_on(self, way: str, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
