@@ -1,76 +1,42 @@
-"""The client: a few lines of Flower over ``fedkd.federation``."""
+"""The client: a few lines of Flower over ``clients.training``."""
 
-import tempfile
-from pathlib import Path
+import sys
+import time
 
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from clients.pool import PooledVault
-from clients.vault import Vault
+from clients.node import own_data, partition_of, state_checked
 from fedkd import runtime
-from fedkd.experiment import Experiment, experiment_of
-from fedkd.federation import client_round, follow, new_client
-from fedkd.finishing import at
+from fedkd.experiment import experiment_of
 from fedkd.messages import Answer, answer_fields, read_offer
-from fedkd.protocol import Offer
-from fedkd.seeding import Purpose, generator
 
 app = ClientApp()
 
 
 @app.query()
 def hello(message: Message, context: Context) -> Message:
-    """Say which client this is, so that the server can order clients alike in every engine."""
-    return _reply(message, Answer(_partition(context)))
+    """Say which client this is, so that the server can order clients alike in every engine.
+
+    What a node of its own lacks is found here, before any training, and the server logs it: no TensorFlow is needed.
+    """
+    node = state_checked(context.node_config)
+    experiment, partition = experiment_of(context.run_config), partition_of(node)
+    experiment.client_data(partition, own_data(node, experiment.task))
+    return _reply(message, Answer(partition))
 
 
 @app.train()
 def train(message: Message, context: Context) -> Message:
-    """Take part in a round, or ask for the dense model where the offer can't be followed."""
+    """Take part in a round; on a real node in a process that lives for this one message."""
+    fresh, started = "tensorflow" not in sys.modules, time.monotonic()
     runtime.configure()
-    experiment = experiment_of(context.run_config)
+    from clients.training import take_part  # imports TensorFlow
+
+    import_seconds = time.monotonic() - started
     offer = read_offer(message.content.config_records["offer"])
-    partition = _partition(context)
-    now = at(experiment, offer.round, offer.gone)
-    vault = _vault(context, offer, experiment, now)
-    # What a client held before the finishing rounds has other shapes, and a place of its own.
-    earlier = _vault(context, offer, experiment, experiment)
-    state = vault.load(offer.round) or earlier.load(offer.round) or new_client(experiment)
-    base = follow(state, offer, experiment)
-    if base is None:
-        return _reply(message, Answer(partition))
-    data, held = experiment.client_data(partition)
-    rng = generator(experiment.config.seed, Purpose.TRAINING, offer.round, partition)
-    state, upload = client_round(state, base, offer, data, now, rng)
-    vault.save(state)
-    metrics = {f"loss_{role}": loss for role, loss in upload.losses.items()}
-    if experiment.evaluates(offer.round):
-        metrics |= now.teacher_quality(state.local.get("teacher"), held)
-    return _reply(message, Answer(partition, upload.blob, upload.examples, metrics))
+    return _reply(message, take_part(offer, context, fresh, import_seconds))
 
 
 def _reply(message: Message, answer: Answer) -> Message:
     return Message(RecordDict({"answer": ConfigRecord(answer_fields(answer))}), reply_to=message)
-
-
-def _partition(context: Context) -> int:
-    return int(context.node_config["partition-id"])
-
-
-def _vault(context: Context, offer: Offer, experiment: Experiment, stage: Experiment) -> Vault | PooledVault:
-    """Where the client keeps its state: a folder of its own, or its record in a simulation's file of all clients.
-
-    Args:
-        context: Of the client.
-        offer: Says which run it is.
-        experiment: Of the first round.
-        stage: The same, or that of the finishing rounds.
-    """
-    run, partition = f"{offer.run}:{experiment.fingerprint}", _partition(context)
-    if pool := context.node_config.get("state-file"):
-        path = Path(f"{pool}{'' if stage is experiment else '.finishing'}")
-        return PooledVault(path, run, partition, new_client(stage))
-    default = Path(tempfile.gettempdir()) / f"fedkd-{context.run_id}"
-    folder = Path(str(context.node_config.get("state-dir", default)))
-    return Vault(folder / f"client-{partition}", run)

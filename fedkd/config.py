@@ -50,7 +50,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class PartitionConfig:
-    """How the training examples are dealt to the clients.
+    """How the training examples are dealt to the clients; by ``nodes`` not at all, each node has its own.
 
     ``examples`` is how many of them are used, 0 for all. ``library`` names who deals ``iid`` and ``dirichlet``; the
     other kinds are always dealt by our own functions.
@@ -66,7 +66,7 @@ class PartitionConfig:
     def __post_init__(self) -> None:
         """Check the rules."""
         require(self.examples >= 0, "partition.examples", self.examples, "0 (all) or more")
-        kinds = ("iid", "dirichlet", "shards", "natural")
+        kinds = ("iid", "dirichlet", "shards", "natural", "nodes")
         require(self.kind in kinds, "partition.kind", self.kind, f"one of {', '.join(kinds)}")
         require(0 < self.alpha < math.inf, "partition.alpha", self.alpha, "above 0")
         require(self.shards >= 1, "partition.shards", self.shards, "at least 1 (shards a client)")
@@ -290,6 +290,8 @@ class Config:
         require(0 < self.fraction <= 1, "fraction", self.fraction, "in (0, 1]")
         require(self.threads >= 0, "threads", self.threads, "0 (all cores) or more")
         shared, models = self.exchange.shared, self.train.models
+        dealt = self.partition.kind != "nodes" or self.clients > 0
+        require(dealt, "clients", self.clients, "at least 1 with partition.kind = 'nodes' (as many as there are nodes)")
         trained = shared == "none" or models in ("both", shared)
         require(trained, "exchange.shared", shared, f"a model that is trained ({models})")
         shares = shared != "none" or not self.edge.reshapes

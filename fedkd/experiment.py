@@ -40,7 +40,7 @@ class Experiment:
         config: Resolved: the number of clients is known.
         task: Its data and models.
         calibration: Training rows that stay with the server, for the ranges of the int8 model.
-        rows: For each client the training rows it holds.
+        rows: For each client the training rows it holds; empty where nodes have their own examples.
     """
 
     config: Config
@@ -53,9 +53,19 @@ class Experiment:
         """SHA-256 (64 hex digits) of all settings."""
         return hash_of(self.config)
 
-    def client_data(self, partition_id: int) -> tuple[Dataset, Dataset]:
-        """Return what a client trains on and what it holds out, which no model of the run is trained on."""
-        data = self.task.train.take(self.rows[partition_id])
+    def client_data(self, partition_id: int, own: Dataset | None = None) -> tuple[Dataset, Dataset]:
+        """Return what a client trains on and what it holds out, which no model of the run is trained on.
+
+        Args:
+            partition_id: Which client.
+            own: Its own examples; None where it has those the partition deals it.
+
+        Raises:
+            InputError: It has none, and none are dealt.
+        """
+        if own is None and not self.rows:
+            raise InputError(f"client {partition_id}: partition.kind = 'nodes' deals nothing; start it with data=FILE")
+        data = self.task.train.take(self.rows[partition_id]) if own is None else own
         rng = generator(self.config.seed, Purpose.HOLDOUT, partition_id)
         train, held = hold_out(data, self.config.train.holdout, rng)
         return data.take(train), data.take(held)
@@ -168,10 +178,14 @@ class Experiment:
     def evaluation_interval(self) -> int:
         """Rounds from one measurement of the teachers to the next: as configured, or so that they stay cheap.
 
+        Where nobody knows how much the nodes have, it is all rounds: teachers are measured in the last one.
+
         A client trains ``epochs`` times on its examples and would measure on the whole test set and what it holds out,
         in full batches; a forward pass costs a third of a training step.
         """
         train = self.config.train
+        if not self.rows:
+            return train.evaluate_every or self.config.rounds
         examples = sum(map(len, self.rows)) / len(self.rows)
         sets = (len(self.task.test), train.holdout * examples)
         measured = EVALUATION_BATCH * sum(math.ceil(size / EVALUATION_BATCH) for size in sets)
@@ -240,6 +254,8 @@ def resolve(settings: Mapping[str, Scalar], load: Callable[..., Task] = load_tas
     if config.partition.examples:
         task = replace(task, train=task.train.take(chosen_rows(task.train, config)))
     calibration, rest = _calibration_rows(task, config)
+    if config.partition.kind == "nodes":
+        return Experiment(config, task, calibration, ())
     # Row numbers stand for the examples, which may be large and needn't be copied to be dealt.
     owners = None if task.train.owners is None else task.train.owners[rest]
     data = Dataset(rest, task.train.y[rest], owners)
@@ -254,11 +270,12 @@ def chosen_rows(train: Dataset, config: Config) -> np.ndarray:
 
 
 def _calibration_rows(task: Task, config: Config) -> tuple[np.ndarray, np.ndarray]:
-    """Set aside the server's rows, never more than a tenth of the training examples."""
+    """Set aside the server's rows, never more than a tenth of the examples that are dealt to clients."""
+    dealt = config.partition.kind != "nodes"
     needed = not (config.edge.qat or config.edge.calibration_file)
-    count = min(config.edge.calibration, len(task.train) // 10) if needed else 0
+    count = min(config.edge.calibration, len(task.train) // (10 if dealt else 1)) if needed else 0
     order = generator(config.seed, Purpose.CALIBRATION).permutation(len(task.train))
-    if config.clients > len(task.train):
+    if dealt and config.clients > len(task.train):
         raise InputError(
             f"clients must be at most the number of training examples, {len(task.train)}, got {config.clients}"
         )

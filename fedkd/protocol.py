@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from fedkd.distill.trainer import State
 from fedkd.tensors import Weights
 
 
@@ -52,7 +51,7 @@ class ClientState:
 
     round: int
     base: Weights
-    local: State
+    local: dict[str, Weights]
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from fedkd.config import Scalar
 from fedkd.errors import InputError
 from fedkd.settings import parse_assignment, read_toml
 from sims.bench.cli import app as bench
+from sims.deploy.cli import app as deploy
 from sims.edge.cli import edge
 from sims.exits import BAD_INPUT, INTERRUPTED, errors_for_people
 from sims.hub.cli import hub, publish
@@ -24,6 +25,7 @@ app = typer.Typer(
 )  # fmt: skip
 app.add_typer(bench, name="bench")
 app.add_typer(hub, name="hub")
+app.add_typer(deploy, name="deploy")
 app.command()(edge)
 app.command()(publish)
 

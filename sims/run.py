@@ -125,7 +125,7 @@ def _drive(
         except KeyboardInterrupt:
             raise KeyboardInterrupt(_how_far(folder, config.total_rounds)) from None
         finally:
-            _write_partition(experiment, folder)
+            write_partition(experiment, folder)
 
 
 def _how_far(folder: Path, rounds: int) -> str:
@@ -177,7 +177,7 @@ def _forget_clients(folder: Path) -> None:
     shutil.rmtree(folder / "clients", ignore_errors=True)
 
 
-def _write_partition(experiment: Experiment, folder: Path) -> None:
+def write_partition(experiment: Experiment, folder: Path) -> None:
     """Record who holds what, for the report; simulations may know, servers may not."""
     if not folder.exists():
         return

@@ -41,23 +41,31 @@ class Dataset:
 def checked(source: str, split: str, data: Dataset, classes: int) -> Dataset:
     """Return the data set, or say which of its arrays breaks which rule.
 
+    Args:
+        source: Where it comes from, for messages.
+        split: Of the task; empty for a file of one split, whose arrays have plain names.
+        data: The examples.
+        classes: Number of classes.
+
     Raises:
         InputError: Empty, lengths that differ, NaN or Inf, or labels outside 0 .. classes - 1.
     """
-    _check_array(source, f"x_{split}", data.x, "fi", "an array of float32 or int32")
-    _check_array(source, f"y_{split}", data.y, "i", "an array of int32")
+    end = f"_{split}" if split else ""
+    _check_array(source, f"x{end}", data.x, "fi", "an array of float32 or int32")
+    _check_array(source, f"y{end}", data.y, "i", "an array of int32")
     if not len(data):
-        raise InputError(f"{source}: the {split} split is empty, at least one example is needed")
+        what = f"the {split} split is empty" if split else "no examples"
+        raise InputError(f"{source}: {what}, at least one example is needed")
     for name, array in (("x", data.x), ("client", data.owners), ("segment", data.segments)):
         if array is not None and (np.ndim(array) == 0 or len(array) != len(data)):
             rows = f"{len(array)} rows" if np.ndim(array) else "no rows"
-            raise InputError(f"{source}: {name}_{split} has {rows}, y_{split} has {len(data)}; they must be equal")
+            raise InputError(f"{source}: {name}{end} has {rows}, y{end} has {len(data)}; they must be equal")
     if np.issubdtype(data.x.dtype, np.floating) and not np.isfinite(data.x).all():
         row = int(np.argwhere(~np.isfinite(data.x))[0][0])
-        raise InputError(f"{source}: x_{split} holds NaN or Inf (first in row {row}); clean the data first")
+        raise InputError(f"{source}: x{end} holds NaN or Inf (first in row {row}); clean the data first")
     if data.y.min() < 0 or data.y.max() >= classes:
         worst = int(data.y.max() if data.y.max() >= classes else data.y.min())
-        raise InputError(f"{source}: y_{split} holds label {worst}, labels must be from 0 to {classes - 1}")
+        raise InputError(f"{source}: y{end} holds label {worst}, labels must be from 0 to {classes - 1}")
     return data
 
 

@@ -46,6 +46,8 @@ class Trainer:
         seed: Of the projection's initial values.
         augment: Changes inputs (batches, size, ...) at random before each use; both models see the same.
 
+    A process that trains but once sets ``unrolls`` to False: the same bits, and only one batch is compiled.
+
     A client's ``State`` maps group names to lists of arrays: each role's weights, ``projection`` (W_h), and each
     group's optimiser variables as ``GROUP.moments``.
 
@@ -75,6 +77,7 @@ class Trainer:
         self._loss_scale = max(learner.loss_scale for learner in self.learners.values())
         tensors = sum(map(len, variables.values()))
         self._unroll = _UNROLL if tensors <= _UNROLL_TENSORS else 1
+        self.unrolls = True
         self._step = tf.function(self._steps, autograph=False)
         self._logits = {role: learner.compiled_logits() for role, learner in self.learners.items()}
         self._traced: dict[object, Any] = {}
@@ -136,15 +139,21 @@ class Trainer:
             count = self._unroll if len(rows) - start >= self._unroll else 1
             take = rows[start : start + count]
             x = data.x[take] if self._augment is None else self._augment(data.x[take], rng)
-            batch = (x, data.y[take], shares[start : start + count])
-            carry, loss = self._compiled(
-                (count, *map(tuple, bounds)), self._step, carry, bounds, scale, *map(tf.convert_to_tensor, batch)
-            )
-            losses.append(loss)
+            lot = (x, data.y[take], shares[start : start + count])
+            for batch in self._calls(*lot):
+                key, arrays = (len(batch[0]), *map(tuple, bounds)), map(tf.convert_to_tensor, batch)
+                carry, loss = self._compiled(key, self._step, carry, bounds, scale, *arrays)
+                losses.append(loss)
             start += count
         after = tf.nest.map_structure(np.asarray, carry[0])
         mean = {role: float(sum(loss[role].numpy() for loss in losses)) / len(rows) for role in self.learners}
         return after, mean
+
+    def _calls(self, *lot: np.ndarray) -> list[tuple[np.ndarray, ...]]:
+        """Cut a lot of batches as the compiled function takes them: whole, or one by one."""
+        if self.unrolls:
+            return [lot]
+        return [tuple(array[i : i + 1] for array in lot) for i in range(len(lot[0]))]
 
     def logits(self, role: str, weights: Weights, x: np.ndarray, threads: int = 1) -> np.ndarray:
         """Return logits (n, classes) of one model for n >= 1 inputs, in batches of one size: one compilation."""

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from fedkd.config import Scalar
 from fedkd.errors import InputError
 from sims.bench.report import report, show
 from sims.exits import errors_for_people
@@ -88,6 +89,30 @@ def scale(
     """Memory, disk and time with 100 000 clients of which 100 train a round, against 100 clients in all."""
     with errors_for_people():
         _show(partial(_measure, "scale", rounds=rounds), json)
+
+
+@app.command()
+def link(
+    task: Annotated[str, typer.Option(help="See `fedkd tasks`.")] = "uci_har",
+    data: Annotated[str, typer.Option(help="File with the data of a named task, where it needs one.")] = "",
+    method: Annotated[
+        list[str] | None, typer.Option(help="May be repeated. (default: fedkd and fedavg_teacher)")
+    ] = None,
+    clients: Annotated[int, typer.Option(min=1, help="Nodes, each behind a link of its own.")] = 3,
+    examples: Annotated[int, typer.Option(min=0, help="Training examples of all nodes together, 0 for all.")] = 600,
+    kbits: Annotated[int, typer.Option(min=1, help="Of each link, each way, in kbit/s.")] = 250,
+    milliseconds: Annotated[int, typer.Option(min=0, help="Delay of each link, each way.")] = 200,
+    json: JsonOption = False,
+) -> None:
+    """Seconds of a round of a real federation over slow links: the kernel's where root may have them."""
+    with errors_for_people():
+        from sims.bench.link import rows
+
+        where = str(Path(data).absolute()) if data else ""
+        settings: dict[str, Scalar] = {"task": task, "data": where, "clients": clients, "partition.kind": "iid"}
+        methods = method or ["fedkd", "fedavg_teacher"]
+        found = rows({**settings, "partition.examples": examples}, methods, kbits, milliseconds)
+        show({"bench": "link", "kbits": kbits, "milliseconds": milliseconds, "rows": found}, json, Console())
 
 
 def _measure(bench: str, threads: int = 0, **options: int) -> dict[str, Any]:

@@ -22,7 +22,8 @@ def show(result: Mapping[str, Any], as_json: bool, console: Console) -> None:
         return
     from sims.bench.machine import in_words
 
-    facts = " · ".join([*in_words(result.get("machine", {})), f"float32 matmul {result['matmul_gflops']:.0f} GFLOP/s"])
+    rate = [f"float32 matmul {result['matmul_gflops']:.0f} GFLOP/s"] if "matmul_gflops" in result else []
+    facts = " · ".join([*in_words(result.get("machine", {})), *rate])
     table = Table(box=None, caption=facts, caption_justify="left", caption_style="dim")
     columns = list(dict.fromkeys(key for row in result["rows"] for key in row))
     for column in columns:

@@ -8,6 +8,7 @@ import pytest
 
 from fedkd import runtime
 from fedkd.config import LossConfig, TrainConfig
+from fedkd.data.augment import shift_images
 from fedkd.distill.trainer import Trainer, batches
 from fedkd.models.inspect import build_model, get_weights
 from tests import tiny
@@ -181,3 +182,16 @@ def test_recurrent_model_trains_side_by_side_as_it_does_alone():
         side_by_side = list(pool.map(client, range(4)))
     assert all(same(a, b) for a, (b, _) in zip(alone, side_by_side, strict=True))
     assert all(0 <= accuracy <= 1 for _, accuracy in side_by_side)
+
+
+def test_batches_one_by_one_end_in_the_bits_of_unrolled_ones():
+    """A process that trains once compiles one batch only, and must not end in another student for it."""
+    models = {
+        "teacher": build_model(lambda: tiny.network(12), 1, 3),
+        "student": build_model(lambda: tiny.network(4), 2, 3),
+    }
+    trainer, data = Trainer(models, TRAIN, LossConfig(), seed=3, augment=shift_images), tiny.examples(50, 0)
+    unrolled, _ = trainer.fit(trainer.initial_state(), data, rng())
+    trainer.unrolls = False
+    one_by_one, _ = trainer.fit(trainer.initial_state(), data, rng())
+    assert same(unrolled, one_by_one)

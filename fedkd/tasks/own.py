@@ -1,0 +1,64 @@
+"""A node's own training examples: what a device has recorded, in a file that never leaves it."""
+
+from pathlib import Path
+
+import numpy as np
+
+from fedkd.data.dataset import Dataset, checked
+from fedkd.errors import InputError
+from fedkd.tasks.task import Task
+
+_NEEDED = ("x", "y")
+
+
+def read_own(path: Path, task: Task) -> Dataset:
+    """Read what a node trains on, and check it against the task.
+
+    Args:
+        path: An .npz with x (n, *input_shape) as the model takes them, y (n,) the classes, and segment (n,) where
+            neighbouring examples were cut from one recording and overlap.
+        task: Says the shape and kind of an example, and how many classes there are.
+
+    Returns:
+        n examples, in the dtypes of the task's.
+
+    Raises:
+        InputError: Missing or malformed file, missing arrays, none or other examples than the task's, NaN or Inf, or
+            labels or word ids out of range.
+    """
+    arrays = _read(path)
+    like, x, y = task.train, arrays["x"], arrays["y"]
+    kinds = "f" if like.x.dtype.kind == "f" else "iu"
+    if x.ndim == 0 or x.shape[1:] != like.x.shape[1:] or x.dtype.kind not in kinds:
+        raise InputError(
+            f"{path}: x must hold examples of shape {like.x.shape[1:]} in {like.x.dtype}, as the model takes them, got"
+            f" {x.dtype} of shape {x.shape}"
+        )
+    if y.ndim != 1 or y.dtype.kind not in "iu":
+        raise InputError(f"{path}: y must be whole numbers of shape (n,), got {y.dtype} of shape {y.shape}")
+    found = Dataset(x.astype(like.x.dtype), y.astype(np.int32), segments=arrays.get("segment"))
+    checked(str(path), "", found, len(task.classes))
+    largest = max(int(task.train.x.max()), int(task.test.x.max())) if kinds == "iu" else 0
+    if kinds == "iu" and not 0 <= found.x.min() <= found.x.max() <= largest:
+        worst = found.x.min() if found.x.min() < 0 else found.x.max()
+        raise InputError(f"{path}: x holds {worst}, the task's models know word ids from 0 to {largest}")
+    return found
+
+
+def write_own(path: Path, data: Dataset) -> None:
+    """Write examples as ``read_own`` takes them."""
+    arrays = {"x": data.x, "y": data.y} | ({} if data.segments is None else {"segment": data.segments})
+    np.savez(path, allow_pickle=False, **arrays)
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in {*_NEEDED, "segment"} & set(file.files)}
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; data=FILE.npz takes this node's examples as x, y") from None
+    except Exception as error:  # numpy, zipfile and zlib raise a dozen kinds on damaged files
+        raise InputError(f"{path}: not a readable .npz file of plain arrays ({error})") from None
+    if missing := [name for name in _NEEDED if name not in arrays]:
+        raise InputError(f"{path}: arrays missing: {', '.join(missing)}; needed: {', '.join(_NEEDED)}")
+    return arrays

@@ -1,0 +1,143 @@
+"""A round over a slow link: nodes of a real federation, each behind a link of its own.
+
+The kernel makes the links, of network namespaces and netem, where it is asked by root and can; else user space does.
+"""
+
+import json
+import logging
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fedkd.config import Scalar
+from fedkd.errors import RunError
+from fedkd.experiment import Experiment, experiment_of
+from fedkd.settings import to_settings
+from sims.bench.slow_link import SlowLink
+from sims.deploy.up import LocalFederation
+
+log = logging.getLogger(__name__)
+
+_ROUNDS = 2
+
+
+class Link(NamedTuple):
+    """One node's way to the server.
+
+    Args:
+        namespace: Of the node.
+        device: The server's end.
+        address: Of that end.
+    """
+
+    namespace: str
+    device: str
+    address: str
+
+    @property
+    def carried(self) -> int:
+        """Bytes that have passed, both ways, by the kernel's count, with the headers of Ethernet, IP and TCP."""
+        stats = json.loads(_run("ip", "-json", "-statistics", "link", "show", self.device))[0]["stats64"]
+        return int(stats["rx"]["bytes"]) + int(stats["tx"]["bytes"])
+
+
+def rows(settings: Mapping[str, Scalar], methods: list[str], kbits: int, milliseconds: int) -> list[dict[str, Any]]:
+    """Run each method for two rounds over slow links and report the second, in which the model goes both ways.
+
+    Args:
+        settings: Of the experiment, but for the method and the number of rounds.
+        methods: Names.
+        kbits: Of each node's link, each way, kbit/s.
+        milliseconds: Each way.
+
+    Raises:
+        RunError: A run failed.
+    """
+    return [_row(settings, method, kbits, milliseconds) for method in methods]
+
+
+def _row(settings: Mapping[str, Scalar], method: str, kbits: int, milliseconds: int) -> dict[str, Any]:
+    fixed: dict[str, Scalar] = {"method": method, "rounds": _ROUNDS, "edge.sparsity": 0.0, "edge.precisions": "none"}
+    experiment = experiment_of({**settings, **fixed})
+    with tempfile.TemporaryDirectory(prefix="fedkd-link-") as folder, ExitStack() as stack:
+        federation, links, kind = _federation(Path(folder), experiment, kbits, milliseconds, stack)
+        out = Path(folder) / "run"
+        try:
+            federation.start()
+            run = federation.submit({**to_settings(experiment.config), "out": str(out), "engine": "deployment"})
+            federation.wait(run, out)
+            carried = sum(link.carried for link in links)
+        finally:
+            federation.processes.stop()
+        history = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+    return {"link": kind, **_summary(method, len(links), history, carried)}
+
+
+def _federation(
+    folder: Path, experiment: Experiment, kbits: int, milliseconds: int, stack: ExitStack
+) -> tuple[LocalFederation, Sequence[Link | SlowLink], str]:
+    """Make a federation behind links of the kernel's where it gives any, else behind links in user space."""
+    count = range(experiment.config.clients)
+    try:
+        with ExitStack() as made:
+            links = [made.enter_context(_link(number, kbits, milliseconds)) for number in count]
+            stack.push(made.pop_all())
+        prefixes = [("ip", "netns", "exec", link.namespace) for link in links]
+        return LocalFederation(folder, experiment, [link.address for link in links], prefixes), links, "kernel"
+    except RunError as error:
+        log.warning("%s; the links are made in user space", error)
+    federation = LocalFederation(folder, experiment)
+    slow = [SlowLink(federation.port, kbits, milliseconds) for _ in count]
+    for link in slow:
+        stack.callback(link.close)
+    federation.doors = [link.port for link in slow]
+    return federation, slow, "user space"
+
+
+def _summary(method: str, nodes: int, history: list[dict[str, Any]], carried: int) -> dict[str, Any]:
+    last = history[-1]
+    return {
+        "method": method,
+        "seconds": last["seconds"],
+        "up_bytes_per_node": last["up_bytes"] / nodes,
+        "down_bytes_per_node": last["down_bytes"] / nodes,
+        "payload_bytes_of_the_run": sum(row["up_bytes"] + row["down_bytes"] for row in history),
+        "wire_bytes_of_the_run": carried,
+    }
+
+
+@contextmanager
+def _link(number: int, kbits: int, milliseconds: int) -> Iterator[Link]:
+    """A namespace and a pair of devices that reach into it, slowed down at both ends; gone when this ends."""
+    space, here, there = f"fedkd-link-{number}", f"fedkd{number}a", f"fedkd{number}b"
+    link = Link(space, here, f"10.213.{number}.1")
+    inside = ("ip", "netns", "exec", space)
+    slow = ("root", "netem", "rate", f"{kbits}kbit", "delay", f"{milliseconds}ms")
+    _run("ip", "netns", "add", space)
+    try:
+        _run("ip", "link", "add", here, "type", "veth", "peer", "name", there, "netns", space)
+        _run("ip", "address", "add", f"{link.address}/30", "dev", here)
+        _run("ip", "link", "set", here, "up")
+        _run(*inside, "ip", "link", "set", "lo", "up")
+        _run(*inside, "ip", "address", "add", f"10.213.{number}.2/30", "dev", there)
+        _run(*inside, "ip", "link", "set", there, "up")
+        _run("tc", "qdisc", "add", "dev", here, *slow)
+        _run(*inside, "tc", "qdisc", "add", "dev", there, *slow)
+        yield link
+    finally:
+        _run("ip", "netns", "delete", space)  # and with it the pair
+
+
+def _run(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise RunError(f"a slow link takes `ip` and `tc` (package iproute2): {command[0]} isn't here") from None
+    if done.returncode:
+        why = re.sub(r"\s+", " ", done.stderr).strip()
+        raise RunError(f"a slow link takes network namespaces, which this system refuses: {' '.join(command)}: {why}")
+    return done.stdout

@@ -1,0 +1,124 @@
+"""The command ``fedkd deploy``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from fedkd.config import Scalar
+from fedkd.settings import parse_assignment, read_toml
+from sims.exits import errors_for_people
+
+app = typer.Typer(no_args_is_help=True, help="Federations of real machines, on Flower's SuperLink and SuperNodes.")
+
+TaskOption = Annotated[str | None, typer.Option(help="See `fedkd tasks`. (default: digits)")]
+DataOption = Annotated[str | None, typer.Option(help="File with the data of a named task, where it needs one.")]
+MethodOption = Annotated[str | None, typer.Option(help="See `fedkd methods`. (default: fedkd)")]
+RoundsOption = Annotated[int | None, typer.Option(help="Rounds of training. (default: 20)")]
+SeedOption = Annotated[int | None, typer.Option(help="Same seed, same bytes. (default: 0)")]
+ConfigOption = Annotated[Path | None, typer.Option(help="Settings as a TOML file; options override it.")]
+OutOption = Annotated[Path | None, typer.Option(help="Folder to write. (default: runs/TASK-METHOD-SEED)")]
+OverwriteOption = Annotated[bool, typer.Option(help="Replace the folder of an earlier one.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="Any key of the configuration, e.g. train.epochs=5. May be repeated.")
+]
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write.")],
+    nodes: Annotated[int, typer.Option(help="Number of nodes, each with a key of its own.")],
+    host: Annotated[
+        list[str] | None,
+        typer.Option(help="Name or address by which nodes reach the SuperLink; may be repeated. (default: 127.0.0.1)"),
+    ] = None,
+    task: Annotated[str, typer.Option(help="What nodes check their data for.")] = "digits",
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Write certificates, node keys, start scripts, systemd units and a guide."""
+    with errors_for_people():
+        from sims.deploy.folder import Deployment, write_deployment
+
+        write_deployment(Deployment(folder, nodes, tuple(host or ["127.0.0.1"]), task), overwrite)
+        Console().print(f"what to do next: {folder / 'README.md'}", highlight=False)
+
+
+@app.command()
+def up(
+    local: Annotated[int, typer.Option(metavar="N", help="Number of nodes, all on this machine.")],
+    config: ConfigOption = None,
+    task: TaskOption = None,
+    data: DataOption = None,
+    method: MethodOption = None,
+    rounds: RoundsOption = None,
+    seed: SeedOption = None,
+    out: OutOption = None,
+    overwrite: OverwriteOption = False,
+    set_: SetOption = None,
+) -> None:
+    """Start a whole federation on this machine, run it, stop it: the result is that of `fedkd run`, bit for bit."""
+    with errors_for_people():
+        from sims.deploy.up import up as run
+
+        console = Console()
+        folder = run(_settings(config, task, data, method, rounds, seed, set_), local, out, overwrite, console)
+        _report(folder, console)
+
+
+@app.command()
+def run(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that `fedkd deploy init` wrote.")],
+    out: Annotated[Path, typer.Option(help="Folder for the run to write, on the SuperLink's machine.")],
+    config: ConfigOption = None,
+    task: TaskOption = None,
+    data: DataOption = None,
+    method: MethodOption = None,
+    rounds: RoundsOption = None,
+    seed: SeedOption = None,
+    overwrite: OverwriteOption = False,
+    set_: SetOption = None,
+) -> None:
+    """Start a run on nodes that have their own data, and wait for its end."""
+    with errors_for_people():
+        from sims.deploy.submit import submit
+
+        console = Console()
+        submit(folder, _settings(config, task, data, method, rounds, seed, set_), out, overwrite, console)
+        console.print(f"done: {out}; `fedkd report {out}` makes its page", highlight=False)
+
+
+@app.command()
+def check(
+    own: Annotated[Path, typer.Option(help="This node's examples: an .npz with x and y.")],
+    state_dir: Annotated[Path, typer.Option(help="Where this node keeps its state.")],
+    task: TaskOption = None,
+    data: DataOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Check what a node brings, before it starts."""
+    with errors_for_people():
+        from sims.deploy.check import check_node
+
+        count = check_node(_settings(None, task, data, None, None, None, set_), own, state_dir)
+        print(f"{own}: {count} examples, as the task wants them; state in {state_dir}")
+
+
+def _settings(
+    config: Path | None, task: str | None, data: str | None, method: str | None, rounds: int | None,
+    seed: int | None, set_: list[str] | None,
+) -> dict[str, Scalar]:  # fmt: skip
+    flags: dict[str, Scalar | None] = {"task": task, "data": data, "method": method, "rounds": rounds, "seed": seed}
+    settings = read_toml(config) if config else {}
+    settings |= {key: value for key, value in flags.items() if value is not None}
+    return settings | dict(parse_assignment(text) for text in set_ or ())
+
+
+def _report(folder: Path, console: Console) -> None:
+    from sims.report.page import write_report
+    from sims.report.run_folder import read
+    from sims.report.table import summary_table
+
+    page, summary = write_report(folder), read(folder).summary
+    if summary is not None:
+        console.print(summary_table(summary, page))

@@ -1,0 +1,121 @@
+"""Flower's commands, as processes of their own: its modules behind them are not for others to import."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from fedkd.errors import RunError
+
+_BIN = Path(sys.executable).parent
+_SECONDS = 120.0
+# Seconds between two questions after the state of a run, and where it is likely to have ended.
+_EVERY, _SOON = 20.0, 1.0
+# Seconds in which it needn't answer.
+_SILENCE = 120.0
+
+# No look for updates, no usage statistics, no `uv sync` for each run.
+_QUIET = {
+    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+}
+
+
+def environment(home: Path) -> dict[str, str]:
+    """Environment for Flower's commands: they find one another, and this process's modules, the user's own too.
+
+    Args:
+        home: Flower's folder, with its ``config.toml`` and the apps it unpacks.
+    """
+    return {
+        **os.environ,
+        **_QUIET,
+        "FLWR_HOME": str(home),
+        "PATH": f"{_BIN}{os.pathsep}{os.environ.get('PATH', '')}",
+        "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in ["", *sys.path]),
+    }
+
+
+def flwr(env: Mapping[str, str], *arguments: str) -> dict[str, Any]:
+    """Run a command of Flower's that answers in JSON.
+
+    Raises:
+        RunError: It failed, or said something else.
+    """
+    command = [str(_BIN / "flwr"), *arguments, "--format", "json"]
+    try:
+        done = subprocess.run(command, env=dict(env), capture_output=True, text=True, timeout=_SECONDS, check=False)
+        answer = json.loads(done.stdout)
+    except subprocess.TimeoutExpired:
+        raise RunError(f"flwr {arguments[0]}: no answer within {_SECONDS:g} s") from None
+    except ValueError:
+        said = (done.stdout + done.stderr).split()
+        raise RunError(f"flwr {arguments[0]}: {' '.join(said) or f'exit code {done.returncode}'}") from None
+    if not answer.get("success"):
+        raise RunError(f"flwr {arguments[0]}: {' '.join(str(answer.get('error-message', answer)).split())}")
+    return dict(answer)
+
+
+def register(env: Mapping[str, str], public_key: Path) -> int:
+    """Make a node's key known to the SuperLink; returns the id it gave the node."""
+    return int(flwr(env, "supernode", "register", str(public_key))["node-id"])
+
+
+def online(env: Mapping[str, str]) -> int:
+    """Number of nodes that are connected."""
+    nodes = flwr(env, "supernode", "list")["nodes"]
+    return sum(node["status"] == "online" for node in nodes)
+
+
+def start(env: Mapping[str, str], app: Path) -> str:
+    """Start a run of an app folder and return the run's id."""
+    return str(flwr(env, "run", str(app))["run-id"])
+
+
+def status(env: Mapping[str, str], run: str) -> str:
+    """State of a run: ``pending``, ``running``, ``finished:completed``, ``finished:failed``."""
+    return str(flwr(env, "ls", "--run-id", run)["runs"][0]["status"])
+
+
+def log_of(env: Mapping[str, str], run: str) -> str:
+    """What the ServerApp of a run has logged; empty where Flower doesn't say."""
+    command = [str(_BIN / "flwr"), "log", run, "--show"]
+    try:
+        return subprocess.run(
+            command, env=dict(env), capture_output=True, text=True, timeout=_SECONDS, check=False
+        ).stdout
+    except subprocess.TimeoutExpired:
+        return ""
+
+
+def wait_until_finished(env: Mapping[str, str], run: str, look: Callable[[], bool]) -> str:
+    """Wait for the end of a run and return its state.
+
+    Args:
+        env: See ``environment``.
+        run: Its id.
+        look: Called all the time; True where the run may well have ended, so that Flower is asked soon. Each question
+            takes a process of its own and a second or more of a core. Raises where what the run needs has died.
+
+    Raises:
+        RunError: The SuperLink doesn't answer, for two minutes.
+    """
+    heard = time.monotonic()
+    while True:
+        try:
+            if (state := status(env, run)).startswith("finished"):
+                return state
+            heard = time.monotonic()
+        except RunError:
+            if time.monotonic() - heard > _SILENCE:
+                raise  # a SuperLink that was killed may come back, and its runs with it
+        end = time.monotonic() + _EVERY
+        while time.monotonic() < end:
+            time.sleep(0.25)
+            if look():
+                end = min(end, time.monotonic() + _SOON)

@@ -1,0 +1,213 @@
+"""A whole federation on this machine: SuperLink, SuperNodes, their keys and data, and a run through `flwr run`."""
+
+import contextlib
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from fedkd.config import Scalar
+from fedkd.errors import InputError, RunError
+from fedkd.experiment import Experiment, experiment_of
+from fedkd.files import check_free
+from fedkd.settings import check_settings, to_settings
+from fedkd.tasks.own import write_own
+from server.run_folder import is_run, run_path
+from sims.deploy import flower
+from sims.deploy.app_folder import write_app
+from sims.deploy.folder import Deployment, write_deployment
+from sims.deploy.processes import Processes, free_ports, last_words, wait_for_port
+from sims.run import absolute, write_partition
+
+SUPERLINK, SUPEREXEC = "superlink", "superexec"
+LOOPBACK = "127.0.0.1"
+
+
+class LocalFederation:
+    """A SuperLink and its SuperNodes as processes of this machine, on ports of the loopback interface.
+
+    Args:
+        work: Folder for keys, data, state and logs.
+        experiment: Whose partitions the nodes get, each in a file of its own.
+        hosts: For each node the address by which it reaches the SuperLink; none where all are on this machine.
+        prefixes: For each node the words before its command that put it behind a link of its own.
+    """
+
+    def __init__(
+        self, work: Path, experiment: Experiment, hosts: Sequence[str] = (), prefixes: Sequence[Sequence[str]] = ()
+    ) -> None:
+        config = experiment.config
+        self.work, self.config = work, config
+        self._hosts, self._prefixes = hosts or [LOOPBACK] * config.clients, prefixes or [()] * config.clients
+        self.port, *self.node_ports = free_ports(1 + config.clients)
+        self.doors = [self.port] * config.clients  # that nodes knock at; who counts their bytes puts others there
+        names = tuple(dict.fromkeys(self._hosts))
+        self.deployment = Deployment(work / "deployment", config.clients, names, config.task, self.port)
+        self.processes = Processes(work / "logs")
+        write_deployment(self.deployment, False)
+        for number, rows in enumerate(experiment.rows):
+            write_own(self.data(number), experiment.task.train.take(rows))
+        self.env = flower.environment(self.deployment.admin)
+
+    def data(self, number: int) -> Path:
+        """The file with a node's examples."""
+        return self.deployment.node(number) / "data.npz"
+
+    def start(self) -> None:
+        """Start everything and register the nodes' keys.
+
+        Raises:
+            RunError: A process ended, or the SuperLink doesn't answer.
+        """
+        self.start_superlink()
+        wait_for_port(self.port, self.processes)
+        self._start(SUPEREXEC, self.deployment.superlink / "start-superexec.sh", self._link)
+        for number in range(self.config.clients):
+            flower.register(self.env, self.deployment.public_key(number))
+            self.start_node(number)
+
+    def start_superlink(self) -> None:
+        """Start the SuperLink; it keeps what it knows in a file."""
+        self._start(SUPERLINK, self.deployment.superlink / "start.sh", self._link)
+
+    def start_node(self, number: int) -> None:
+        """Start a SuperNode by its own start script."""
+        values = {
+            "FEDKD_SUPERLINK": f"{self._hosts[number]}:{self.doors[number]}",
+            "FEDKD_PORT": str(self.node_ports[number]),
+            "FEDKD_STATE": str(self.work / "state" / str(number)),
+            "FEDKD_DATA": str(self.data(number)),
+            "FEDKD_TASK": self.config.task,
+            "FEDKD_TASK_DATA": self.config.data,
+            "FEDKD_VOCABULARY": str(self.config.model.vocabulary),
+        }
+        self._start(node_name(number), self.deployment.node(number) / "start.sh", values, self._prefixes[number])
+
+    def submit(self, run_config: Mapping[str, Scalar]) -> str:
+        """Start a run of both apps by `flwr run` and return its id."""
+        with tempfile.TemporaryDirectory(dir=self.work) as folder:
+            write_app(Path(folder), run_config)
+            return flower.start(self.env, Path(folder))
+
+    def wait(self, run: str, folder: Path) -> None:
+        """Wait for the end of a run that writes a folder.
+
+        Raises:
+            RunError: It failed, or a process ended.
+        """
+
+        def look() -> bool:
+            self.processes.check()
+            return (folder / "summary.json").exists()
+
+        state = flower.wait_until_finished(self.env, run, look)
+        if state != "finished:completed":
+            log = self.processes.log("serverapp")
+            log.write_text(flower.log_of(self.env, run), encoding="utf-8")
+            raise RunError(f"the run ended as {state}: {last_words(log)} (log: {log})")
+
+    @property
+    def _link(self) -> dict[str, str]:
+        bind = LOOPBACK if set(self._hosts) == {LOOPBACK} else "0.0.0.0"
+        state = str(self.work / "state" / "superlink")
+        return {"FEDKD_BIND": bind, "FEDKD_PORT": str(self.port), "FEDKD_STATE": state}
+
+    def _start(self, name: str, script: Path, values: Mapping[str, str], prefix: Sequence[str] = ()) -> None:
+        self.processes.start(name, [*prefix, "/bin/sh", str(script)], {**self.env, **values})
+
+
+def node_name(number: int) -> str:
+    """Name of a node's process and log."""
+    return f"node-{number}"
+
+
+def up(settings: Mapping[str, Scalar], nodes: int, out: Path | None, overwrite: bool, console: Console) -> Path:
+    """Run an experiment on a federation of this machine and write the run's folder.
+
+    Args:
+        settings: Dotted keys, see ``fedkd.settings``.
+        nodes: Number of SuperNodes, which is that of the clients.
+        out: Folder of the run; ``runs/TASK-METHOD-SEED`` where None.
+        overwrite: Replace the folder of an earlier run.
+        console: Where to show progress.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: A setting or a file breaks a rule; nothing was started then.
+        RunError: The run failed; logs stay and are named.
+        KeyboardInterrupt: Stopped by the user; ``history.jsonl`` holds the rounds that were done.
+    """
+    experiment = experiment_of(absolute(_with_clients(check_settings(settings), nodes)))
+    if not experiment.rows:
+        raise InputError("partition.kind must be iid, dirichlet, shards or natural with --local, which deals the data")
+    config = experiment.config
+    folder = run_path(out, config).absolute()
+    check_free(folder, overwrite, "a run", is_run)
+    if folder.exists():
+        shutil.rmtree(folder)  # lest the progress bar show the rounds of the run before
+    run_config = {**to_settings(config), "out": str(folder), "engine": "deployment", "overwrite": overwrite}
+    with _work() as work, _interrupted(folder):
+        federation = LocalFederation(work, experiment)
+        try:
+            with console.status(f"starting a SuperLink and {nodes} SuperNodes"):
+                federation.start()
+                run = federation.submit(run_config)
+            _watch(federation, run, folder, console)
+        finally:
+            federation.processes.stop()
+            write_partition(experiment, folder)
+    return folder
+
+
+def _watch(federation: LocalFederation, run: str, folder: Path, console: Console) -> None:
+    from sims.progress import watch
+
+    with watch(folder / "history.jsonl", federation.config.total_rounds, console):
+        federation.wait(run, folder)
+
+
+def _with_clients(settings: Mapping[str, Scalar], nodes: int) -> dict[str, Scalar]:
+    asked = settings.get("clients", nodes)
+    if nodes < 1 or asked != nodes:
+        raise InputError(f"--local must be the number of clients, at least 1; got {nodes} and clients = {asked}")
+    return {**settings, "clients": nodes}
+
+
+@contextlib.contextmanager
+def _work() -> Iterator[Path]:
+    """A folder that goes where all went well, and stays with its logs where something failed."""
+    work = Path(tempfile.mkdtemp(prefix="fedkd-deploy-"))
+    try:
+        yield work
+    except RunError:
+        for secret in (work / "deployment", work / "state"):
+            shutil.rmtree(secret, ignore_errors=True)
+        raise
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    shutil.rmtree(work, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _interrupted(folder: Path) -> Iterator[None]:
+    """Say how far a run came that Ctrl-C or SIGTERM stopped; both end all processes in order."""
+
+    def interrupt(_: int, __: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        history = folder / "history.jsonl"
+        done = len(history.read_text(encoding="utf-8").splitlines()) if history.exists() else 0
+        raise KeyboardInterrupt(f"after round {done}; {folder} holds what was reached") from None
+    finally:
+        signal.signal(signal.SIGTERM, before)

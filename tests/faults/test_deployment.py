@@ -1,0 +1,209 @@
+"""Laws of a federation of real processes: SuperLink, SuperNodes, TLS and keys on the loopback interface.
+
+Each run takes the better part of a minute, so that the tests share one federation and as few runs as will do.
+"""
+
+import datetime
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from fedkd.exchange.codec import decode, encode
+from fedkd.experiment import experiment_of
+from fedkd.federation import (
+    begin_round,
+    client_round,
+    follow,
+    header_of,
+    make_offer,
+    new_client,
+    new_server,
+    server_round,
+)
+from fedkd.seeding import Purpose, generator
+from fedkd.settings import keys, to_settings
+from fedkd.tensors import digest
+from sims.deploy.keys import authority, node_pair, write_secret
+from sims.deploy.processes import Processes, free_ports, last_words, wait_for_port
+from sims.deploy.up import SUPERLINK, LocalFederation, node_name
+from sims.run import run
+from tests.faults.proxy import CountingProxy
+
+pytestmark = pytest.mark.faults
+
+ROOT = Path(__file__).parents[2]
+CLIENTS = 3
+LIMIT = 400.0
+SETTINGS = {
+    "task": "digits", "clients": CLIENTS, "rounds": 2, "partition.examples": 150, "train.epochs": 1,
+    "model.teacher_width": 8, "edge.sparsity": 0.0, "edge.precisions": "none",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def federation(tmp_path_factory):
+    held = LocalFederation(tmp_path_factory.mktemp("federation"), experiment_of(SETTINGS))
+    held.proxy = CountingProxy(held.port)
+    held.doors = [held.proxy.port] * CLIENTS
+    try:
+        held.start()
+        yield held
+    finally:
+        held.processes.stop()
+        held.proxy.close()
+        assert not held.processes.left()
+
+
+def submit(federation, name, **changes):
+    """Start a run; returns its id and its folder."""
+    folder = federation.work / name
+    config = experiment_of({**SETTINGS, **changes}).config
+    return federation.submit({**to_settings(config), "out": str(folder), "engine": "deployment"}), folder
+
+
+def wait_for(what, seconds=LIMIT):
+    end = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < end, "nothing came of it in time"
+        time.sleep(0.2)
+    return found
+
+
+def history(folder):
+    path = folder / "history.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+@pytest.fixture(scope="module")
+def killed(federation):
+    """A run of two rounds whose SuperLink is killed in the second and started again, and its bytes on the wire."""
+    before = federation.proxy.total
+    run_id, folder = submit(federation, "killed")
+    wait_for(lambda: len(history(folder)) == 1)
+    first = federation.proxy.total - before
+    federation.processes.kill(SUPERLINK)
+    federation.start_superlink()
+    wait_for_port(federation.port, federation.processes)
+    federation.wait(run_id, folder)
+    return folder, first
+
+
+def test_a_run_whose_superlink_is_killed_goes_on_to_the_simulations_bits(killed, tmp_path):
+    folder, _ = killed
+    run(SETTINGS, "local", tmp_path / "run", False, False, Console(quiet=True))
+    deployed, simulated = ([row["shared_sha256"] for row in history(path)] for path in (folder, tmp_path / "run"))
+    assert deployed == simulated
+    assert not any(row["refused"] for row in history(folder))
+
+
+def test_bytes_on_the_wire_are_those_of_the_summary_but_for_what_flower_adds(federation, killed):
+    """Two rounds that differ in their payloads alone differ by as many bytes on the wire, to within 10 %.
+
+    What is left then is Flower's own: TLS, its messages around ours, and its nodes' asking for work every 3 s.
+    """
+    folder, small_wire = killed
+    before = federation.proxy.total
+    run_id, large = submit(federation, "large", rounds=1, method="fedavg_teacher")
+    federation.wait(run_id, large)
+    wire = federation.proxy.total - before
+    small, large = (history(path)[0] for path in (folder, large))
+    payloads = [row["up_bytes"] + row["down_bytes"] for row in (small, large)]
+    print(f"\nwire {small_wire} and {wire} bytes for payloads of {payloads[0]} and {payloads[1]}")
+    print(f"Flower's own: {(small_wire - payloads[0]) / CLIENTS:.0f} bytes a node and round, the app's bundle included")
+    assert (wire - small_wire) / (payloads[1] - payloads[0]) == pytest.approx(1, abs=0.1)
+
+
+def test_a_round_in_which_a_node_is_killed_ends_in_the_survivors_average(federation):
+    victim, deadline = CLIENTS - 1, 20.0
+    settings = {"rounds": 1} | ({"guard.deadline": deadline} if "guard.deadline" in dict(keys()) else {})
+    log = federation.processes.log(node_name(victim))
+    start = len(log.read_text())
+    run_id, folder = submit(federation, "node", **settings)
+    wait_for(lambda: "train message" in log.read_text()[start:])
+    began = time.monotonic()
+    federation.processes.kill(node_name(victim))
+    try:
+        federation.wait(run_id, folder)
+        print(f"\nthe run ended {time.monotonic() - began:.0f} s after its node was killed")
+    finally:
+        federation.start_node(victim)
+    (row,) = history(folder)
+    assert row["participants"] == [i for i in range(CLIENTS) if i != victim]
+    assert row["shared_sha256"] == average_of(row["participants"], {**SETTINGS, **settings})
+
+
+def average_of(survivors, settings):
+    """Digest of the shared model after a first round that only some clients answer, by the pure functions."""
+    experiment = experiment_of(settings)
+    server = begin_round(new_server(experiment), experiment)
+    dense = encode(server.base, experiment.spec, header_of(1, server.digest, experiment))
+    offer = make_offer(server, 0, experiment.energy(1), dense)
+    uploads = []
+    for client in survivors:
+        state, rng = new_client(experiment), generator(experiment.config.seed, Purpose.TRAINING, 1, client)
+        base, data = follow(state, offer, experiment), experiment.client_data(client)[0]
+        uploads.append(client_round(state, base, offer, data, experiment, rng)[1])
+    updates = [decode(upload.blob, experiment.spec).tensors for upload in uploads]
+    weights = [float(upload.examples) for upload in uploads]
+    return digest(server_round(server, updates, weights, experiment.energy(1), experiment)[0].shared)
+
+
+def test_nodes_without_the_right_key_or_certificate_are_refused_and_told_why(federation, tmp_path):
+    private, _ = node_pair()
+    write_secret(tmp_path / "unknown.key", private)
+    (tmp_path / "other.crt").write_bytes(authority(datetime.datetime.now(datetime.UTC)).pem)
+    ca, key = federation.deployment.node(0) / "ca.crt", federation.deployment.node(0) / "node.key"
+    tls, own = ("--root-certificates", str(ca)), ("--auth-supernode-private-key", str(key))
+    cases = {
+        "without key": (tls, "must be registered"),
+        "unregistered key": ((*tls, own[0], str(tmp_path / "unknown.key")), "Failed to activate SuperNode"),
+        "wrong CA": (("--root-certificates", str(tmp_path / "other.crt"), *own), "CERTIFICATE_VERIFY_FAILED"),
+        "plaintext": (("--insecure",), "Server disconnected"),
+    }
+    ports, processes = free_ports(len(cases)), Processes(tmp_path)
+    try:
+        for port, (name, (options, _)) in zip(ports, cases.items(), strict=True):
+            command = ["flower-supernode", "--superlink", f"127.0.0.1:{federation.port}", "--port", str(port), *options]
+            processes.start(name, command, {**federation.env, "FLWR_HOME": str(tmp_path / "home")})
+        for name, (_, message) in cases.items():
+            said = wait_for(lambda name=name: words_of_refusal(processes.log(name)), 60)
+            assert message in said, name
+    finally:
+        processes.stop()
+
+
+def words_of_refusal(log):
+    return last_words(log) if "Exit Code:" in log.read_text() else None
+
+
+def test_a_federation_that_is_interrupted_leaves_nothing_running(tmp_path):
+    command = [
+        sys.executable, "-c", "from sims.cli import main; main()", "deploy", "up", "--local", "2", "--rounds", "1",
+        "--out", str(tmp_path / "run"),
+    ]  # fmt: skip
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path), "FEDKD_TEST": str(tmp_path)}
+    up = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    wait_for(lambda: list(tmp_path.glob("fedkd-deploy-*/logs/node-1.log")), 120)
+    up.terminate()  # as Ctrl-C does; that may be ignored where tests run in the background
+    said, _ = up.communicate(timeout=60)
+    assert up.returncode == 130, said
+    assert "interrupted after round 0" in said
+    assert not marked(f"FEDKD_TEST={tmp_path}")
+    assert not list(tmp_path.glob("fedkd-deploy-*"))
+
+
+def marked(mark):
+    """Processes whose environment holds a mark."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            found += [folder.name] if mark.encode() in (folder / "environ").read_bytes().split(b"\0") else []
+        except OSError:
+            continue
+    return found
