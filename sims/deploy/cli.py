@@ -77,6 +77,7 @@ def run(
     rounds: RoundsOption = None,
     seed: SeedOption = None,
     overwrite: OverwriteOption = False,
+    resume: Annotated[bool, typer.Option(help="Go on with the run in --out, which stopped.")] = False,
     set_: SetOption = None,
 ) -> None:
     """Start a run on nodes that have their own data, and wait for its end."""
@@ -84,7 +85,7 @@ def run(
         from sims.deploy.submit import submit
 
         console = Console()
-        submit(folder, _settings(config, task, data, method, rounds, seed, set_), out, overwrite, console)
+        submit(folder, _settings(config, task, data, method, rounds, seed, set_), out, overwrite, resume, console)
         console.print(f"done: {out}; `fedkd report {out}` makes its page", highlight=False)
 
 

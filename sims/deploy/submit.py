@@ -18,7 +18,9 @@ from sims.progress import watch
 from sims.run import absolute
 
 
-def submit(folder: Path, settings: Mapping[str, Scalar], out: Path, overwrite: bool, console: Console) -> None:
+def submit(
+    folder: Path, settings: Mapping[str, Scalar], out: Path, overwrite: bool, resume: bool, console: Console
+) -> None:
     """Start a run on all nodes of a deployment and wait for its end.
 
     Args:
@@ -26,6 +28,7 @@ def submit(folder: Path, settings: Mapping[str, Scalar], out: Path, overwrite: b
         settings: Dotted keys; unless they say otherwise, each node trains on its own data.
         out: Folder of the run, on the SuperLink's machine.
         overwrite: Replace the folder of an earlier run.
+        resume: Go on with the run of that folder, which stopped.
         console: Where to show progress, if this is that machine.
 
     Raises:
@@ -36,7 +39,8 @@ def submit(folder: Path, settings: Mapping[str, Scalar], out: Path, overwrite: b
     given = {"clients": made["nodes"], "task": made["task"], "partition.kind": "nodes", **settings}
     config = experiment_of(absolute(check_settings(given))).config
     env, out = flower.environment(folder.absolute() / "admin"), out.absolute()
-    run_config = {**to_settings(config), "out": str(out), "engine": "deployment", "overwrite": overwrite}
+    options: dict[str, Scalar] = {"out": str(out), "engine": "deployment", "overwrite": overwrite, "resume": resume}
+    run_config = {**to_settings(config), **options}
     with tempfile.TemporaryDirectory() as work:
         write_app(Path(work), run_config)
         run = flower.start(env, Path(work))

@@ -6,6 +6,7 @@ Each run takes the better part of a minute, so that the tests share one federati
 import datetime
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from fedkd.errors import RunError
 from fedkd.exchange.codec import decode, encode
 from fedkd.experiment import experiment_of
 from fedkd.federation import (
@@ -27,7 +29,7 @@ from fedkd.federation import (
     server_round,
 )
 from fedkd.seeding import Purpose, generator
-from fedkd.settings import keys, to_settings
+from fedkd.settings import to_settings
 from fedkd.tensors import digest
 from sims.deploy.keys import authority, node_pair, write_secret
 from sims.deploy.processes import Processes, free_ports, last_words, wait_for_port
@@ -60,11 +62,12 @@ def federation(tmp_path_factory):
         assert not held.processes.left()
 
 
-def submit(federation, name, **changes):
+def submit(federation, name, resume=False, **changes):
     """Start a run; returns its id and its folder."""
     folder = federation.work / name
     config = experiment_of({**SETTINGS, **changes}).config
-    return federation.submit({**to_settings(config), "out": str(folder), "engine": "deployment"}), folder
+    options = {"out": str(folder), "engine": "deployment", "resume": resume}
+    return federation.submit({**to_settings(config), **options}), folder
 
 
 def wait_for(what, seconds=LIMIT):
@@ -102,6 +105,24 @@ def test_a_run_whose_superlink_is_killed_goes_on_to_the_simulations_bits(killed,
     assert not any(row["refused"] for row in history(folder))
 
 
+def test_a_run_whose_server_is_killed_fails_and_goes_on_from_its_checkpoint_to_the_same_bits(federation, killed):
+    run_id, folder = submit(federation, "resumed")
+    wait_for(lambda: len(history(folder)) == 1)
+    (server,) = [pid for pid in federation.processes.left() if "flwr-serverapp" in command_of(pid)]
+    began = time.monotonic()
+    os.kill(server, signal.SIGKILL)
+    with pytest.raises(RunError, match="the run ended as finished:failed"):
+        federation.wait(run_id, folder)
+    print(f"\nFlower called the run failed {time.monotonic() - began:.0f} s after its server was killed")
+    run_id, folder = submit(federation, "resumed", resume=True)
+    federation.wait(run_id, folder)
+    assert [row["shared_sha256"] for row in history(folder)] == [row["shared_sha256"] for row in history(killed[0])]
+
+
+def command_of(pid):
+    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+
+
 def test_bytes_on_the_wire_are_those_of_the_summary_but_for_what_flower_adds(federation, killed):
     """Two rounds that differ in their payloads alone differ by as many bytes on the wire, to within 10 %.
 
@@ -120,8 +141,7 @@ def test_bytes_on_the_wire_are_those_of_the_summary_but_for_what_flower_adds(fed
 
 
 def test_a_round_in_which_a_node_is_killed_ends_in_the_survivors_average(federation):
-    victim, deadline = CLIENTS - 1, 20.0
-    settings = {"rounds": 1} | ({"guard.deadline": deadline} if "guard.deadline" in dict(keys()) else {})
+    victim, settings = CLIENTS - 1, {"rounds": 1, "guard.deadline": 60.0}
     log = federation.processes.log(node_name(victim))
     start = len(log.read_text())
     run_id, folder = submit(federation, "node", **settings)
