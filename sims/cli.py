@@ -16,13 +16,16 @@ from fedkd.settings import parse_assignment, read_toml
 from sims.bench.cli import app as bench
 from sims.edge.cli import edge
 from sims.exits import BAD_INPUT, INTERRUPTED, errors_for_people
+from sims.hub.cli import hub, publish
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich",
     help="Federated knowledge distillation: from data to a TFLite model in one command.",
 )  # fmt: skip
 app.add_typer(bench, name="bench")
+app.add_typer(hub, name="hub")
 app.command()(edge)
+app.command()(publish)
 
 TaskOption = Annotated[
     str | None, typer.Option(help="A name, npz:PATH, hf:NAME or package.module:function; see `fedkd tasks`.")

@@ -1,0 +1,5 @@
+"""``python -m clients.device`` is ``fedkd-device``."""
+
+from clients.device.cli import main
+
+main()

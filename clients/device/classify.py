@@ -1,0 +1,82 @@
+"""Examples through the model that runs; where it fails, the one before runs."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clients.device import trial
+from clients.device.errors import ModelRefused, UpdateFailed, WrongInput
+from clients.device.protocol.manifest import Manifest
+from clients.device.state import Generation, State
+
+
+def classify(state: State, rows: Path | None) -> dict[str, Any]:
+    """Classify the rows of a file, or the golden examples where there is none.
+
+    Args:
+        state: The device's folder.
+        rows: A .npy of one example, or several.
+
+    Returns:
+        For JSON: the model, the median latency in milliseconds, an answer for each row, and what failed before.
+
+    Raises:
+        WrongInput: The file doesn't hold examples of the model.
+        UpdateFailed: There is no model that runs.
+    """
+    failed: dict[str, tuple[Generation, str]] = {}
+    for held in list(state.candidates()):
+        try:
+            answer = trial.run(held.model, examples(rows, held.manifest))
+        except ModelRefused as error:
+            failed[f"version {held.manifest.version}: {error}"] = held, str(error)
+            continue
+        except WrongInput:
+            if failed:
+                continue  # the one before takes something else
+            raise
+        for broken, why in failed.values():
+            _judge(state, broken, why)
+        return _described(held.manifest, answer) | ({"failed": list(failed)} if failed else {})
+    raise UpdateFailed("; ".join(["no model runs on this device", *failed]))
+
+
+def _judge(state: State, model: Generation, why: str) -> None:
+    """Give a model up that doesn't even answer its golden examples any more, now that another one runs."""
+    try:
+        trial.check_golden(model.model, model.manifest)
+    except ModelRefused:
+        state.fall_back(model, why)
+
+
+def examples(path: Path | None, manifest: Manifest) -> np.ndarray:
+    """Read examples as a model takes them, (n, *shape).
+
+    Raises:
+        WrongInput: They are none, or of another shape or kind.
+    """
+    if path is None:
+        return manifest.golden.x
+    try:
+        x = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise WrongInput(f"--input {path}: must be a .npy of numbers: {error}") from None
+    shape, kinds = tuple(manifest.input["shape"]), "iu" if manifest.input["dtype"] == "int32" else "fiu"
+    if not isinstance(x, np.ndarray) or x.dtype.kind not in kinds or not np.isfinite(x).all():
+        raise WrongInput(f"--input {path}: must hold {'integers' if kinds == 'iu' else 'finite numbers'}")
+    if x.shape == shape:
+        return x[np.newaxis]
+    if x.shape[1:] != shape or not len(x):
+        raise WrongInput(f"--input {path}: must have shape {shape}, or (n, ...) of that, got {x.shape}")
+    return x
+
+
+def _described(manifest: Manifest, answer: trial.Answer) -> dict[str, Any]:
+    chosen = answer.logits.argmax(-1)
+    answers = [
+        {"label": manifest.labels[index], "class": int(index), "logit": round(float(row[index]), 4)}
+        for index, row in zip(chosen, answer.logits, strict=True)
+    ]
+    model = {"channel": manifest.channel, "version": manifest.version, "sha256": manifest.file["sha256"]}
+    return {"model": model, "latency_ms": round(answer.latency_ms, 4), "answers": answers}

@@ -1,0 +1,118 @@
+"""The link to a hub over gRPC."""
+
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import grpc
+from tuf.api.exceptions import DownloadError, DownloadHTTPError
+
+from clients.device.errors import UpdateFailed, one_line
+from clients.device.protocol import hub_pb2, hub_pb2_grpc
+
+_SECONDS = 10.0
+_STREAM_SECONDS = 120.0
+_OPTIONS = [("grpc.max_receive_message_length", 1 << 20)]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a device is.
+
+    Args:
+        device: Its own name for itself.
+        channels: That it may follow, dearest first.
+        ram_bytes: What a model may take; 0 for no limit.
+        flash_bytes: What its file may take; 0 for no limit.
+    """
+
+    device: str
+    channels: tuple[str, ...]
+    ram_bytes: int = 0
+    flash_bytes: int = 0
+
+
+class Hub:
+    """A hub, as a ``clients.device.fetch.Source`` that can be asked and told, too.
+
+    Args:
+        address: HOST:PORT.
+        ca: Certificates to believe; None for the system's.
+        insecure: Without TLS: what is fetched is signed all the same, but anybody may read what is reported.
+    """
+
+    def __init__(self, address: str, ca: Path | None = None, insecure: bool = False) -> None:
+        """Connects when it is used."""
+        if insecure:
+            self._channel = grpc.insecure_channel(address, _OPTIONS)
+        else:
+            known = grpc.ssl_channel_credentials(ca.read_bytes() if ca else None)
+            self._channel = grpc.secure_channel(address, known, _OPTIONS)
+        self.answers = False  # whether it did when it was last asked
+        self.address, self._stub = address, hub_pb2_grpc.HubStub(self._channel)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._channel.close()
+
+    def check_in(self, profile: Profile, channel: str, version: int) -> Any:
+        """Ask which channel suits; ``channel`` and ``version`` are those of the model that runs, "" and 0 for none.
+
+        Raises:
+            UpdateFailed: The hub can't be reached, or has nothing that suits.
+        """
+        fields = hub_pb2.Profile(**vars(profile), runtime=runtime(), channel=channel, version=version)
+        self.answers = False
+        with self._failing():
+            advice = self._stub.CheckIn(fields, timeout=_SECONDS)
+        self.answers = True
+        if advice.channel not in profile.channels:
+            raise UpdateFailed(f"the hub has nothing for this device: {advice.reason or repr(advice.channel)}")
+        return advice
+
+    def report(self, **fields: Any) -> None:
+        """Tell how it went.
+
+        Raises:
+            UpdateFailed: The hub can't be reached.
+        """
+        with self._failing():
+            self._stub.Report(hub_pb2.Outcome(**fields), timeout=_SECONDS)
+
+    def read(self, path: str, offset: int) -> tuple[int, Iterator[bytes]]:
+        """See ``clients.device.fetch.Source``."""
+        return offset, self._chunks(hub_pb2.FileRequest(path=path, offset=offset))
+
+    def _chunks(self, request: Any) -> Iterator[bytes]:
+        try:
+            for chunk in self._stub.Fetch(request, timeout=_STREAM_SECONDS):
+                yield chunk.data
+        except grpc.RpcError as error:
+            said = f"{self.address}, {request.path}: {_said(error)}"
+            if error.code() == grpc.StatusCode.NOT_FOUND:
+                raise DownloadHTTPError(said, 404) from error
+            raise DownloadError(said) from error
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise UpdateFailed(f"hub {self.address}: {_said(error)}") from error
+
+
+def runtime() -> str:
+    """What runs models here.
+
+    >>> runtime().startswith("litert ")
+    True
+    """
+    return f"litert {version('ai-edge-litert')}, {platform.machine()}"
+
+
+def _said(error: Any) -> str:
+    return one_line(UpdateFailed(f"{error.code().name.lower()}: {error.details()}"))

@@ -1,0 +1,1 @@
+"""Publishing a run's model for devices, and serving it."""
