@@ -1,6 +1,5 @@
 """``python -m sims.emulate.needs DIR``: what a client and a device take of a Raspberry Pi's disk and memory."""
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -29,6 +28,10 @@ _RESIDENT = {
         "its child with LiteRT": [sys.executable, "-c", "import clients.device.child"],
     },
 }
+# In a small process of its own, since Linux counts what the one that starts a process held as that one's peak, too.
+_PEAK = """import resource, subprocess, sys
+subprocess.run(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"""
 
 
 class Need(NamedTuple):
@@ -70,12 +73,10 @@ def peak(command: list[str]) -> int:
     Raises:
         RunError: It failed.
     """
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, used = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        raise RunError(f"{' '.join(command)} ended with code {child.returncode}")
-    return round(used.ru_maxrss * 1024 / 1e6)
+    done = subprocess.run([sys.executable, "-c", _PEAK, *command], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RunError(f"{' '.join(command)} failed: {done.stderr.strip().splitlines()[-1]}")
+    return round(int(done.stdout) * 1024 / 1e6)
 
 
 def training(task: str, device: Pi4 | None) -> Need:

@@ -21,7 +21,9 @@ To fix this you could try to:
 
 
 def test_a_client_needs_what_the_project_needs_and_a_device_no_tensorflow():
-    assert wheels.requirements("client") == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert (
+        wheels.requirements("client") == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    )
     assert not any(text.startswith(("tensorflow", "keras", "flwr")) for text in wheels.requirements("device"))
 
 
@@ -34,13 +36,17 @@ def test_what_needs_compiling_or_is_for_x86_alone_is_never_chosen():
 
 def test_packages_without_a_wheel_are_named():
     assert wheels.lacking(CONFLICT) == "libclang, other"
-    text = "ERROR: Could not find a version (from versions: none)\nERROR: No matching distribution found for tensorflow-cpu\n"
+    text = (
+        "ERROR: Could not find a version (versions: none)\nERROR: No matching distribution found for tensorflow-cpu\n"
+    )
     assert wheels.lacking(text) == "tensorflow-cpu"
     assert wheels.lacking("") == "no reason given"
 
 
 def test_what_only_aarch64_needs_is_noticed(monkeypatch):
-    chosen = [{"name": "a", "requires_dist": ["b>=1; platform_machine == 'aarch64'", "c; platform_machine == 'x86_64'"]}]
+    chosen = [
+        {"name": "a", "requires_dist": ["b>=1; platform_machine == 'aarch64'", "c; platform_machine == 'x86_64'"]}
+    ]
     assert wheels._missing(chosen, "3.11") == ['b>=1; platform_machine == "aarch64"']
     assert wheels._missing([*chosen, {"name": "B"}], "3.11") == []
 
