@@ -79,6 +79,7 @@ def test_a_device_on_a_pi_fetches_verifies_and_runs_an_int8_model(tmp_path):
     assert json.loads(again.stdout)["update"] == "none"
 
 
+@pytest.mark.faults
 def test_a_round_in_a_process_of_its_own_is_that_round(tmp_path):
     """Twice from the same files: the same bits; and the base is what the server announced."""
     prepare(tmp_path / "one", SETTINGS)

@@ -80,7 +80,7 @@ def test_a_machine_that_has_all_may_be_either(machine):
         ({"python3": "case $2 in *version_info*) echo 3.14 ;; esac"}, "error: Python must be 3.13 or older, got 3.14"),
         ({"python3": "case $2 in *version_info*) echo 3.11 ;; *) exit 1 ;; esac"}, "error: Python's venv is missing"),
         ({"python3": None}, "error: python3 is missing"),
-        ({"getconf": PI["getconf"].replace("1000000", "250000")}, "error: a client needs 1700 MB of memory, this machin"),
+        ({"getconf": PI["getconf"].replace("1000000", "250000")}, "error: a client needs 1700 MB of memory, this"),
         ({"df": 'echo head; echo "/dev/root 30000 29000 1000 97% /"'}, "error: a client needs 3000 MB of disk"),
         ({"timedatectl": "echo no"}, "error: the clock isn't set by NTP"),
         ({"timedatectl": None, "chronyc": "echo 'Leap status     : Not synchronised'"}, "error: the clock isn't set"),
