@@ -60,6 +60,8 @@ def resolve(wanted: list[str], python: str) -> list[str]:
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
     )
+    if done.returncode and "connection broken by" in done.stderr:
+        raise RunError("pip's index can't be reached")
     if done.returncode:
         raise RunError(f"no wheels for Python {python} on aarch64: {lacking(done.stderr)}")
     chosen = [item["metadata"] for item in json.loads(done.stdout)["install"]]

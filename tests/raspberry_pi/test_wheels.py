@@ -1,6 +1,5 @@
 """Laws of what a Raspberry Pi can install."""
 
-import shutil
 import tomllib
 from pathlib import Path
 
@@ -51,23 +50,24 @@ def test_what_only_aarch64_needs_is_noticed(monkeypatch):
     assert wheels._missing([*chosen, {"name": "B"}], "3.11") == []
 
 
+def resolved(wanted):
+    try:
+        return dict(each.split("==") for each in wheels.resolve(wanted, "3.11"))
+    except RunError as error:
+        if "can't be reached" in str(error):
+            pytest.skip(str(error))
+        raise
+
+
 @pytest.mark.faults
 @pytest.mark.parametrize("role", ["client", "device"])
 def test_every_package_has_a_wheel_for_a_pi(role, tmp_path, monkeypatch):
-    if shutil.which("pip") is None and not (Path(wheels.sys.executable).parent / "pip").exists():
-        pytest.skip("no pip here")
     monkeypatch.chdir(tmp_path)
-    try:
-        chosen = dict(each.split("==") for each in wheels.resolve(wheels.requirements(role), "3.11"))
-    except RunError as error:
-        if any(word in str(error) for word in ("onnection", "resolve host", "timed out")):
-            pytest.skip(f"no package index: {error}")
-        raise
-    assert ("tensorflow" in chosen) == (role == "client")
+    assert ("tensorflow" in resolved(wheels.requirements(role))) == (role == "client")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.faults
 def test_tensorflow_for_cpus_alone_has_no_wheel_for_a_pi():
-    with pytest.raises(RunError, match=r"no wheels for Python 3\.11 on aarch64"):
-        wheels.resolve(["tensorflow-cpu>=2.20"], "3.11")
+    with pytest.raises(RunError, match=r"^no wheels for Python 3\.11 on aarch64: tensorflow-cpu>=2\.20$"):
+        resolved(["tensorflow-cpu>=2.20"])
