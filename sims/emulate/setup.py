@@ -1,4 +1,7 @@
-"""``python -m sims.emulate.setup [DIR]``: a Raspberry Pi 4 for ``fedkd.edge.emulate``; the system stays as it is."""
+"""``python -m sims.emulate.setup [DIR]``: a Raspberry Pi 4 for ``fedkd.edge.emulate``; the system stays as it is.
+
+With ``--client`` or ``--device`` it gets all that a client of a federation, or ``fedkd-device``, takes.
+"""
 
 import shutil
 import subprocess
@@ -12,6 +15,9 @@ import typer
 
 from fedkd.edge.emulate import HOME, Pi4
 from fedkd.errors import RunError
+from sims.emulate.client import ClientPi4
+from sims.emulate.device import DevicePi4
+from sims.emulate.wheels import for_pi, requirements
 from sims.exits import errors_for_people
 
 _PACKAGES = ("python3:arm64", "libstdc++6:arm64")
@@ -42,23 +48,28 @@ CPU revision\t: 3
 """
 
 
-def setup(home: Path) -> Pi4:
-    """Fill a folder with an emulator, the device's Python and its LiteRT; what is there already stays.
+# What a device must be able to import, by its kind; TensorFlow takes minutes in the emulator.
+_IMPORTS = {Pi4: "fedkd.edge.runtime", ClientPi4: "h5py, grpc, scipy", DevicePi4: "ai_edge_litert, grpc, tuf"}
+
+
+def setup(home: Path, kind: type[Pi4] = Pi4) -> Pi4:
+    """Fill a folder with an emulator, the device's Python and its packages; what is there already stays.
 
     Args:
         home: Made if missing. Each part appears whole or not at all.
+        kind: Says which packages.
 
     Raises:
         RunError: A part can't be had; one line says which and why.
     """
-    device = Pi4(home.expanduser().absolute())
+    device = kind(home.expanduser().absolute())
     device.home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=device.home) as work:
         if not device.python.exists() or device.qemu is None:
             _system(device, Path(work))
         if not device.packages.exists():
             _python_packages(device, Path(work, "packages"))
-    done = device.run("-c", "import fedkd.edge.runtime")
+    done = device.run("-c", f"import {_IMPORTS[kind]}")
     if done.returncode:
         raise RunError(f"the emulated Raspberry Pi 4 in {device.home} doesn't run: {reason(done.stderr)}")
     return device
@@ -123,12 +134,16 @@ def write_processor(root: Path) -> None:
 def _python_packages(device: Pi4, folder: Path) -> None:
     """Put the device's Python packages in their place."""
     python = device.python.resolve().name.removeprefix("python")
-    # pip takes platforms by their exact names: one for each C library up to Debian 12's, 2.36.
-    platforms = [f"--platform=manylinux_2_{minor}_aarch64" for minor in range(17, 37)]
-    options = ["--quiet", "--no-input", "--disable-pip-version-check", "--no-compile", "--no-warn-conflicts"]
-    wheels = ["--only-binary=:all:", "--implementation=cp", f"--python-version={python}", *platforms]
-    wanted = [f"ai-edge-litert=={version('ai-edge-litert')}", "numpy<2.4"]
-    pip = [sys.executable, "-m", "pip", "install", *options, *wheels, f"--target={folder}", *wanted]
+    litert = f"ai-edge-litert=={version('ai-edge-litert')}"
+    wanted = {
+        Pi4: [litert, "numpy<2.4"],
+        ClientPi4: [*requirements("client"), litert, f"tensorflow=={version('tensorflow')}"],
+        DevicePi4: [*requirements("device"), litert],
+    }[type(device)]
+    # As on a device, where Python is the one that compiles: imports are slow enough in the emulator.
+    same = python == f"{sys.version_info.major}.{sys.version_info.minor}"
+    options = ["--no-warn-conflicts", "--compile" if same else "--no-compile", f"--target={folder}"]
+    pip = [sys.executable, "-m", "pip", "install", *for_pi(python), *options, *wanted]
     _call(pip, f"get {' and '.join(wanted)} for Python {python} on aarch64 from pip's index")
     folder.rename(device.packages)
 
@@ -148,15 +163,21 @@ def reason(text: str) -> str:
     return next((line for line in lines if line.startswith(_REASONS)), lines[-1])
 
 
-def main(home: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to fill.")] = HOME) -> None:
+def main(
+    home: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to fill.")] = HOME,
+    client: Annotated[bool, typer.Option("--client", help="All that a client takes, too: 2.3 GB.")] = False,
+    device: Annotated[bool, typer.Option("--device", help="All that fedkd-device takes, too: 0.2 GB.")] = False,
+) -> None:
     """Set up an emulated Raspberry Pi 4: 0.2 GB in DIR, 0.7 GB while it is made."""
     with errors_for_people():
         try:
-            device = setup(home)
+            for kind in (Pi4, *([ClientPi4] if client else []), *([DevicePi4] if device else [])):
+                setup(home, kind)
         except OSError as error:
             raise RunError(f"can't fill {home}: {error}") from error
-        size = sum(path.lstat().st_size for path in device.home.rglob("*") if path.is_file())
-        print(f"{device.home}: ready, {size / 1e6:.0f} MB")
+        folder = home.expanduser().absolute()
+        size = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
+        print(f"{folder}: ready, {size / 1e6:.0f} MB")
 
 
 if __name__ == "__main__":

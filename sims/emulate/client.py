@@ -1,0 +1,182 @@
+"""One round of a client in a process of its own, from files alone: what ran here can run on an emulated device."""
+
+import base64
+import json
+import sys
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from clients.vault import Vault
+from fedkd import runtime
+from fedkd.config import Scalar
+from fedkd.edge.child import answer_for, raise_refused, run_module
+from fedkd.edge.emulate import Pi4
+from fedkd.errors import InputError, RunError
+from fedkd.exchange.codec import decode, encode
+from fedkd.experiment import Experiment, experiment_of
+from fedkd.federation import (
+    begin_round,
+    client_round,
+    follow,
+    header_of,
+    make_offer,
+    new_client,
+    new_server,
+    server_round,
+)
+from fedkd.messages import offer_fields, read_offer
+from fedkd.protocol import Offer, ServerState
+from fedkd.seeding import Purpose, generator
+from fedkd.tensors import Weights, digest
+
+_RUN = "emulated"
+_PARTITION = 0
+_SETTINGS, _OFFER, _STATE, _UPDATE, _RESULT = "settings.json", "offer.json", "state", "update.bin", "result.json"
+
+
+@dataclass(frozen=True)
+class ClientPi4(Pi4):
+    """An emulated Raspberry Pi 4 with all that a client takes, as ``python -m sims.emulate.setup --client`` sets up."""
+
+    @property
+    def packages(self) -> Path:
+        """The device's Python packages: TensorFlow in the version of this machine, and the rest."""
+        return self.home / f"client-{version('tensorflow')}"
+
+
+class Played(NamedTuple):
+    """What a machine made of a round.
+
+    Args:
+        initial: Digest of the student before the first round, which follows from the seed.
+        base: Digest of the base of the round, as the machine decoded it.
+        announced: Digest of the base that the server announced.
+        update: The client's update, as this machine decodes it.
+        decoded: Digest of the client's update, as the client's machine decodes it.
+        losses: Mean losses of the training.
+        memory: Peak resident memory of the process, bytes; of the emulator too, where there is one.
+    """
+
+    initial: str
+    base: str
+    announced: str
+    update: Weights
+    decoded: str
+    losses: dict[str, float]
+    memory: int
+
+
+def prepare(folder: Path, settings: dict[str, Scalar]) -> None:
+    """Play a first round here, and write what a client gets and holds in the second.
+
+    Args:
+        folder: Made.
+        settings: Of the experiment, dotted keys.
+    """
+    runtime.configure()
+    experiment = experiment_of(settings)
+    folder.mkdir(parents=True)
+    server = begin_round(new_server(experiment, _RUN), experiment)
+    offer = make_offer(server, 0, experiment.energy(1), _dense(server, experiment))
+    data, _ = experiment.client_data(_PARTITION)
+    rng = generator(experiment.config.seed, Purpose.TRAINING, 1, _PARTITION)
+    client = new_client(experiment)
+    state, upload = client_round(client, client.base, offer, data, experiment, rng)
+    update = decode(upload.blob, experiment.spec).tensors
+    server, _ = server_round(server, [update], [upload.examples], offer.energy, experiment)
+    server = begin_round(server, experiment)
+    offer = make_offer(server, 1, experiment.energy(2), _dense(server, experiment))
+    if offer.dense:
+        raise RunError("the second round's step is larger than the model, so it shows nothing of decoding")
+    _vault(folder).save(state)
+    (folder / _SETTINGS).write_text(json.dumps(settings))
+    (folder / _OFFER).write_text(json.dumps(offer_fields(offer), default=_text))
+
+
+def play(folder: Path, device: Pi4 | None = None) -> Played:
+    """Play the round of a prepared folder, in a process of its own.
+
+    Args:
+        folder: From ``prepare``; the client's state goes on in it.
+        device: None for this machine.
+
+    Raises:
+        InputError: The device isn't set up.
+        RunError: The process died.
+    """
+    work = str(folder.absolute())
+    done = device.run("-m", __name__, work) if device else run_module(__name__, work)
+    raise_refused(done)
+    if done.returncode:
+        raise RunError(f"the client's process died with code {done.returncode}: {done.stderr.strip()[-500:]}")
+    found: dict[str, Any] = json.loads((folder / _RESULT).read_text())
+    experiment = experiment_of(json.loads((folder / _SETTINGS).read_text()))
+    update = decode((folder / _UPDATE).read_bytes(), experiment.spec).tensors
+    return Played(**found, update=update)
+
+
+def main(work: str) -> None:
+    """In the client's process: what ``clients.app`` does with a message."""
+    runtime.configure()
+    import clients.app  # noqa: F401  -- Flower, which every client's process holds in memory too
+
+    folder = Path(work)
+    experiment = experiment_of(json.loads((folder / _SETTINGS).read_text()))
+    offer = _read(folder / _OFFER)
+    state = _vault(folder).load(offer.round)
+    base = follow(state, offer, experiment) if state else None
+    if state is None or base is None:
+        raise InputError("this machine can't follow the offer: it decodes another student than the server")
+    data, _ = experiment.client_data(_PARTITION)
+    rng = generator(experiment.config.seed, Purpose.TRAINING, offer.round, _PARTITION)
+    after, upload = client_round(state, base, offer, data, experiment, rng)
+    _vault(folder).save(after)
+    (folder / _UPDATE).write_bytes(upload.blob)
+    found = {
+        "initial": digest(new_client(experiment).base),
+        "base": digest(base),
+        "announced": offer.base,
+        "decoded": digest(decode(upload.blob, experiment.spec).tensors),
+        "losses": dict(upload.losses),
+        "memory": _peak_memory(),
+    }
+    (folder / _RESULT).write_text(json.dumps(found))
+
+
+def _peak_memory() -> int:
+    """Of this process, bytes; ``getrusage`` would count what its parent held as well."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+
+def likeness(one: Weights, other: Weights) -> tuple[float, float]:
+    """Cosine of two updates, and the norm of their difference as a share of the first one's."""
+    a, b = (np.concatenate([t.astype(np.float64).ravel() for t in update]) for update in (one, other))
+    size = np.linalg.norm(a)
+    return float(a @ b / (size * np.linalg.norm(b))), float(np.linalg.norm(a - b) / size)
+
+
+def _dense(server: ServerState, experiment: Experiment) -> bytes:
+    return encode(server.base, experiment.spec, header_of(server.round, server.digest, experiment))
+
+
+def _vault(folder: Path) -> Vault:
+    return Vault(folder / _STATE, _RUN)
+
+
+def _text(blob: bytes) -> str:
+    return base64.b64encode(blob).decode()
+
+
+def _read(path: Path) -> Offer:
+    fields = json.loads(path.read_text())
+    blobs = [base64.b64decode(text) for text in fields["step_blobs"]]
+    return read_offer({**fields, "step_blobs": blobs, "dense": b""})
+
+
+if __name__ == "__main__":
+    answer_for(main, *sys.argv[1:])
