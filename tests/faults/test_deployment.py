@@ -130,7 +130,7 @@ def test_bytes_on_the_wire_are_those_of_the_summary_but_for_what_flower_adds(fed
     """
     folder, small_wire = killed
     before = federation.proxy.total
-    run_id, large = submit(federation, "large", rounds=1, method="fedavg_teacher")
+    run_id, large = submit(federation, "large", rounds=1, method="fedavg_teacher", **{"model.teacher_width": 32})
     federation.wait(run_id, large)
     wire = federation.proxy.total - before
     small, large = (history(path)[0] for path in (folder, large))
