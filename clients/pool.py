@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fedkd.generations import best_first
+from fedkd.errors import RunError
+from fedkd.generations import beside, best_first
 from fedkd.protocol import ClientState
 from fedkd.tensors import Weights
 
@@ -73,15 +74,18 @@ class PooledVault:
             os.pwrite(file, bytes(_ROUND + len(self._run)), slot)
             for buffers, offset in self._chunks(groups, slot):
                 if os.pwritev(file, buffers, offset) != (size := sum(b.nbytes for b in buffers)):
-                    raise OSError(f"{self.path}: {size} bytes could not be written in one go; is the disk full?")
+                    raise RunError(f"{self.path}: {size} bytes can't be written in one go; is the disk full?")
             os.pwrite(file, state.round.to_bytes(_ROUND, "little") + self._run, slot)
+        except OSError as error:
+            raise RunError(f"{self.path} can't be written ({error.strerror}); the states before are intact") from None
         finally:
             os.close(file)
 
     def _free(self, file: int, round_: int) -> int:
-        """The slot that doesn't hold the newest state of a round before ``round_``."""
-        before = [r if (r := self._round(file, slot)) < round_ else 0 for slot in self._slots]
-        return self._slots[before[0] > before[1]]
+        """The slot whose state isn't worth keeping beside that of a round."""
+        rounds = [self._round(file, slot) for slot in self._slots]
+        kept = beside(sorted(r for r in rounds if r and r != round_), round_)
+        return self._slots[rounds[0] == kept]
 
     def _round(self, file: int, slot: int) -> int:
         """Round of the state in a slot, 0 where there is none of this run."""

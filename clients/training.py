@@ -59,6 +59,6 @@ def _vault(context: Context, offer: Offer, experiment: Experiment, stage: Experi
     if pool := node.get("state-file"):
         path = Path(f"{pool}{'' if stage is experiment else '.finishing'}")
         return PooledVault(path, run, partition, new_client(stage))
-    default = Path(tempfile.gettempdir()) / f"fedkd-{context.run_id}"
+    default = Path(tempfile.gettempdir()) / f"fedkd-{offer.run}"
     folder = Path(str(node.get("state-dir", default)))
     return Vault(folder / f"client-{partition}", run)

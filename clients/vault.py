@@ -1,5 +1,7 @@
 """What a client keeps between rounds, in files on its own machine: the teacher never leaves it."""
 
+import hashlib
+import shutil
 from pathlib import Path
 
 from fedkd.generations import Generations, Saved, grouped, ungrouped
@@ -14,13 +16,15 @@ class Vault:
     A message may come twice, since a server that died goes on from the round before. So the states of two rounds are
     kept, and a round is always trained from that before it.
 
+    Each run has a folder of its own in it; that of the run before stays, older ones go when a run begins.
+
     Args:
         folder: Made on the first save.
-        run: What run the states belong to; those of another one count as none.
+        run: What run the states belong to.
     """
 
     def __init__(self, folder: Path, run: str) -> None:
-        self._files = Generations(folder, run)
+        self._files = Generations(folder / hashlib.sha256(run.encode()).hexdigest()[:16], run)
 
     def load(self, before: int | None = None) -> ClientState | None:
         """Return the newest state, or the best to begin the round ``before`` from; None where there is none."""
@@ -36,5 +40,14 @@ class Vault:
         Raises:
             RunError: The disk is full, or the folder can't be written; what was saved before is intact.
         """
+        if not self._files.folder.exists():
+            self._forget_old_runs()
         tensors, groups = grouped({_BASE: state.base, **state.local})
         self._files.save(Saved(state.round, {"groups": groups}, tensors))
+
+    def _forget_old_runs(self) -> None:
+        """Remove the states of all runs but the last one that was active."""
+        client = self._files.folder.parent
+        runs = [path for path in client.iterdir() if path.is_dir()] if client.is_dir() else []
+        for run in sorted(runs, key=lambda path: path.stat().st_mtime_ns)[:-1]:
+            shutil.rmtree(run, ignore_errors=True)

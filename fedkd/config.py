@@ -258,8 +258,12 @@ class GuardConfig:
 
     @property
     def answers(self) -> int:
-        """Answers a round must have: ``minimum``, or what Krum needs (Blanchard et al. 2017: n >= 2f + 3)."""
-        return max(self.minimum, 2 * self.byzantine + 3 if self.rule == "krum" else 1)
+        """Answers a round must have: ``minimum``, or as many as its rule needs to be more than a mean.
+
+        Krum holds with n >= 2f + 3 (Blanchard et al. 2017), a median of three, and a trimmed mean that trims.
+        """
+        trims = math.ceil(1 / self.trim - 1e-9) if self.trim else 1
+        return max(self.minimum, {"krum": 2 * self.byzantine + 3, "median": 3, "trimmed_mean": trims}.get(self.rule, 1))
 
 
 @dataclass(frozen=True)
@@ -308,8 +312,8 @@ class Config:
             asked = f"at most {self.participants}, the clients a round asks"
             require(self.guard.minimum <= self.participants, "guard.minimum", self.guard.minimum, asked)
             enough = self.guard.answers <= self.participants
-            rule = f"such that 2 x it + 3 (krum's answers) is {asked}"
-            require(enough, "guard.byzantine", self.guard.byzantine, rule)
+            rule = f"a rule that needs {asked} (this one needs {self.guard.answers} answers)"
+            require(enough, "guard.rule", self.guard.rule, rule)
 
     @property
     def participants(self) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from fedkd.errors import RunError
@@ -21,6 +22,8 @@ log = logging.getLogger("fedkd.state")
 _NAME = re.compile(r"round-(\d+)\.safetensors")
 _LENGTH = struct.Struct("<Q")  # of a safetensors file's header, which comes first
 _NO_HASH = "0" * 64
+# As it stands in the metadata; inside of a JSON text its quotes would be escaped.
+_FIELD = '"sha256":"{}"'
 
 
 class DamagedError(ValueError):
@@ -56,7 +59,7 @@ class Generations:
         return next((saved for round_ in rounds if (saved := self._read(round_))), None)
 
     def save(self, saved: Saved) -> None:
-        """Write a state, on disk when this returns; of the others only the newest of an earlier round stays.
+        """Write a state, on disk when this returns; of the others one stays, see ``beside``.
 
         Until then nothing is lost: what was there before is removed last.
 
@@ -64,10 +67,11 @@ class Generations:
             RunError: It can't be written, as on a full disk; the states before are as they were.
         """
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            replace_file(self._path(saved.round), pack(saved, self.owner))
-            kept = {saved.round, *[round_ for round_ in self._rounds() if round_ < saved.round][-1:]}
-            for round_ in set(self._rounds()) - kept:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for left in self.folder.glob(".round-*.tmp"):
+                left.unlink()  # a process that died left it
+            replace_file(self._path(saved.round), pack(saved, self.owner), mode=0o600)
+            for round_ in set(self._rounds()) - {saved.round, beside(self._rounds(), saved.round)}:
                 self._path(round_).unlink()
             sync_folder(self.folder)
         except OSError as error:
@@ -108,12 +112,23 @@ def best_first(rounds: Sequence[int], before: int | None) -> Sequence[int]:
     return older[::-1] or (rounds if len(rounds) > 1 else [])
 
 
+def beside(rounds: Sequence[int], round_: int) -> int | None:
+    """Which other round's state is worth keeping: the newest of an earlier one, else the nearest there is.
+
+    >>> beside([3, 5, 6, 7], 6), beside([6, 7, 8], 6), beside([6], 6)
+    (5, 7, None)
+    """
+    earlier = [other for other in rounds if other < round_]
+    later = [other for other in rounds if other > round_]
+    return earlier[-1] if earlier else next(iter(later), None)
+
+
 def pack(saved: Saved, owner: str) -> bytes:
     """Write a state as a safetensors file whose metadata hold the SHA-256 of all of it (but for these 64 digits)."""
     text = json.dumps({"owner": owner, "round": saved.round, **saved.header})
     data = bytes(save(dict(saved.tensors), {"fedkd": text, "sha256": _NO_HASH}))
     end = _end_of_header(data)
-    return data[:end].replace(_NO_HASH.encode(), hashlib.sha256(data).hexdigest().encode(), 1) + data[end:]
+    return _with_hash(data[:end], _NO_HASH, hashlib.sha256(data).hexdigest()) + data[end:]
 
 
 def unpack(data: bytes) -> tuple[str, Saved]:
@@ -125,19 +140,19 @@ def unpack(data: bytes) -> tuple[str, Saved]:
     try:
         end = _end_of_header(data)
         metadata = json.loads(data[_LENGTH.size : end])["__metadata__"]
-        claimed = metadata["sha256"].encode()
-        if _digest(data, end, claimed) != claimed:
+        claimed = metadata["sha256"]
+        sha = hashlib.sha256(_with_hash(data[:end], claimed, _NO_HASH))
+        sha.update(memoryview(data)[end:])
+        if sha.hexdigest() != claimed:
             raise DamagedError("its SHA-256 is not the one it claims")
-    except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
+        header = json.loads(metadata["fedkd"])
+        return header.pop("owner"), Saved(header.pop("round"), header, load(data))
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise error if isinstance(error, DamagedError) else DamagedError("not a whole state") from None
-    header = json.loads(metadata["fedkd"])
-    return header.pop("owner"), Saved(header.pop("round"), header, load(data))
 
 
-def _digest(data: bytes, end: int, claimed: bytes) -> bytes:
-    sha = hashlib.sha256(data[:end].replace(claimed, _NO_HASH.encode(), 1))
-    sha.update(memoryview(data)[end:])
-    return sha.hexdigest().encode()
+def _with_hash(header: bytes, before: str, after: str) -> bytes:
+    return header.replace(_FIELD.format(before).encode(), _FIELD.format(after).encode(), 1)
 
 
 def _end_of_header(data: bytes) -> int:

@@ -8,6 +8,9 @@ from fedkd.protocol import Offer, Step
 
 Fields = dict[str, Any]
 
+# What a client may report of itself: mean losses, quality of its teacher, and what its process took to start.
+METRICS = {"loss_teacher", "loss_student", "teacher", "teacher_f1", "teacher_personal", "import_seconds"}
+
 # Of an answer: more figures than any client has, and a size that no sum over clients makes infinite.
 _MOST_METRICS = 32
 _LARGEST = 1e100
@@ -74,15 +77,18 @@ def answer_fields(answer: Answer) -> Fields:
 def read_answer(fields: Mapping[str, Any]) -> Answer:
     """Return the answer a table holds; its number of examples may be anything, for the server to judge.
 
+    Metrics with other names than ``METRICS`` are left out: a newer client may have more.
+
     Raises:
         KeyError, TypeError, ValueError: The table holds no answer.
     """
-    metrics = dict(zip(fields["metric_names"], fields["metric_values"], strict=True))
+    pairs = list(zip(fields["metric_names"], fields["metric_values"], strict=True))
+    metrics = {name: value for name, value in pairs if name in METRICS}
     answer = Answer(fields["partition"], fields["blob"], fields["examples"], metrics)
     if (type(answer.partition), type(answer.blob)) != (int, bytes):
         raise ValueError("partition must be a whole number, blob bytes")
-    if len(metrics) > _MOST_METRICS or not all(type(name) is str for name in metrics):
-        raise ValueError(f"metrics must be {_MOST_METRICS} figures at most, each with its name")
+    if len(pairs) > _MOST_METRICS:
+        raise ValueError(f"{len(pairs)} metrics, must be {_MOST_METRICS} at most")
     if not all(type(v) is float and abs(v) <= _LARGEST for v in metrics.values()):
         raise ValueError(f"metrics must be finite numbers, {_LARGEST:g} at most")
     return answer

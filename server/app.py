@@ -2,7 +2,6 @@
 
 import logging
 import secrets
-from collections.abc import Mapping
 from pathlib import Path
 
 from flwr.app import Context
@@ -10,7 +9,6 @@ from flwr.serverapp import Grid, ServerApp
 
 from fedkd import runtime
 from fedkd.calibration import calibration_rows, without_examples
-from fedkd.config import Scalar
 from fedkd.errors import InputError
 from fedkd.experiment import Experiment, experiment_of
 from fedkd.federation import new_server
@@ -20,7 +18,7 @@ from server.checkpoint import Checkpoint, Progress
 from server.device import to_device
 from server.record import Record
 from server.results import summarise
-from server.run_folder import CHECKPOINT, RunFolder, check_resumable, run_path
+from server.run_folder import CHECKPOINT, RunFolder, alone, check_resumable, run_path
 from server.strategy import FedKD
 
 log = logging.getLogger("fedkd.server")
@@ -38,7 +36,17 @@ def main(grid: Grid, context: Context) -> None:
     for why in without_examples(experiment, check(experiment)).values():
         log.warning("no file: %s", why)
     out = run_path(options.get("out"), experiment.config)
-    folder, progress = _begin(experiment, out, options)
+    if options.get("resume", False):
+        check_resumable(out, experiment.config)
+    else:
+        RunFolder.create(out, experiment.config, bool(options.get("overwrite", False)))
+    with alone(out):
+        _run(experiment, grid, out, str(options.get("engine", "flwr")))
+
+
+def _run(experiment: Experiment, grid: Grid, out: Path, engine: str) -> None:
+    """Go through the rounds that are left, and make what is left of a run."""
+    folder, progress = _begin(experiment, out)
     checkpoint = Checkpoint(out / CHECKPOINT, experiment.fingerprint)
 
     def on_round(record: Record, ended: Progress) -> None:
@@ -47,7 +55,6 @@ def main(grid: Grid, context: Context) -> None:
 
     strategy = FedKD(experiment, progress, grid, on_round)
     strategy.run()
-    engine = str(options.get("engine", "flwr"))
     summary = summarise(experiment, out.name, engine, folder.history(), strategy.trained)
     folder.write_summary(summary | {"edge": []})  # first without: converters fail in more ways than one can list
     if experiment.shares:
@@ -56,15 +63,14 @@ def main(grid: Grid, context: Context) -> None:
     folder.finish()
 
 
-def _begin(experiment: Experiment, out: Path, options: Mapping[str, Scalar]) -> tuple[RunFolder, Progress]:
-    """Make the run's folder, or go on in the one of a run that stopped, after its last round that is on disk."""
-    if options.get("resume", False):
-        check_resumable(out, experiment.config)
-        if progress := Checkpoint(out / CHECKPOINT, experiment.fingerprint).load():
-            log.warning("going on after round %d of %d", progress.state.round, experiment.config.total_rounds)
-            return RunFolder.open(out, progress.state.round), progress
-        if any(out.glob(f"{CHECKPOINT}/*")):
-            raise InputError(f"{out / CHECKPOINT}: no checkpoint is whole, this run can't go on; run it again")
-    overwrite = bool(options.get("overwrite", False) or options.get("resume", False))
-    folder = RunFolder.create(out, experiment.config, overwrite)
-    return folder, Progress(new_server(experiment, secrets.token_hex(8)))
+def _begin(experiment: Experiment, out: Path) -> tuple[RunFolder, Progress]:
+    """Begin a run, or go on with it after its last round that is on disk."""
+    progress = Checkpoint(out / CHECKPOINT, experiment.fingerprint).load()
+    if progress:
+        log.warning("going on after round %d of %d", progress.state.round, experiment.config.total_rounds)
+    elif any(out.glob(f"{CHECKPOINT}/*.safetensors")):
+        raise InputError(f"{out / CHECKPOINT}: no checkpoint is whole, this run can't go on; run it again")
+    progress = progress or Progress(new_server(experiment, secrets.token_hex(8)))
+    folder = RunFolder(out)
+    folder.keep(progress.state.round)
+    return folder, progress

@@ -17,14 +17,14 @@ class Progress:
 
     Args:
         state: Of the protocol, after a round.
-        held: The last round each client took part in.
+        held: The last round each client took part in, None where it needs the dense model.
         quality: What each client measured last of its own models.
         trained: The shared model at the end of training, empty before.
         elapsed: Seconds the rounds took.
     """
 
     state: ServerState
-    held: Mapping[int, int] = field(default_factory=dict)
+    held: Mapping[int, int | None] = field(default_factory=dict)
     quality: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
     trained: Weights = field(default_factory=list)
     elapsed: float = 0.0

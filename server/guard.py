@@ -48,7 +48,7 @@ class Guard:
     def begin(self, round_: int) -> None:
         """Forget the round before."""
         self._round = round_
-        self._refused: dict[tuple[int, str], dict[str, Any]] = {}
+        self._refused: dict[tuple[int | str, str], dict[str, Any]] = {}
 
     @property
     def refused(self) -> list[dict[str, Any]]:
@@ -134,6 +134,10 @@ class Guard:
                 self._refuse(answer.partition, node, error.reason, str(error))
         return received
 
+    def absent(self, partition: int) -> None:
+        """Note that a client of the round isn't there, so wasn't asked."""
+        self._refuse(partition, None, "absent", "not connected when the round began")
+
     def stuck(self, answers: Iterable[Answer], nodes: Mapping[int, int]) -> None:
         """Refuse those that ask for the dense model after they got it."""
         for answer in answers:
@@ -156,11 +160,12 @@ class Guard:
             return None
         return answer
 
-    def _refuse(self, client: int | None, node: int, reason: str, why: str) -> None:
-        if (node, reason) not in self._refused:
-            why = why[:_LENGTH]
-            log.warning("round %d: refused client %s (node %d): %s: %s", self._round, client, node, reason, why)
-            self._refused[node, reason] = {"client": client, "node": node, "reason": reason, "why": why}
+    def _refuse(self, client: int | None, node: int | None, reason: str, why: str) -> None:
+        who = f"client {client}" if node is None else node
+        if (who, reason) not in self._refused:
+            why = _harmless(why)
+            log.warning("round %d: refused client %s (node %s): %s: %s", self._round, client, node, reason, why)
+            self._refused[who, reason] = {"client": client, "node": node, "reason": reason, "why": why}
 
 
 def check_update(answer: Answer, state: ServerState, experiment: Experiment) -> Payload:
@@ -177,7 +182,7 @@ def check_update(answer: Answer, state: ServerState, experiment: Experiment) -> 
     settings = experiment.config.guard
     if type(answer.examples) is not int or not 1 <= answer.examples <= settings.most_examples:
         rule = f"must be a whole number from 1 to {settings.most_examples}"
-        raise PayloadError("weight", f"trained on {str(answer.examples)[:_LENGTH]} examples, {rule}")
+        raise PayloadError("weight", f"trained on {_harmless(str(answer.examples))} examples, {rule}")
     bases = known_bases(experiment, state.round, state.steps[-1].blob)
     payload = decode(answer.blob, experiment.spec, bases, header_of(state.round, state.digest, experiment))
     bound, norm = settings.norm or _LARGEST_NORM, math.sqrt(squared_norm(payload.tensors))
@@ -186,5 +191,14 @@ def check_update(answer: Answer, state: ServerState, experiment: Experiment) -> 
     return payload
 
 
-# Of what is said of a refusal: a client chooses some of these words.
+def _harmless(words: str) -> str:
+    """Make a line for a log of words that a client chose: not too long, and no control characters.
+
+    >>> _harmless("bad\\x1b[2J\\nround 1: all is well")
+    'bad?[2J round 1: all is well'
+    """
+    line = " ".join(words[:_LENGTH].split())
+    return "".join(c if c.isprintable() else "?" for c in line)
+
+
 _LENGTH = 300

@@ -1,8 +1,11 @@
 """The folder a run writes: its configuration, a line a round, its models and its summary."""
 
+import fcntl
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +47,11 @@ class RunFolder:
         replace_file(path / "config.toml", (_MARK + to_toml(config)).encode())
         return cls(path)
 
-    @classmethod
-    def open(cls, path: Path, rounds: int) -> "RunFolder":
-        """Go on in the folder of a run that stopped; its history keeps the ``rounds`` that won't be run again."""
-        history = path / "history.jsonl"
-        replace_file(history, b"".join(history.read_bytes().splitlines(keepends=True)[:rounds]))
-        return cls(path)
+    def keep(self, rounds: int) -> None:
+        """Cut the history to the rounds that won't be run again."""
+        history = self.path / "history.jsonl"
+        if history.exists():
+            replace_file(history, b"".join(history.read_bytes().splitlines(keepends=True)[:rounds]))
 
     def append(self, record: dict[str, Any]) -> None:
         """Add a line to the history, on disk when this returns: an interrupted run leaves what it reached.
@@ -77,6 +79,24 @@ class RunFolder:
     def finish(self) -> None:
         """Remove what the run would need to go on."""
         shutil.rmtree(self.path / CHECKPOINT)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Hold a run's folder for this process.
+
+    Raises:
+        InputError: Another one does.
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{path}: another process runs this; wait for it, or end it") from None
+        yield
+    finally:
+        os.close(handle)
 
 
 def run_path(out: object, config: Config) -> Path:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from flwr.app import ConfigRecord, Message, RecordDict
@@ -22,6 +22,10 @@ from server.guard import Guard, Received
 from server.record import Record, bytes_of, figures_of, shared_figures, teacher_figures
 
 log = logging.getLogger("fedkd.server")
+
+
+# Seconds in which a node says which client it is; a slow one starts a process for it.
+_GREETING = 60.0
 
 
 class NoAnswerError(RunError):
@@ -46,8 +50,9 @@ class FedKD:
         self.experiment, self._grid, self._on_round = experiment, grid, on_round
         self.state, self.trained = progress.state, progress.trained
         self._quality = {partition: dict(figures) for partition, figures in progress.quality.items()}
-        self._held = dict(progress.held)
+        self._held: dict[int, int | None] = dict(progress.held)
         self._nodes: dict[int, int] = {}
+        self._met = False
         self._guard = Guard(experiment.config.guard)
         self._failed = 0
         self._begun = time.monotonic() - progress.elapsed
@@ -79,7 +84,11 @@ class FedKD:
         self.state = begin_round(self.state, self.experiment)
         self._dense = encode(self.state.base, self._now.spec, header_of(round_, self.state.digest, self._now))
         self.state = forget_steps(self.state, len(self._dense))
-        self._asked = {partition: self._nodes[partition] for partition in self._sample(round_)}
+        sample = self._sample(round_)
+        for partition in sample:
+            if partition not in self._nodes:
+                self._guard.absent(partition)
+        self._asked = {partition: self._nodes[partition] for partition in sample if partition in self._nodes}
         return [self._offer(partition, self._held.get(partition, 0)) for partition in self._asked]
 
     def _end(self, round_: int, received: list[Received], broadcast: Payload | None) -> None:
@@ -107,8 +116,9 @@ class FedKD:
         """Updates that can be used, of clients that needed the dense model too."""
         answers = self._guard.answers(replies, self._asked)
         if behind := {a.partition: self._nodes[a.partition] for a in answers if a.needs_dense}:
+            self._held |= dict.fromkeys(behind)  # who doesn't answer in time gets it at once in the next round
             offers = [self._offer(partition, None) for partition in behind]
-            left = max(0.0, self._ends - time.monotonic())
+            left = self._seconds_left()
             second = self._guard.answers(self._grid.send_and_receive(offers, timeout=left), behind)
             self._guard.stuck(second, behind)
             answers = answers + second
@@ -139,28 +149,50 @@ class FedKD:
             raise NoAnswerError(text + (f" ({self._failed} rounds in a row)" if self._failed > 1 else ""))
         log.warning("%s; the model stays as it is", text)
 
-    def _wait_for_clients(self) -> None:
-        """Learn which node is which client; bounded, where Flower's own sampling would wait for ever."""
-        wanted, patience = self.experiment.config.clients, self.experiment.config.guard.patience
-        ends = time.monotonic() + patience
-        self._greet(wanted, patience)
-        while len(self._nodes) < wanted:
-            if (left := ends - time.monotonic()) <= 0:
-                refused = "".join(f"; {entry['why']}" for entry in self._guard.refused[:1])
-                raise NoAnswerError(f"{len(self._nodes)} of {wanted} clients came within {patience:g} s{refused}")
-            time.sleep(min(1.0, left))
-            self._greet(wanted, max(0.0, ends - time.monotonic()))
+    def _seconds_left(self) -> float:
+        """Of the round; all of them in a simulation, whose grid counts each client's own time."""
+        guard = self.experiment.config.guard
+        return guard.deadline if self._simulated else max(0.0, self._ends - time.monotonic())
 
-    def _greet(self, wanted: int, left: float) -> None:
-        """Ask nodes that aren't known yet which client they are, unless all clients are there or the grid knows."""
-        if len(self._nodes) >= wanted:
+    @property
+    def _simulated(self) -> Mapping[int, int] | None:
+        """Node of each client, where the grid knows; nodes on other machines have to be asked."""
+        return getattr(self._grid, "partitions", None)
+
+    def _wait_for_clients(self) -> None:
+        """Learn which node is which client; bounded, where Flower's own sampling would wait for ever.
+
+        At the start all are waited for. When patience ends, and later, as many will do as a round needs.
+
+        Raises:
+            NoAnswerError: There are fewer.
+        """
+        guard, wanted = self.experiment.config.guard, self.experiment.config.clients
+        ends, enough = time.monotonic() + guard.patience, guard.answers if self._met else wanted
+        self._greet(wanted, ends)
+        while len(self._nodes) < enough and (left := ends - time.monotonic()) > 0:
+            time.sleep(min(1.0, left))
+            self._greet(wanted, ends)
+        if len(self._nodes) < guard.answers:
+            refused = "".join(f"; {entry['why']}" for entry in self._guard.refused[:1])
+            raise NoAnswerError(f"{len(self._nodes)} of {wanted} clients came within {guard.patience:g} s{refused}")
+        if len(self._nodes) < wanted:
+            log.warning("%d of %d clients are there", len(self._nodes), wanted)
+        self._met = True
+
+    def _greet(self, wanted: int, ends: float) -> None:
+        """Ask nodes that aren't known yet which client they are; forget those that have gone."""
+        if simulated := self._simulated:
+            self._nodes = dict(simulated)
             return
-        if known := getattr(self._grid, "partitions", None):  # a simulation's: no need to ask every node
-            self._nodes |= known
+        there = set(self._grid.get_node_ids())
+        self._nodes = {partition: node for partition, node in self._nodes.items() if node in there}
+        unknown = sorted(there - set(self._nodes.values()))
+        if len(self._nodes) >= wanted or not unknown:
             return
-        unknown = sorted(set(self._grid.get_node_ids()) - set(self._nodes.values()))
-        hello = [self._message({}, node, "query", left) for node in unknown]
-        replies = self._grid.send_and_receive(hello, timeout=left) if hello else []
+        seconds = max(0.0, min(_GREETING, ends - time.monotonic()))
+        hello = [self._message({}, node, "query", seconds) for node in unknown]
+        replies = self._grid.send_and_receive(hello, timeout=seconds)
         self._nodes = self._guard.introduced(replies, self._nodes, wanted)
 
     def _sample(self, round_: int) -> list[int]:

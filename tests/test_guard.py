@@ -239,7 +239,7 @@ def test_second_offer_of_a_round_gets_what_is_left_of_its_deadline(experiment):
             return [{**honest(held, offer, partition), "blob": b""}]
         return [honest(held, offer, partition)]
 
-    _, strategy = run(held, says)
+    _, strategy = run(held, says, Strangers({11: [0], 12: [1], 13: [2], 14: [3]}, says))
     assert 0 < strategy._grid.timeouts[1] <= 4.8
 
 
@@ -278,7 +278,7 @@ def test_each_client_is_one_node_and_each_node_one_client(experiment):
 
 
 def test_too_few_clients_end_the_run_after_the_patience_and_say_how_many_came():
-    experiment = light(guard__patience=0.3)
+    experiment = light(guard__patience=0.3, guard__minimum=3)
     says = with_liar(experiment, lambda offer, fields: [fields])
     started = time.monotonic()
     with pytest.raises(NoAnswerError, match=r"^2 of 4 clients came within 0.3 s; says it is client 9 of 4$"):
@@ -289,9 +289,51 @@ def test_too_few_clients_end_the_run_after_the_patience_and_say_how_many_came():
 def test_bounds_that_no_round_can_meet_are_refused_at_the_start():
     with pytest.raises(InputError, match=r"guard.minimum must be at most 4, the clients a round asks, got 5"):
         resolve({"clients": 8, "fraction": 0.5, "guard.minimum": 5})
-    with pytest.raises(InputError, match=r"guard.byzantine must be .* at most 6, the clients a round asks, got 2"):
-        resolve({"clients": 6, "guard.rule": "krum", "guard.byzantine": 2})
-    assert resolve({"clients": 7, "guard.rule": "krum", "guard.byzantine": 2}).config.guard.answers == 7
+    for settings, needed in (
+        ({"guard.rule": "krum", "guard.byzantine": 2}, 7),
+        ({"guard.rule": "median"}, 3),
+        ({"guard.rule": "trimmed_mean", "guard.trim": 0.15}, 7),  # of 7 it cuts one at each end, of 6 none
+    ):
+        with pytest.raises(InputError, match=rf"at most {needed - 1}, .*this one needs {needed} answers"):
+            resolve({"clients": needed - 1, **settings})
+        assert resolve({"clients": needed, **settings}).config.guard.answers == needed
+
+
+def test_who_isnt_there_is_noted_and_the_rounds_go_on_without():
+    """14 is client 3 but never connects; 13 leaves after the first round and comes back in the third as node 23."""
+    held = light(guard__patience=0.2)
+
+    def says(offer, node):
+        return [honest(held, offer, min(node, 2))]  # 23 is node 12 of this grid
+
+    class Leaving(Strangers):
+        def get_node_ids(self):
+            return {0: [11, 12, 13], 1: [11, 12], 2: [11, 12, 23]}[self.round]
+
+        def send_and_receive(self, messages, *, timeout=None):
+            self.round += any(m.metadata.message_type == "train" for m in messages)
+            return super().send_and_receive(messages, timeout=timeout)
+
+    grid = Leaving({11: [0], 12: [1], 13: [2], 23: [2]}, says)
+    grid.round = 0
+    records, _ = run(held, says, grid)
+    assert [r["participants"] for r in records] == [[0, 1, 2], [0, 1], [0, 1, 2]]
+    absent = [[e["client"] for e in r["refused"] if e["reason"] == "absent"] for r in records]
+    assert absent == [[3], [2, 3], [3]]
+
+
+def test_a_client_that_gave_no_dense_answer_in_time_is_offered_the_dense_model_at_once():
+    held, seen = light(), []
+
+    def says(offer, partition):
+        if partition == 0:
+            seen.append((offer.round, bool(offer.dense)))
+            if offer.round == 2:
+                return [] if offer.dense else [{**honest(held, offer, partition), "blob": b""}]
+        return [honest(held, offer, partition)]
+
+    run(held, says)
+    assert seen == [(1, False), (2, False), (2, True), (3, True)]
 
 
 def test_krum_with_fewer_answers_than_it_needs_leaves_the_model_as_it_is():

@@ -19,7 +19,7 @@ from fedkd.finishing import at
 from fedkd.settings import read_toml
 from fedkd.tensors import digest
 from server.checkpoint import Checkpoint
-from server.run_folder import RunFolder
+from server.run_folder import RunFolder, alone
 from sims.cli import app
 from sims.run import resume, run
 
@@ -195,6 +195,17 @@ def test_what_cant_go_on_is_refused_in_one_line(tmp_path):
     assert "no run that could go on" in refused("--resume", tmp_path / "nowhere")
     assert "no run that could go on" in refused("--resume", tmp_path)
     folder = tmp_path / "run"
-    RunFolder.create(folder, experiment_of(SETTINGS).config, False).write_summary({"edge": []})
+    written = RunFolder.create(folder, experiment_of(SETTINGS).config, False)
+    (folder / "checkpoint").mkdir()
+    (folder / "checkpoint" / "round-1.safetensors").touch()
+    assert "the clients' states aren't here" in refused("--resume", folder)
+    (folder / "clients.state").touch()
+    assert "engine must be local, got 'ray'" in refused("--resume", folder, "--engine", "ray")
+    with alone(folder):
+        assert "another process runs this" in refused("--resume", folder)
+        assert "another process runs this" in refused("--task", "tests.tiny:task", "--out", folder, "--overwrite")
+    written.write_summary({"edge": []})
+    (folder / "checkpoint" / "round-1.safetensors").unlink()
     assert "this run has finished" in refused("--resume", folder)
+    assert f"or `fedkd run --resume {folder}`" in refused("--task", "tests.tiny:task", "--out", folder)
     assert "--resume takes the run's own settings: drop 'rounds'" in refused("--resume", folder, "--rounds", "5")

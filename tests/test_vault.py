@@ -71,10 +71,16 @@ def test_state_of_another_run_is_no_state(vault):
     assert vault("run 2").load().round == 1
 
 
+def test_runs_beside_one_another_keep_their_states_and_older_ones_go(tmp_path):
+    for number in range(4):
+        Vault(tmp_path, f"run {number}").save(state(1))
+    assert [bool(Vault(tmp_path, f"run {number}").load()) for number in range(4)] == [False, False, True, True]
+
+
 def test_damaged_file_counts_as_none(tmp_path):
     vault = Vault(tmp_path, "run 1")
     vault.save(state())
-    (file,) = tmp_path.iterdir()
+    (file,) = tmp_path.glob("*/*")
     content = file.read_bytes()
     for damaged in (b"", content[:40], content[:-1], content + b"x", b"\xff" * 100):
         file.write_bytes(damaged)
