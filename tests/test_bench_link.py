@@ -4,10 +4,13 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import ExitStack
+from unittest.mock import MagicMock
 
 import pytest
 
 from fedkd.errors import RunError
+from fedkd.experiment import experiment_of
 from sims.bench import link
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("ip"), reason="takes root and iproute2")
@@ -63,12 +66,29 @@ def test_a_link_that_the_kernel_refuses_half_way_leaves_nothing(monkeypatch, ker
 
 
 @needs_root
+def test_a_bench_listens_on_its_own_address_alone_or_on_loopback_alone(unslowed, monkeypatch, tmp_path):
+    experiment = experiment_of({"task": "digits", "clients": 2})
+    with ExitStack() as stack:
+        federation, links, kind = link._federation(tmp_path / "kernel", experiment, 1, 1, stack)
+        assert (kind, len(links), federation._link["FEDKD_BIND"]) == ("kernel", 2, "10.213.255.1")
+        connection = (federation.deployment.admin / "config.toml").read_text()
+        assert f'address = "10.213.255.1:{federation.port}"' in connection
+    assert not left()
+    refuse = MagicMock(side_effect=RunError("no netem here"))
+    monkeypatch.setattr(link, "_connect", refuse)
+    with ExitStack() as stack:
+        federation, links, kind = link._federation(tmp_path / "user", experiment, 1, 1, stack)
+        assert (kind, len(links), federation._link["FEDKD_BIND"]) == ("user space", 2, "127.0.0.1")
+        assert not left()
+
+
+@needs_root
 def test_what_a_killed_bench_has_left_is_replaced_unless_its_processes_run(unslowed):
     link._connect(link.Link("fedkd-link-202", "fedkd202a"), 202)
     with link.node_link(202, 1, 1) as node:
         with subprocess.Popen(["ip", "netns", "exec", node.namespace, sys.executable, "-c", "input()"], stdin=-1) as p:
             while not link._run("ip", "netns", "pids", node.namespace):
-                pass
+                assert p.poll() is None
             with pytest.raises(RunError, match=rf"is in use by processes {p.pid}; end them"), link.node_link(202, 1, 1):
                 pass
             p.kill()

@@ -240,10 +240,11 @@ def test_what_a_process_started_ends_with_it_even_in_a_session_of_its_own(tmp_pa
 STUBBORN = """
 import signal, subprocess, sys, time
 from pathlib import Path
-from sims.deploy.processes import Processes
+from sims.deploy import processes as module
 from sims.deploy.signals import interruptible
+module._PATIENCE = 2.0
 deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
-processes = Processes(Path(sys.argv[1]))
+processes = module.Processes(Path(sys.argv[1]))
 try:
     with interruptible():
         try:
@@ -267,7 +268,7 @@ def test_a_second_signal_doesnt_keep_what_ignores_sigterm_alive(tmp_path, first)
         assert process.stdout.readline() == "ready\n"
         process.send_signal(first)
         assert process.stdout.readline() == "stopping\n"
-        time.sleep(0.5)  # it is at it by now, for five seconds
+        time.sleep(0.5)  # it is at it by now, for two seconds
         for again in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             process.send_signal(again)
         assert process.communicate(timeout=30)[0] == "left []\n"
