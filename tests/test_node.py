@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from clients.node import own_data, state_checked
 from fedkd.config import ModelConfig
+from fedkd.data.dataset import Dataset
 from fedkd.errors import InputError
 from fedkd.experiment import resolve
 from fedkd.tasks.own import read_own, write_own
@@ -54,6 +56,9 @@ def test_stretches_of_recording_survive_the_file(tmp_path):
         ({"x": np.zeros((0, 8, 8, 1), np.float32), "y": np.zeros(0, int)}, "no examples"),
         ({"x": np.zeros((4, 8, 8, 1), np.float32)}, "x has 4 rows, y has 5"),
         ({"y": np.array([0, 1, 2, 3, 10])}, "y holds label 10, labels must be from 0 to 9"),
+        ({"y": np.array([2**32 + 1, 2**32, 2, 3, 4])}, "y holds label 4294967297, labels must be from 0 to 9"),
+        ({"y": np.array([0, 1, 2, 3, 2**64 - 1], np.uint64)}, "y holds label 18446744073709551615"),
+        ({"y": np.array([0, 1, 2, 3, -(2**32)])}, "y holds label -4294967296"),
         ({"y": np.zeros(5)}, r"y must be whole numbers of shape \(n,\), got float64"),
     ],
 )
@@ -61,6 +66,15 @@ def test_examples_of_another_kind_than_the_tasks_are_refused(tmp_path, good, cha
     path = saved(tmp_path / "own.npz", **{**good, **change})
     with pytest.raises(InputError, match=message):
         read_own(path, DIGITS)
+
+
+@pytest.mark.parametrize("word", [4, -1, 2**32, 2**32 + 1])
+def test_word_ids_that_the_tasks_models_dont_know_are_refused_before_they_are_cut_to_32_bits(tmp_path, word):
+    known = Dataset(np.array([[1, 3, 0]], np.int32), np.zeros(1, np.int32))
+    task = replace(DIGITS, train=known, test=known)
+    path = saved(tmp_path / "own.npz", x=np.array([[1, word, 0]]), y=np.zeros(1, int))
+    with pytest.raises(InputError, match=rf"x holds {word}, the task's models know word ids from 0 to 3"):
+        read_own(path, task)
 
 
 def test_a_file_that_is_missing_damaged_or_lacks_an_array_is_refused(tmp_path, good):

@@ -36,13 +36,21 @@ def read_own(path: Path, task: Task) -> Dataset:
         )
     if y.ndim != 1 or y.dtype.kind not in "iu":
         raise InputError(f"{path}: y must be whole numbers of shape (n,), got {y.dtype} of shape {y.shape}")
+    # Before the casts to int32, which would make 2**32 a 0.
+    _check_range(f"{path}: y holds label", y, len(task.classes) - 1, "labels must be")
+    if kinds == "iu":
+        largest = max(int(task.train.x.max()), int(task.test.x.max()))
+        _check_range(f"{path}: x holds", x, largest, "the task's models know word ids")
     found = Dataset(x.astype(like.x.dtype), y.astype(np.int32), segments=arrays.get("segment"))
-    checked(str(path), "", found, len(task.classes))
-    largest = max(int(task.train.x.max()), int(task.test.x.max())) if kinds == "iu" else 0
-    if kinds == "iu" and not 0 <= found.x.min() <= found.x.max() <= largest:
-        worst = found.x.min() if found.x.min() < 0 else found.x.max()
-        raise InputError(f"{path}: x holds {worst}, the task's models know word ids from 0 to {largest}")
-    return found
+    return checked(str(path), "", found, len(task.classes))
+
+
+def _check_range(what: str, array: np.ndarray, largest: int, rule: str) -> None:
+    if not array.size:
+        return
+    for value in (int(array.min()), int(array.max())):
+        if not 0 <= value <= largest:
+            raise InputError(f"{what} {value}, {rule} from 0 to {largest}")
 
 
 def write_own(path: Path, data: Dataset) -> None:

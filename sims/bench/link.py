@@ -9,7 +9,7 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,11 +18,15 @@ from fedkd.errors import RunError
 from fedkd.experiment import Experiment, experiment_of
 from fedkd.settings import to_settings
 from sims.bench.slow_link import SlowLink
+from sims.deploy.signals import interruptible, uninterrupted
 from sims.deploy.up import LocalFederation
 
 log = logging.getLogger(__name__)
 
 _ROUNDS = 2
+# The server's one address, on the loopback device: nodes come to it by their links, and it is in no other network.
+_SERVER = "10.213.255.1"
+_ON_LOOPBACK = (f"{_SERVER}/32", "dev", "lo")
 
 
 class Link(NamedTuple):
@@ -31,12 +35,10 @@ class Link(NamedTuple):
     Args:
         namespace: Of the node.
         device: The server's end.
-        address: Of that end.
     """
 
     namespace: str
     device: str
-    address: str
 
     @property
     def carried(self) -> int:
@@ -56,8 +58,10 @@ def rows(settings: Mapping[str, Scalar], methods: list[str], kbits: int, millise
 
     Raises:
         RunError: A run failed.
+        KeyboardInterrupt: Stopped by the user; processes, namespaces and devices are gone.
     """
-    return [_row(settings, method, kbits, milliseconds) for method in methods]
+    with interruptible():
+        return [_row(settings, method, kbits, milliseconds) for method in methods]
 
 
 def _row(settings: Mapping[str, Scalar], method: str, kbits: int, milliseconds: int) -> dict[str, Any]:
@@ -84,10 +88,11 @@ def _federation(
     count = range(experiment.config.clients)
     try:
         with ExitStack() as made:
-            links = [made.enter_context(_link(number, kbits, milliseconds)) for number in count]
+            links = [made.enter_context(node_link(number, kbits, milliseconds)) for number in count]
+            made.enter_context(server_address())
             stack.push(made.pop_all())
         prefixes = [("ip", "netns", "exec", link.namespace) for link in links]
-        return LocalFederation(folder, experiment, [link.address for link in links], prefixes), links, "kernel"
+        return LocalFederation(folder, experiment, _SERVER, prefixes), links, "kernel"
     except RunError as error:
         log.warning("%s; the links are made in user space", error)
     federation = LocalFederation(folder, experiment)
@@ -111,25 +116,66 @@ def _summary(method: str, nodes: int, history: list[dict[str, Any]], carried: in
 
 
 @contextmanager
-def _link(number: int, kbits: int, milliseconds: int) -> Iterator[Link]:
-    """A namespace and a pair of devices that reach into it, slowed down at both ends; gone when this ends."""
-    space, here, there = f"fedkd-link-{number}", f"fedkd{number}a", f"fedkd{number}b"
-    link = Link(space, here, f"10.213.{number}.1")
-    inside = ("ip", "netns", "exec", space)
-    slow = ("root", "netem", "rate", f"{kbits}kbit", "delay", f"{milliseconds}ms")
-    _run("ip", "netns", "add", space)
+def server_address() -> Iterator[str]:
+    """The address of this machine that nodes behind links reach; gone when this ends.
+
+    Raises:
+        RunError: The system refuses it.
+    """
+    _run("ip", "address", "replace", *_ON_LOOPBACK)  # a bench that was killed has left it
     try:
-        _run("ip", "link", "add", here, "type", "veth", "peer", "name", there, "netns", space)
-        _run("ip", "address", "add", f"{link.address}/30", "dev", here)
-        _run("ip", "link", "set", here, "up")
-        _run(*inside, "ip", "link", "set", "lo", "up")
-        _run(*inside, "ip", "address", "add", f"10.213.{number}.2/30", "dev", there)
-        _run(*inside, "ip", "link", "set", there, "up")
-        _run("tc", "qdisc", "add", "dev", here, *slow)
-        _run(*inside, "tc", "qdisc", "add", "dev", there, *slow)
+        yield _SERVER
+    finally:
+        with uninterrupted():
+            _quietly("ip", "address", "delete", *_ON_LOOPBACK)
+
+
+@contextmanager
+def node_link(number: int, kbits: int, milliseconds: int) -> Iterator[Link]:
+    """A namespace and a pair of devices that reach into it, slowed down at both ends; gone when this ends.
+
+    Raises:
+        RunError: The system refuses it, or processes of a bench that was killed still use it.
+    """
+    link = Link(f"fedkd-link-{number}", f"fedkd{number}a")
+    slow = ("root", "netem", "rate", f"{kbits}kbit", "delay", f"{milliseconds}ms")
+    if Path("/run/netns", link.namespace).exists() and (used := _run("ip", "netns", "pids", link.namespace).split()):
+        raise RunError(f"network namespace {link.namespace} is in use by processes {', '.join(used)}; end them")
+    _remove(link)
+    try:
+        there = _connect(link, number)
+        _run("tc", "qdisc", "add", "dev", link.device, *slow)
+        _run("ip", "netns", "exec", link.namespace, "tc", "qdisc", "add", "dev", there, *slow)
         yield link
     finally:
-        _run("ip", "netns", "delete", space)  # and with it the pair
+        with uninterrupted():
+            _remove(link)
+
+
+def _connect(link: Link, number: int) -> str:
+    """Make a namespace that reaches this machine by a pair of devices alone; returns the one within."""
+    there, ours = f"fedkd{number}b", f"10.213.{number}.1"
+    inside = ("ip", "-n", link.namespace)
+    _run("ip", "netns", "add", link.namespace)
+    _run("ip", "link", "add", link.device, "type", "veth", "peer", "name", there, "netns", link.namespace)
+    _run("ip", "address", "add", f"{ours}/30", "dev", link.device)
+    _run("ip", "link", "set", link.device, "up")
+    _run(*inside, "link", "set", "lo", "up")
+    _run(*inside, "address", "add", f"10.213.{number}.2/30", "dev", there)
+    _run(*inside, "link", "set", there, "up")
+    _run(*inside, "route", "add", "default", "via", ours)
+    return there
+
+
+def _remove(link: Link) -> None:
+    _quietly("ip", "link", "delete", link.device)  # and its other end; a namespace takes its time to let go of it
+    _quietly("ip", "netns", "delete", link.namespace)
+
+
+def _quietly(*command: str) -> None:
+    """Run what fails where there is nothing to remove."""
+    with suppress(RunError):
+        _run(*command)
 
 
 def _run(*command: str) -> str:

@@ -1,11 +1,13 @@
-"""What a node's start script checks before it starts the SuperNode."""
+"""What is checked before anything starts: a deployment's task, and what a node brings."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 from clients.node import own_data, state_checked
-from fedkd.config import Scalar
+from fedkd.config import ModelConfig, Scalar
+from fedkd.errors import InputError
 from fedkd.settings import build
+from fedkd.tasks.named import NAMED
 from fedkd.tasks.registry import load_task
 
 
@@ -27,3 +29,35 @@ def check_node(settings: Mapping[str, Scalar], own: Path, state: Path) -> int:
     node = state_checked({"data": str(own), "state-dir": str(state)})
     found = own_data(node, load_task(config.task, config.model, config.data))
     return len(found) if found else 0
+
+
+def check_task(name: str) -> str:
+    """Check the task of a deployment as far as this machine can: the nodes need it, this one may not have it.
+
+    Args:
+        name: See ``fedkd.tasks.registry.load_task``.
+
+    Returns:
+        Why it couldn't be checked here; empty where it could.
+
+    Raises:
+        InputError: No machine knows such a task, or what is here of it breaks a rule.
+    """
+    kind, colon, place = name.partition(":")
+    if colon and not place:
+        raise InputError(f"--task must say what after {name!r}, see `fedkd tasks`")
+    if name in NAMED:
+        return ""  # whose data file is named on each machine
+    if kind == "hf":
+        return f"task {name!r} isn't downloaded here"
+    if kind == "npz" and not Path(place).is_file():
+        return f"{place}: no such file here"
+    if kind != "npz" and colon and not all(part.isidentifier() for part in [*kind.split("."), place]):
+        raise InputError(f"--task must be a name of `fedkd tasks` or package.module:function, got {name!r}")
+    try:
+        load_task(name, ModelConfig())
+    except InputError as error:
+        if isinstance(error.__context__, ModuleNotFoundError):
+            return str(error)
+        raise
+    return ""

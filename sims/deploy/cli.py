@@ -1,5 +1,6 @@
 """The command ``fedkd deploy``."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -38,8 +39,11 @@ def init(
 ) -> None:
     """Write certificates, node keys, start scripts, systemd units and a guide."""
     with errors_for_people():
+        from sims.deploy.check import check_task
         from sims.deploy.folder import Deployment, write_deployment
 
+        if why := check_task(task):
+            print(f"warning: {why}, so that it wasn't checked; every machine needs it", file=sys.stderr)
         write_deployment(Deployment(folder, nodes, tuple(host or ["127.0.0.1"]), task), overwrite)
         Console().print(f"what to do next: {folder / 'README.md'}", highlight=False)
 

@@ -47,12 +47,9 @@ def flwr(env: Mapping[str, str], *arguments: str) -> dict[str, Any]:
     Raises:
         RunError: It failed, or said something else.
     """
-    command = [str(_BIN / "flwr"), *arguments, "--format", "json"]
+    done = _ask(env, *arguments, "--format", "json")
     try:
-        done = subprocess.run(command, env=dict(env), capture_output=True, text=True, timeout=_SECONDS, check=False)
         answer = json.loads(done.stdout)
-    except subprocess.TimeoutExpired:
-        raise RunError(f"flwr {arguments[0]}: no answer within {_SECONDS:g} s") from None
     except ValueError:
         said = (done.stdout + done.stderr).split()
         raise RunError(f"flwr {arguments[0]}: {' '.join(said) or f'exit code {done.returncode}'}") from None
@@ -64,12 +61,6 @@ def flwr(env: Mapping[str, str], *arguments: str) -> dict[str, Any]:
 def register(env: Mapping[str, str], public_key: Path) -> int:
     """Make a node's key known to the SuperLink; returns the id it gave the node."""
     return int(flwr(env, "supernode", "register", str(public_key))["node-id"])
-
-
-def online(env: Mapping[str, str]) -> int:
-    """Number of nodes that are connected."""
-    nodes = flwr(env, "supernode", "list")["nodes"]
-    return sum(node["status"] == "online" for node in nodes)
 
 
 def start(env: Mapping[str, str], app: Path) -> str:
@@ -84,12 +75,9 @@ def status(env: Mapping[str, str], run: str) -> str:
 
 def log_of(env: Mapping[str, str], run: str) -> str:
     """What the ServerApp of a run has logged; empty where Flower doesn't say."""
-    command = [str(_BIN / "flwr"), "log", run, "--show"]
     try:
-        return subprocess.run(
-            command, env=dict(env), capture_output=True, text=True, timeout=_SECONDS, check=False
-        ).stdout
-    except subprocess.TimeoutExpired:
+        return _ask(env, "log", run, "--show").stdout
+    except RunError:
         return ""
 
 
@@ -119,3 +107,15 @@ def wait_until_finished(env: Mapping[str, str], run: str, look: Callable[[], boo
             time.sleep(0.25)
             if look():
                 end = min(end, time.monotonic() + _SOON)
+
+
+def _ask(env: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [str(_BIN / "flwr"), *arguments]
+    try:
+        return subprocess.run(command, env=dict(env), capture_output=True, text=True, timeout=_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise RunError(f"flwr {arguments[0]}: no answer within {_SECONDS:g} s") from None
+    except FileNotFoundError:
+        raise RunError(
+            f"{command[0]}: no such command; run the fedkd of the environment that Flower is installed in"
+        ) from None

@@ -16,7 +16,7 @@ from sims.deploy import scripts
 from sims.deploy.keys import VALID_DAYS, Signed, authority, node_pair, server, write_secret
 
 PORT = 8000
-CONTROL_PORT = 8001
+CONTROL = "127.0.0.1:8001"
 MARK = "deployment.toml"
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?")
 _LOCAL = ("127.0.0.1", "localhost")
@@ -31,14 +31,14 @@ class Deployment:
         nodes: How many nodes have a key.
         hosts: Names or addresses by which nodes reach the SuperLink; start scripts hold the first.
         task: What nodes check their data for.
-        control_port: Of the SuperLink on its own machine.
+        control: Where the SuperLink listens on its own machine.
     """
 
     folder: Path
     nodes: int
     hosts: tuple[str, ...] = ("127.0.0.1",)
     task: str = "digits"
-    control_port: int = CONTROL_PORT
+    control: str = CONTROL
 
     @property
     def superlink(self) -> Path:
@@ -75,7 +75,7 @@ def write_deployment(deployment: Deployment, overwrite: bool) -> None:
     draft = final.with_name(f".{final.name}.{os.getpid()}.tmp")
     try:
         draft.mkdir(parents=True, mode=0o700)
-        _write(Deployment(draft, deployment.nodes, deployment.hosts, deployment.task), final, deployment.control_port)
+        _write(Deployment(draft, deployment.nodes, deployment.hosts, deployment.task, deployment.control), final)
         if final.exists():
             shutil.rmtree(final)
         os.replace(draft, final)
@@ -85,7 +85,7 @@ def write_deployment(deployment: Deployment, overwrite: bool) -> None:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _write(draft: Deployment, final: Path, control_port: int) -> None:
+def _write(draft: Deployment, final: Path) -> None:
     """Write all files; ``final`` is where they will be found."""
     now = datetime.datetime.now(datetime.UTC)
     until = (now + datetime.timedelta(days=VALID_DAYS)).date().isoformat()
@@ -94,13 +94,13 @@ def _write(draft: Deployment, final: Path, control_port: int) -> None:
     _write_superlink(draft, ca, now)
     for number in range(draft.nodes):
         _write_node(draft, number, ca)
-    _write_admin(draft, final, control_port)
+    _write_admin(draft, final)
     systemd = draft.folder / "systemd"
     systemd.mkdir()
     for name, unit in scripts.units().items():
         (systemd / name).write_text(unit)
     (draft.folder / "nginx.conf").write_text(scripts.NGINX.substitute(port=PORT, folder=final))
-    (draft.folder / "README.md").write_text(scripts.guide(draft.nodes, str(final), PORT, draft.task, until))
+    (draft.folder / "README.md").write_text(scripts.guide(draft.nodes, str(final), PORT, until))
     settings = {"nodes": draft.nodes, "hosts": list(draft.hosts), "task": draft.task, "valid_until": until}
     (draft.folder / MARK).write_text(tomli_w.dumps(settings))
 
@@ -137,10 +137,10 @@ def _write_node(draft: Deployment, number: int, ca: Signed) -> None:
     (folder / scripts.NODE_UNIT).write_text(scripts.units()[scripts.NODE_UNIT])
 
 
-def _write_admin(draft: Deployment, final: Path, control_port: int) -> None:
+def _write_admin(draft: Deployment, final: Path) -> None:
     """Flower's connection, for the commands that register keys and start runs."""
     connection = {
-        "address": f"127.0.0.1:{control_port}",
+        "address": draft.control,
         "root-certificates": str(final / "superlink" / "ca.crt"),
         "insecure": False,
     }

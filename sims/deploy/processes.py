@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from fedkd.errors import RunError
+from sims.deploy.signals import uninterrupted
 
 # Handed down to every process that another one starts, in whichever session: so none is missed.
 _MARK = "FEDKD_PROCESSES"
@@ -63,16 +64,15 @@ class Processes:
                 os.kill(pid, signal.SIGKILL)
         process.wait()
 
-    def pid(self, name: str) -> int:
-        """Process id."""
-        return self._running[name].pid
-
-    def forget(self, name: str) -> None:
-        """No longer expect a process to live."""
-        self._running.pop(name)
-
     def stop(self) -> None:
-        """End all, the last started first: politely, and what is left after some seconds by force."""
+        """End all, the last started first: politely, and what is left after some seconds by force.
+
+        A second Ctrl-C changes nothing: whoever is impatient would leave processes behind.
+        """
+        with uninterrupted():
+            self._stop()
+
+    def _stop(self) -> None:
         for process in reversed(self._running.values()):
             with contextlib.suppress(OSError):
                 process.terminate()
@@ -113,8 +113,8 @@ def free_ports(count: int) -> list[int]:
         return [int(probe.getsockname()[1]) for probe in probes]
 
 
-def wait_for_port(port: int, processes: Processes, seconds: float = 60.0) -> None:
-    """Wait until something listens on a port of the loopback interface.
+def wait_for_port(port: int, processes: Processes, seconds: float = 60.0, host: str = "127.0.0.1") -> None:
+    """Wait until something listens on a port of this machine.
 
     Raises:
         RunError: A process ended meanwhile, or nothing did in time.
@@ -122,7 +122,7 @@ def wait_for_port(port: int, processes: Processes, seconds: float = 60.0) -> Non
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         processes.check()
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.5):
+        with contextlib.suppress(OSError), socket.create_connection((host, port), 0.5):
             return
         time.sleep(0.2)
     raise RunError(f"nothing listens on port {port} after {seconds:g} s (logs: {processes.logs})")

@@ -1,5 +1,6 @@
 """What is written into a deployment's folder to be run or read: start scripts, systemd units, nginx, the guide."""
 
+import shlex
 from string import Template
 
 _HEAD = """#!/bin/sh
@@ -30,11 +31,12 @@ SUPEREXEC = (
     _HEAD
     + """
 # Starts the ServerApp of each run, in a process that outlives a SuperLink which is killed and comes back.
-: "${FEDKD_PORT:=8001}" "${FEDKD_STATE:=$here/state}" "${FEDKD_OUT:=$FEDKD_STATE}"
+: "${FEDKD_BIND:=127.0.0.1}" "${FEDKD_PORT:=8001}" "${FEDKD_STATE:=$here/state}" "${FEDKD_OUT:=$FEDKD_STATE}"
+if [ "$FEDKD_BIND" = 0.0.0.0 ]; then FEDKD_BIND=127.0.0.1; fi
 mkdir -p "$FEDKD_STATE"
 export FLWR_HOME="$FEDKD_STATE/flwr"
 cd "$FEDKD_OUT"
-exec flower-superexec --runtime-api-address "127.0.0.1:$FEDKD_PORT" --root-certificates "$here/ca.crt" \\
+exec flower-superexec --runtime-api-address "$FEDKD_BIND:$FEDKD_PORT" --root-certificates "$here/ca.crt" \\
   --superexec-auth-secret-file "$here/superexec.secret"
 """
 )
@@ -44,7 +46,8 @@ _SUPERNODE = Template(
     + """
 : "$${FEDKD_SUPERLINK:=$address}" "$${FEDKD_PORT:=9094}" "$${FEDKD_STATE:=/var/lib/fedkd/node-$number}"
 # This node's examples: arrays x and y, see docs/deployment.md. The task says what they must look like.
-: "$${FEDKD_DATA:=$$here/data.npz}" "$${FEDKD_TASK:=$task}" "$${FEDKD_TASK_DATA:=}" "$${FEDKD_VOCABULARY:=}"
+: "$${FEDKD_DATA:=$$here/data.npz}" "$${FEDKD_TASK_DATA:=}" "$${FEDKD_VOCABULARY:=}"
+[ -n "$${FEDKD_TASK:-}" ] || FEDKD_TASK=$task
 fedkd deploy check --own "$$FEDKD_DATA" --state-dir "$$FEDKD_STATE" --task "$$FEDKD_TASK" \\
   $${FEDKD_TASK_DATA:+--data "$$FEDKD_TASK_DATA"} $${FEDKD_VOCABULARY:+--set "model.vocabulary=$$FEDKD_VOCABULARY"}
 export FLWR_HOME="$$FEDKD_STATE/flwr"
@@ -71,6 +74,8 @@ ProtectSystem=strict
 ProtectHome=yes
 PrivateTmp=yes
 StateDirectory=$directory
+StateDirectoryMode=0700
+UMask=0077
 
 [Install]
 WantedBy=multi-user.target
@@ -79,8 +84,8 @@ WantedBy=multi-user.target
 NGINX = Template("""# For /etc/nginx/conf.d/fedkd.conf on the SuperLink's machine: nodes reach their API, nothing else.
 server {
     listen $port ssl;
-    ssl_certificate     $folder/superlink/superlink.crt;
-    ssl_certificate_key $folder/superlink/superlink.key;
+    ssl_certificate     "$folder/superlink/superlink.crt";
+    ssl_certificate_key "$folder/superlink/superlink.key";
     ssl_protocols TLSv1.2 TLSv1.3;
     client_max_body_size 0;
     location /v1/fleet/ {
@@ -88,7 +93,7 @@ server {
         proxy_http_version 1.1;
         proxy_ssl_verify on;
         proxy_ssl_name localhost;
-        proxy_ssl_trusted_certificate $folder/superlink/ca.crt;
+        proxy_ssl_trusted_certificate "$folder/superlink/ca.crt";
         proxy_read_timeout 300s;
     }
     location / { return 403; }
@@ -105,7 +110,8 @@ Keep this folder on the SuperLink's machine; `ca/ca.key` is needed only to sign 
 
 ## 1. SuperLink (this machine)
 
-    sudo useradd --system fedkd; sudo cp -r $folder/superlink /etc/fedkd/ ; sudo chown -R fedkd /etc/fedkd
+    sudo useradd --system fedkd; sudo mkdir -p /etc/fedkd
+    sudo cp -r $folder/superlink /etc/fedkd/; sudo chown -R fedkd /etc/fedkd
     sudo cp $folder/systemd/fedkd-superlink.service $folder/systemd/fedkd-superexec.service /etc/systemd/system/
     sudo systemctl enable --now fedkd-superlink fedkd-superexec
 
@@ -114,7 +120,7 @@ or by hand, in two terminals: `$folder/superlink/start.sh` and `$folder/superlin
 Flower serves nodes, runs and control on one port, and **asks only nodes for a key**: who reaches the rest may register
 keys and send code to all nodes. So the SuperLink listens on 127.0.0.1:8001, and `nginx.conf` lets nodes in on port
 $port and nothing else. In a network where you trust every machine, `FEDKD_BIND=0.0.0.0 FEDKD_PORT=$port` will do
-instead (then the same port for `start-superexec.sh` and in `admin/config.toml`).
+instead (then both for `start-superexec.sh` too, and the port in `admin/config.toml`).
 
 ## 2. Register the nodes' keys (this machine, once)
 
@@ -139,15 +145,19 @@ node's examples: x as the model takes them, y from 0.
 
     export FLWR_HOME=$folder/admin
     flwr supernode list                     # all online?
-    fedkd deploy run $folder --task $task --rounds 20 --out /var/lib/fedkd/superlink/run
+    sudo /opt/fedkd/bin/fedkd deploy run $folder --rounds 20 --out /var/lib/fedkd/superlink/run
     flwr ls; flwr log RUN-ID --show; flwr stop RUN-ID
     sudo systemctl stop fedkd-supernode@0   # on a node
+
+What the services write is readable by the user fedkd and by root alone, a run's folder too: so `sudo` above, without
+which the rounds aren't shown, and `sudo cp -r /var/lib/fedkd/superlink/run .` for what came of it. A run that stopped
+goes on with the same `fedkd deploy run … --out …`, and `--resume` in place of all other options.
 """)
 
 
 def supernode(number: int, address: str, task: str) -> str:
     """Return the start script of a node."""
-    return _SUPERNODE.substitute(number=number, address=address, task=task)
+    return _SUPERNODE.substitute(number=number, address=address, task=shlex.quote(task))
 
 
 def units() -> dict[str, str]:
@@ -171,6 +181,6 @@ def units() -> dict[str, str]:
 NODE_UNIT = "fedkd-supernode@.service"
 
 
-def guide(nodes: int, folder: str, port: int, task: str, until: str) -> str:
+def guide(nodes: int, folder: str, port: int, until: str) -> str:
     """Return the guide, with the commands for this deployment."""
-    return _GUIDE.substitute(nodes=nodes, folder=folder, port=port, task=task, until=until)
+    return _GUIDE.substitute(nodes=nodes, folder=shlex.quote(folder), port=port, until=until)

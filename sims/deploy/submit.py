@@ -1,5 +1,7 @@
 """A run on a federation that is up: on real machines, whose data nobody else sees."""
 
+import contextlib
+import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +12,7 @@ from fedkd.config import Scalar
 from fedkd.errors import RunError
 from fedkd.experiment import experiment_of
 from fedkd.settings import check_settings, read_toml, to_settings
+from server.run_folder import check_resumable
 from sims.deploy import flower
 from sims.deploy.app_folder import write_app
 from sims.deploy.folder import MARK
@@ -25,7 +28,8 @@ def submit(
 
     Args:
         folder: That `fedkd deploy init` wrote.
-        settings: Dotted keys; unless they say otherwise, each node trains on its own data.
+        settings: Dotted keys; unless they say otherwise, each node trains on its own data. A run that goes on has
+            those it had, where its folder can be read here.
         out: Folder of the run, on the SuperLink's machine.
         overwrite: Replace the folder of an earlier run.
         resume: Go on with the run of that folder, which stopped.
@@ -35,19 +39,35 @@ def submit(
         InputError: The folder is no deployment's, or a setting breaks a rule.
         RunError: Flower doesn't answer, or the run failed.
     """
-    made = read_toml(folder / MARK)
-    given = {"clients": made["nodes"], "task": made["task"], "partition.kind": "nodes", **settings}
+    made, out = read_toml(folder / MARK), out.absolute()
+    given = {"clients": made["nodes"], "task": made["task"], "partition.kind": "nodes"}
+    before = out / "config.toml"
+    known = resume and os.path.isfile(before)  # else it may be on another machine, or not ours to read
+    given |= {**(read_toml(before) if known else {}), **settings}
     config = experiment_of(absolute(check_settings(given))).config
-    env, out = flower.environment(folder.absolute() / "admin"), out.absolute()
+    if known:
+        check_resumable(out, config)
+    env = flower.environment(folder.absolute() / "admin")
     options: dict[str, Scalar] = {"out": str(out), "engine": "deployment", "overwrite": overwrite, "resume": resume}
     run_config = {**to_settings(config), **options}
     with tempfile.TemporaryDirectory() as work:
         write_app(Path(work), run_config)
         run = flower.start(env, Path(work))
     console.print(f"run {run}; stop it with: FLWR_HOME={folder.absolute() / 'admin'} flwr stop {run}", highlight=False)
-    with watch(out / "history.jsonl", config.total_rounds, console):
-        state = flower.wait_until_finished(env, run, (out / "summary.json").exists)
+    shown = watch(out / "history.jsonl", config.total_rounds, console) if _visible(out) else contextlib.nullcontext()
+    with shown:
+        state = flower.wait_until_finished(env, run, lambda: os.path.exists(out / "summary.json"))
     if state != "finished:completed":
-        log = Path(tempfile.gettempdir()) / f"fedkd-run-{run}.log"
-        log.write_text(flower.log_of(env, run), encoding="utf-8")
-        raise RunError(f"the run ended as {state}: {last_words(log)} (log: {log})")
+        handle, log = tempfile.mkstemp(prefix=f"fedkd-run-{run}-", suffix=".log")
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(flower.log_of(env, run))
+        raise RunError(f"the run ended as {state}: {last_words(Path(log))} (log: {log})")
+
+
+def _visible(out: Path) -> bool:
+    """Whether a run's folder, or its absence, can be seen by this user."""
+    try:
+        (out / "history.jsonl").exists()
+    except PermissionError:
+        return False
+    return True

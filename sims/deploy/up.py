@@ -2,11 +2,9 @@
 
 import contextlib
 import shutil
-import signal
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 
 from rich.console import Console
 
@@ -21,6 +19,7 @@ from sims.deploy import flower
 from sims.deploy.app_folder import write_app
 from sims.deploy.folder import Deployment, write_deployment
 from sims.deploy.processes import Processes, free_ports, last_words, wait_for_port
+from sims.deploy.signals import interruptible
 from sims.run import absolute, write_partition
 
 SUPERLINK, SUPEREXEC = "superlink", "superexec"
@@ -28,25 +27,25 @@ LOOPBACK = "127.0.0.1"
 
 
 class LocalFederation:
-    """A SuperLink and its SuperNodes as processes of this machine, on ports of the loopback interface.
+    """A SuperLink and its SuperNodes as processes of this machine, on ports that no other machine reaches.
 
     Args:
         work: Folder for keys, data, state and logs.
         experiment: Whose partitions the nodes get, each in a file of its own.
-        hosts: For each node the address by which it reaches the SuperLink; none where all are on this machine.
+        host: The one address of this machine that the SuperLink listens on: whoever reaches it may start runs.
         prefixes: For each node the words before its command that put it behind a link of its own.
     """
 
     def __init__(
-        self, work: Path, experiment: Experiment, hosts: Sequence[str] = (), prefixes: Sequence[Sequence[str]] = ()
+        self, work: Path, experiment: Experiment, host: str = LOOPBACK, prefixes: Sequence[Sequence[str]] = ()
     ) -> None:
         config = experiment.config
-        self.work, self.config = work, config
-        self._hosts, self._prefixes = hosts or [LOOPBACK] * config.clients, prefixes or [()] * config.clients
+        self.work, self.config, self._host = work, config, host
+        self._prefixes = prefixes or [()] * config.clients
         self.port, *self.node_ports = free_ports(1 + config.clients)
         self.doors = [self.port] * config.clients  # that nodes knock at; who counts their bytes puts others there
-        names = tuple(dict.fromkeys(self._hosts))
-        self.deployment = Deployment(work / "deployment", config.clients, names, config.task, self.port)
+        control = f"{host}:{self.port}"
+        self.deployment = Deployment(work / "deployment", config.clients, (host,), config.task, control)
         self.processes = Processes(work / "logs")
         write_deployment(self.deployment, False)
         for number, rows in enumerate(experiment.rows):
@@ -64,7 +63,7 @@ class LocalFederation:
             RunError: A process ended, or the SuperLink doesn't answer.
         """
         self.start_superlink()
-        wait_for_port(self.port, self.processes)
+        wait_for_port(self.port, self.processes, host=self._host)
         self._start(SUPEREXEC, self.deployment.superlink / "start-superexec.sh", self._link)
         for number in range(self.config.clients):
             flower.register(self.env, self.deployment.public_key(number))
@@ -77,7 +76,7 @@ class LocalFederation:
     def start_node(self, number: int) -> None:
         """Start a SuperNode by its own start script."""
         values = {
-            "FEDKD_SUPERLINK": f"{self._hosts[number]}:{self.doors[number]}",
+            "FEDKD_SUPERLINK": f"{self._host}:{self.doors[number]}",
             "FEDKD_PORT": str(self.node_ports[number]),
             "FEDKD_STATE": str(self.work / "state" / str(number)),
             "FEDKD_DATA": str(self.data(number)),
@@ -112,9 +111,8 @@ class LocalFederation:
 
     @property
     def _link(self) -> dict[str, str]:
-        bind = LOOPBACK if set(self._hosts) == {LOOPBACK} else "0.0.0.0"
         state = str(self.work / "state" / "superlink")
-        return {"FEDKD_BIND": bind, "FEDKD_PORT": str(self.port), "FEDKD_STATE": state}
+        return {"FEDKD_BIND": self._host, "FEDKD_PORT": str(self.port), "FEDKD_STATE": state}
 
     def _start(self, name: str, script: Path, values: Mapping[str, str], prefix: Sequence[str] = ()) -> None:
         self.processes.start(name, [*prefix, "/bin/sh", str(script)], {**self.env, **values})
@@ -197,17 +195,11 @@ def _work() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _interrupted(folder: Path) -> Iterator[None]:
-    """Say how far a run came that Ctrl-C or SIGTERM stopped; both end all processes in order."""
-
-    def interrupt(_: int, __: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
+    """Say how far a run came that was stopped."""
     try:
-        yield
+        with interruptible():
+            yield
     except KeyboardInterrupt:
         history = folder / "history.jsonl"
         done = len(history.read_text(encoding="utf-8").splitlines()) if history.exists() else 0
         raise KeyboardInterrupt(f"after round {done}; {folder} holds what was reached") from None
-    finally:
-        signal.signal(signal.SIGTERM, before)
