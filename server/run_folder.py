@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fedkd.config import Config
+from fedkd.config import Config, require
 from fedkd.errors import InputError, RunError
 from fedkd.files import check_free, replace_file
 from fedkd.settings import build, read_toml, to_settings, to_toml
@@ -113,16 +113,12 @@ def check_resumable(path: Path, config: Config) -> None:
     """
     if not is_run(path):
         raise InputError(f"{path}: no run that could go on; a run's folder holds the config.toml that fedkd wrote")
-    if (path / "summary.json").exists() and not (path / CHECKPOINT).exists():
-        raise InputError(
-            f"{path}: this run has finished; `fedkd run {path / 'config.toml'}` repeats it in a new folder"
-        )
-    before, now = to_settings(build(read_toml(path / "config.toml"))), to_settings(config)
-    if changed := [key for key in now if now[key] != before[key]]:
-        key = changed[0]
-        raise InputError(
-            f"{key} must be {before[key]!r} as in {path / 'config.toml'} for a run to go on, got {now[key]!r}"
-        )
+    written = path / "config.toml"
+    if (path / "summary.json").exists() and not any(path.glob(f"{CHECKPOINT}/*")):
+        raise InputError(f"{path}: this run has finished; `fedkd run {written}` repeats it in a new folder")
+    before = to_settings(build(read_toml(written)))
+    for key, value in to_settings(config).items():
+        require(value == before[key], key, value, f"{before[key]!r}, as in {written}, for a run to go on")
 
 
 def is_run(path: Path) -> bool:

@@ -176,7 +176,7 @@ def test_a_run_that_goes_on_has_the_settings_it_had(deployment, submitted, tmp_p
     submit(deployment.folder, {}, out, False, True, quiet)
     submit(deployment.folder, {"rounds": 7}, out, False, True, quiet)
     assert [(c["rounds"], c["train"]["epochs"], c["resume"]) for c in submitted] == [(7, 3, True)] * 2
-    with pytest.raises(InputError, match=r"rounds must be 7 as in .*config.toml for a run to go on, got 8"):
+    with pytest.raises(InputError, match=r"rounds must be 7, as in .*config.toml, for a run to go on, got 8"):
         submit(deployment.folder, {"rounds": 8}, out, False, True, quiet)
     assert len(submitted) == 2
 
