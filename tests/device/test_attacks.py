@@ -92,8 +92,8 @@ class Endless(Folder):
         super().__init__(folder)
         self.which, self.sent = which, 0
 
-    def read(self, path, offset):
-        start, chunks = super().read(path, offset)
+    def read(self, path, offset, seconds):
+        start, chunks = super().read(path, offset, seconds)
         return start, itertools.chain(chunks, self.more()) if self.which in path else chunks
 
     def more(self):
