@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import random
 import signal
 import sys
 import time
@@ -18,6 +19,7 @@ from clients.device.update import Updated, check_root, update
 from clients.device.web import Web
 
 _NO_MODEL, _WRONG, _INTERRUPTED = 1, 2, 130
+_LONGEST = 366 * 24 * 3600
 
 
 def main() -> None:
@@ -41,27 +43,30 @@ def run(given: argparse.Namespace) -> int:
     state, hub = _opened(given.state), _hub(given)
     with state.alone():
         trusted = state.trust(check_root(root) if root is not None else None)
+        passed: set[str] = set()
         while True:
-            code = _pass(given, state, hub, trusted)
+            code = _pass(given, state, hub, trusted, passed)
             if given.interval is None:
                 return code
             sys.stdout.flush()
-            time.sleep(given.interval)
+            time.sleep(given.interval * random.uniform(1, 1.1))  # so that not all devices call at once
 
 
-def _pass(given: argparse.Namespace, state: State, hub: Hub | Web, root: bytes) -> int:
+def _pass(given: argparse.Namespace, state: State, hub: Hub | Web, root: bytes, passed: set[str]) -> int:
     """Update, classify, report; what each does is worth a line, and stops none of the others."""
-    profile = Profile(state.device(), tuple(given.channel or ["default"]), given.ram, given.flash)
+    profile = Profile(tuple(given.channel or ["default"]), given.ram, given.flash)
     new, failure = _updated(given, state, hub, profile, root)
     found: dict[str, Any] = {}
     try:
-        found = classify(state, given.input)
-    except UpdateFailed as error:
+        found = classify(state, given.input, passed)
+    except (UpdateFailed, WrongInput) as error:
+        if isinstance(error, WrongInput) and given.interval is None:
+            raise
         failure = f"{failure}; {error}" if failure else str(error)
         print(f"error: {error}", file=sys.stderr)
     failure = "; ".join([*([failure] if failure else []), *found.get("failed", [])])
     if isinstance(hub, Hub) and hub.answers:
-        _report(hub, profile, new, found, failure)
+        _report(hub, state.device(), new, found, failure)
     if found:
         print(json.dumps({"update": "new" if new else failure or "none", **found}))
     return 0 if found else _NO_MODEL
@@ -74,20 +79,16 @@ def _updated(
     try:
         channels = profile.channels
         if isinstance(hub, Hub):
-            runs = state.current()
-            manifest = runs.manifest if runs else None
-            channels = (
-                hub.check_in(profile, *((manifest.channel, manifest.version) if manifest else ("", 0))).channel,
-            )
+            channels = channels[channels.index(hub.check_in(profile)) :]
         return update(state, hub, root, channels, profile.flash_bytes, profile.ram_bytes, given.timeout), ""
     except UpdateFailed as error:
         print(f"no update: {error}", file=sys.stderr)
         return None, str(error)
 
 
-def _report(hub: Hub, profile: Profile, new: Updated | None, found: dict[str, Any], failure: str) -> None:
+def _report(hub: Hub, device: str, new: Updated | None, found: dict[str, Any], failure: str) -> None:
     model = found.get("model", {"channel": "", "version": 0})
-    fields = {"device": profile.device, "channel": model["channel"], "version": model["version"], "failure": failure}
+    fields = {"device": device, "channel": model["channel"], "version": model["version"], "failure": failure}
     latency = found.get("latency_ms", 0.0)
     try:
         hub.report(**fields, latency_ms=latency, agreement=new.agreement if new else -1.0)
@@ -118,9 +119,9 @@ def _parser() -> argparse.ArgumentParser:
         "--channel", action="append", type=_channel, help="to follow; the first that fits of several (default: default)"
     )
     add("--input", type=Path, metavar="FILE.npy", help="examples to classify; the golden ones if not given")
-    add("--ram", type=int, default=0, metavar="BYTES", help="a model's tensors may take (default: any)")
-    add("--flash", type=int, default=0, metavar="BYTES", help="a model's file may take (default: 256 MB)")
-    add("--timeout", type=float, default=600.0, metavar="S", help="seconds that an update may fetch (default: 600)")
+    add("--ram", type=_bytes, default=0, metavar="BYTES", help="a model's tensors may take (default: any)")
+    add("--flash", type=_bytes, default=0, metavar="BYTES", help="a model's file may take (default: 256 MB)")
+    add("--timeout", type=_timeout, default=600.0, metavar="S", help="seconds that an update may fetch (default: 600)")
     often = command.add_mutually_exclusive_group()
     often.add_argument("--once", action="store_true", help="update and classify once (default)")
     often.add_argument("--interval", type=_seconds, metavar="S", help="again every S seconds, at least 1")
@@ -159,14 +160,31 @@ def _channel(text: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _bytes(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) < 1 << 63):
+        raise argparse.ArgumentTypeError(f"must be a whole number of bytes, 0 to 2^63 - 1, got {text[:40]!r}")
+    return int(text)
+
+
 def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 1 <= seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be seconds, at least 1, got {text!r}")
+    seconds = _number(text)
+    if not 1 <= seconds <= _LONGEST:
+        raise argparse.ArgumentTypeError(f"must be seconds, at least 1, at most {_LONGEST:,}, got {text[:40]!r}")
     return seconds
+
+
+def _timeout(text: str) -> float:
+    seconds = _number(text)
+    if not 0 < seconds <= _LONGEST:
+        raise argparse.ArgumentTypeError(f"must be seconds, above 0 and at most {_LONGEST:,}, got {text[:40]!r}")
+    return seconds
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
 
 
 def _stop(*_: object) -> NoReturn:

@@ -17,12 +17,13 @@ _PAUSE = 0.5
 class Source(Protocol):
     """Where a repository is."""
 
-    def read(self, path: str, offset: int) -> tuple[int, Iterator[bytes]]:
+    def read(self, path: str, offset: int, seconds: float) -> tuple[int, Iterator[bytes]]:
         """Begin to read a file.
 
         Args:
             path: Below the repository.
             offset: Bytes to skip.
+            seconds: That are left for all of it; above 0.
 
         Returns:
             Where it begins, ``offset`` or 0, and chunks.
@@ -49,17 +50,21 @@ class Fetcher(FetcherInterface):
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         """Read a small file from its beginning."""
-        _, chunks = self._source.read(url, 0)
+        _, chunks = self._source.read(url, 0, self._left())
         return self._in_time(chunks)
 
     def _in_time(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         for chunk in chunks:
-            self._check_time()
+            self._left()
             yield chunk
+        self._left()  # what was cut off then isn't all there is
 
-    def _check_time(self) -> None:
-        if time.monotonic() > self._deadline:
+    def _left(self) -> float:
+        """Seconds that are left."""
+        left = self._deadline - time.monotonic()
+        if left <= 0:
             raise SlowRetrievalError(f"not done after {self._seconds:g} s; it goes on at the next update")
+        return left
 
     @contextmanager
     def download_file(self, url: str, max_length: int) -> Iterator[IO]:
@@ -94,13 +99,14 @@ class Fetcher(FetcherInterface):
                 part.unlink(missing_ok=True)
                 raise
             except DownloadError:
+                self._left()
                 if part.stat().st_size <= before or attempt == _ATTEMPTS - 1:
                     raise
                 time.sleep(_PAUSE)
 
     def _append(self, url: str, part: Path, length: int) -> None:
         offset = part.stat().st_size
-        start, chunks = self._source.read(url, offset)
+        start, chunks = self._source.read(url, offset, self._left())
         with open(part, "r+b" if start else "wb") as file:
             file.seek(start)
             for chunk in self._in_time(chunks):

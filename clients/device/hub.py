@@ -1,10 +1,8 @@
 """The link to a hub over gRPC."""
 
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +13,19 @@ from clients.device.errors import UpdateFailed, one_line
 from clients.device.protocol import hub_pb2, hub_pb2_grpc
 
 _SECONDS = 10.0
-_STREAM_SECONDS = 120.0
 _OPTIONS = [("grpc.max_receive_message_length", 1 << 20)]
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What a device is.
+    """What a device follows and gives.
 
     Args:
-        device: Its own name for itself.
         channels: That it may follow, dearest first.
         ram_bytes: What a model may take; 0 for no limit.
         flash_bytes: What its file may take; 0 for no limit.
     """
 
-    device: str
     channels: tuple[str, ...]
     ram_bytes: int = 0
     flash_bytes: int = 0
@@ -59,20 +54,19 @@ class Hub:
         """Close the connection."""
         self._channel.close()
 
-    def check_in(self, profile: Profile, channel: str, version: int) -> Any:
-        """Ask which channel suits; ``channel`` and ``version`` are those of the model that runs, "" and 0 for none.
+    def check_in(self, profile: Profile) -> str:
+        """Ask which of the profile's channels suits.
 
         Raises:
             UpdateFailed: The hub can't be reached, or has nothing that suits.
         """
-        fields = hub_pb2.Profile(**vars(profile), runtime=runtime(), channel=channel, version=version)
         self.answers = False
         with self._failing():
-            advice = self._stub.CheckIn(fields, timeout=_SECONDS)
+            advice = self._stub.CheckIn(hub_pb2.Profile(**vars(profile)), timeout=_SECONDS)
         self.answers = True
         if advice.channel not in profile.channels:
             raise UpdateFailed(f"the hub has nothing for this device: {advice.reason or repr(advice.channel)}")
-        return advice
+        return str(advice.channel)
 
     def report(self, **fields: Any) -> None:
         """Tell how it went.
@@ -83,13 +77,13 @@ class Hub:
         with self._failing():
             self._stub.Report(hub_pb2.Outcome(**fields), timeout=_SECONDS)
 
-    def read(self, path: str, offset: int) -> tuple[int, Iterator[bytes]]:
+    def read(self, path: str, offset: int, seconds: float) -> tuple[int, Iterator[bytes]]:
         """See ``clients.device.fetch.Source``."""
-        return offset, self._chunks(hub_pb2.FileRequest(path=path, offset=offset))
+        return offset, self._chunks(hub_pb2.FileRequest(path=path, offset=offset), seconds)
 
-    def _chunks(self, request: Any) -> Iterator[bytes]:
+    def _chunks(self, request: Any, seconds: float) -> Iterator[bytes]:
         try:
-            for chunk in self._stub.Fetch(request, timeout=_STREAM_SECONDS):
+            for chunk in self._stub.Fetch(request, timeout=seconds):
                 yield chunk.data
         except grpc.RpcError as error:
             said = f"{self.address}, {request.path}: {_said(error)}"
@@ -103,15 +97,6 @@ class Hub:
             yield
         except grpc.RpcError as error:
             raise UpdateFailed(f"hub {self.address}: {_said(error)}") from error
-
-
-def runtime() -> str:
-    """What runs models here.
-
-    >>> runtime().startswith("litert ")
-    True
-    """
-    return f"litert {version('ai-edge-litert')}, {platform.machine()}"
 
 
 def _said(error: Any) -> str:

@@ -8,7 +8,7 @@ download/        files on their way; an interrupted one goes on where it stopped
 incoming/        a verified model that is tried
 models/NAME/     manifest.json and model.tflite that passed; NAME is the manifest's SHA-256, which names the model's
 pointer.json     names of the current model and of the one before
-refused.json     the signed model that failed here, why, and how often
+refused.json     the signed models that failed here, by name: why, and how often
 """
 
 import fcntl
@@ -24,10 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from clients.device import durable
-from clients.device.errors import UpdateFailed, WrongInput
+from clients.device.errors import WrongInput
 from clients.device.protocol.manifest import Manifest, digest, unpack
 
 _TRIES = 3
+_REMEMBERED = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,16 +166,22 @@ class State:
 
     def refuse(self, name: str, reason: str) -> None:
         """Note that a signed model failed here."""
-        held = self._read("refused.json")
-        before = int(held.get("times", 0)) if held.get("name") == name else 0
-        fields = {"name": name, "reason": reason, "times": before + 1}
+        held = self._refused()
+        times = held.pop(name, {"times": 0})["times"] + 1
+        last = list(held.items())[1 - _REMEMBERED :]
+        fields = {**dict(last), name: {"reason": reason, "times": times}}
         durable.replace(self.folder / "refused.json", json.dumps(fields).encode())
 
-    def check_refused(self, name: str) -> None:
-        """Raise UpdateFailed where a model failed here too often."""
-        held = self._read("refused.json")
-        if held.get("name") == name and int(held.get("times", 0)) >= _TRIES:
-            raise UpdateFailed(f"this version failed here before and isn't tried again: {held.get('reason')}")
+    def refused(self, name: str) -> str:
+        """Why a model isn't tried any more, for it failed here too often; empty where it may be."""
+        held = self._refused().get(name, {"times": 0})
+        if held["times"] < _TRIES:
+            return ""
+        return f"this version failed here before and isn't tried again: {held.get('reason')}"
+
+    def _refused(self) -> dict[str, Any]:
+        held = self._read("refused.json").items()
+        return {name: item for name, item in held if isinstance(item, dict) and type(item.get("times")) is int}
 
     def _point(self, current: str | None, previous: str | None) -> None:
         fields = {"current": current, "previous": previous}

@@ -42,8 +42,8 @@ def run(model: Path, x: np.ndarray, seconds: float = _SECONDS) -> Answer:
     """
     given = io.BytesIO()
     np.save(given, x, allow_pickle=False)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
-    command = [sys.executable, "-m", "clients.device.child", str(model)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    command = [sys.executable, "-P", "-m", "clients.device.child", str(model)]  # -P: nothing of the current folder
     try:
         child = subprocess.run(
             command, env=environment, input=given.getvalue(), capture_output=True, timeout=seconds, check=False
@@ -67,7 +67,7 @@ def check_golden(model: Path, manifest: Manifest) -> tuple[Answer, float]:
     golden = manifest.golden
     answer = run(model, golden.x)
     found = golden.difference(answer.logits)
-    if found > golden.tolerance:
+    if not found <= golden.tolerance:  # nor where it is NaN
         raise ModelRefused(
             f"the model fails its golden examples: logits differ by {found:.4g}, {golden.tolerance:.4g} allowed"
         )

@@ -36,12 +36,10 @@ class Updated(NamedTuple):
 
     Args:
         manifest: What it is.
-        latency_ms: Median over its golden examples, of one inference.
         agreement: Share of them that are decided as the manifest says.
     """
 
     manifest: Manifest
-    latency_ms: float
     agreement: float
 
 
@@ -105,6 +103,7 @@ def _verified(state: State, source: Source, root: bytes, seconds: float) -> Upda
 
 def _update(state: State, updater: Updater, channels: Sequence[str], flash: int, ram: int) -> Updated | None:
     current, reasons = state.current(), []
+    failed: list[str] = []
     for channel in channels:
         info = updater.get_targetinfo(f"{channel}/manifest.json")
         if info is None:
@@ -112,15 +111,24 @@ def _update(state: State, updater: Updater, channels: Sequence[str], flash: int,
             continue
         name = info.hashes.get("sha256", "")
         if current and current.name == name:
-            return None
-        state.check_refused(name)
+            break
+        if why := state.refused(name):
+            failed.append(why)
+            continue
         manifest = _manifest(state, updater, info, channel)
         if reason := _too_large(manifest, flash, ram):
             reasons.append(reason)
             continue
         _check_newer(manifest, current)
-        return _adopted(state, updater, manifest, name)
-    raise UpdateFailed("; ".join(reasons) or "no channel to follow")
+        try:
+            return _adopted(state, updater, manifest, name)
+        except ModelRefused as error:  # the next channel's may do
+            failed.append(str(error))
+    else:
+        raise UpdateFailed("; ".join([*failed, *reasons]) or "no channel to follow")
+    if failed:
+        raise UpdateFailed("; ".join(failed))
+    return None
 
 
 def _manifest(state: State, updater: Updater, info: TargetFile, channel: str) -> Manifest:
@@ -171,9 +179,9 @@ def _adopted(state: State, updater: Updater, manifest: Manifest, name: str) -> U
     if found is None or found.name != name:
         raise UpdateFailed(f"{path}: what was written to {state.incoming} isn't what was fetched; is the disk sound?")
     try:
-        answer, agreement = check_golden(model, manifest)
+        _, agreement = check_golden(model, manifest)
     except ModelRefused as error:
         state.refuse(name, str(error))
         raise
     state.adopt(name)
-    return Updated(manifest, answer.latency_ms, agreement)
+    return Updated(manifest, agreement)

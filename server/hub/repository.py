@@ -24,6 +24,13 @@ from fedkd.files import replace_file
 from server.hub.keys import ROLES, find_key, make_key, need_key
 from server.hub.store import Published, Store, first
 
+# What has to be signed anew once a role has another key.
+_SIGN_AFTER = {
+    "root": ("timestamp",),
+    "targets": ("snapshot", "timestamp"),
+    "snapshot": ("timestamp",),
+    "timestamp": (),
+}
 _OWN = {"keys", "repository", "reports.jsonl", ".lock"}
 
 
@@ -63,7 +70,10 @@ class Repository:
         self.check_place()
         if self.store.has_root():
             return False
+        self.folder.mkdir(parents=True, exist_ok=True)
         with self._alone():
+            if self.store.has_root():  # of somebody who came here at the same time
+                return False
             for place in (self.store.folder, self.targets):
                 place.mkdir(parents=True, exist_ok=True)
             root, signers = first(Root()), {role: make_key(self.keys, role) for role in ROLES}
@@ -82,6 +92,7 @@ class Repository:
         Raises:
             InputError: There is no repository, a key is missing, metadata are damaged, or others published meanwhile.
         """
+        self.store.root()
         with self._alone():
             for role in ("targets", "snapshot", "timestamp"):
                 need_key(self.keys, role, self.store.root().signed)
@@ -102,6 +113,7 @@ class Repository:
         Raises:
             InputError: There is no repository, nothing in it, or the timestamp's key is missing.
         """
+        self.store.root()
         with self._alone():
             published, root = self._something(), self.store.root()
             signer = find_key(self.keys, "root", root.signed)
@@ -124,16 +136,28 @@ class Repository:
         """
         if role not in ROLES:
             raise InputError(f"a role must be one of {', '.join(ROLES)}, got {role!r}")
+        self.store.root()
         with self._alone():
             self._something()
             root = self.store.root()
             old = need_key(self.keys, "root", root.signed)
+            for other in _SIGN_AFTER[role]:  # before the new root makes void what they signed
+                need_key(self.keys, other, root.signed)
             new = make_key(self.keys, role)
             for keyid in list(root.signed.roles[role].keyids):
                 root.signed.revoke_key(keyid, role)
             root.signed.add_key(new.public_key, role)
             self.store.write(root, *((old, new) if role == "root" else (old,)))
         return ["root", *self.refresh()]
+
+    def overdue(self) -> dict[str, datetime]:
+        """When each role expires that is due and that nobody signed, for its key isn't here.
+
+        A role that isn't signed by the key that the newest root names is over since this root.
+        """
+        published, root = self._something(), self.store.root()
+        held = {"root": root, **vars(published)}
+        return {role: self.store.end(held[role], root) for role in ROLES if self.store.due(held[role], root)}
 
     def version(self) -> int:
         """Version of what is published, 0 for nothing."""
@@ -185,7 +209,6 @@ class Repository:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Keep other processes from signing meanwhile: cron may refresh while somebody publishes."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         with open(self.folder / ".lock", "a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield

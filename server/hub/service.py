@@ -1,5 +1,6 @@
 """The hub over gRPC: check-in, files, reports, health. It holds no key: what it serves is signed already."""
 
+import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from clients.device.protocol import hub_pb2, hub_pb2_grpc
 from clients.device.protocol.manifest import Manifest, unpack
-from fedkd.errors import RunError
+from fedkd.errors import InputError, RunError
 from server.hub.reports import Reports
 from server.hub.repository import Repository
 
@@ -19,8 +20,9 @@ CHUNK = 1 << 16
 _THREADS = 32
 _MESSAGE = 1 << 16
 _CALLS = 24
-# So that a device that reads nothing can't hold a thread for ever; others go on where they stopped.
-_CONNECTION_MS = 600_000
+_STREAMS = 4
+# So that who reads or says nothing can't hold a call for ever; others go on where they stopped.
+_CONNECTION_MS = 60_000
 _PATH = 512
 
 
@@ -40,16 +42,20 @@ class HubService(hub_pb2_grpc.HubServicer):
     def CheckIn(self, request: Any, context: grpc.ServicerContext) -> Any:
         """Choose the first of a device's channels that fits it."""
         reasons = []
+        try:
+            manifests = self._manifests()
+        except InputError as error:
+            logging.getLogger(__name__).warning("%s", error)
+            context.abort(grpc.StatusCode.UNAVAILABLE, "the hub's repository is damaged")
         for channel in list(request.channels)[:16]:
-            manifest = self._manifests().get(channel)
+            manifest = manifests.get(channel)
             if manifest is None:
                 reasons.append(f"no channel {channel[:64]!r}")
                 continue
             if reason := unfit(manifest, request.flash_bytes, request.ram_bytes):
                 reasons.append(reason)
                 continue
-            changed = (channel, manifest.version) != (request.channel, request.version)
-            return hub_pb2.Advice(channel=channel, version=manifest.version, changed=changed)
+            return hub_pb2.Advice(channel=channel)
         return hub_pb2.Advice(reason="; ".join(reasons) or "it follows no channel")
 
     def Fetch(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
@@ -58,10 +64,13 @@ class HubService(hub_pb2_grpc.HubServicer):
         if path is None:
             context.abort(grpc.StatusCode.NOT_FOUND, "no such file")
             return
-        with open(path, "rb") as file:
-            file.seek(min(request.offset, path.stat().st_size))
-            while data := file.read(CHUNK):
-                yield hub_pb2.Chunk(data=data)
+        try:
+            with open(path, "rb") as file:
+                file.seek(min(request.offset, path.stat().st_size))
+                while data := file.read(CHUNK):
+                    yield hub_pb2.Chunk(data=data)
+        except OSError:  # says where the repository lies
+            context.abort(grpc.StatusCode.NOT_FOUND, "no such file")
 
     def Report(self, request: Any, context: grpc.ServicerContext) -> Any:
         """Keep a report."""
@@ -70,16 +79,20 @@ class HubService(hub_pb2_grpc.HubServicer):
         return hub_pb2.Receipt(kept=self._reports.keep(request.device, context.peer(), fields))
 
     def _manifests(self) -> dict[str, Manifest]:
-        """The manifest of each channel, read again when something was published."""
+        """The manifest of each channel that has a sound one, read again when something was published."""
         published = self._repository.store.published().timestamp.signed
         if published.version != self._known[0]:
-            found = {}
-            for path in self._repository.paths():
-                if path.endswith("/manifest.json"):
-                    manifest = unpack(self._repository.read(path) or b"")
-                    found[manifest.channel] = manifest
-            self._known = (published.version, found)
+            paths = [path for path in self._repository.paths() if path.endswith("/manifest.json")]
+            found = {path.removesuffix("/manifest.json"): self._manifest(path) for path in paths}
+            self._known = (published.version, {channel: item for channel, item in found.items() if item})
         return self._known[1]
+
+    def _manifest(self, path: str) -> Manifest | None:
+        try:
+            return unpack(self._repository.read(path) or b"")
+        except (ValueError, InputError) as error:  # the other channels are served all the same
+            logging.getLogger(__name__).warning("%s: %s", path, error)
+            return None
 
 
 def unfit(manifest: Manifest, flash: int, ram: int) -> str:
@@ -98,8 +111,11 @@ def served_file(folder: Path, path: str) -> Path | None:
     if any(part in ("", ".", "..") or part.startswith(".") for part in parts):
         return None
     found = folder / path
-    inside = found.resolve().is_relative_to(folder.resolve())
-    return found if inside and found.is_file() else None
+    try:
+        inside = found.resolve().is_relative_to(folder.resolve())
+        return found if inside and found.is_file() else None
+    except (OSError, RuntimeError, ValueError):  # too long a name, links in a circle, letters no file name has
+        return None
 
 
 @contextmanager
@@ -124,6 +140,7 @@ def serving(
     options = [
         ("grpc.max_receive_message_length", _MESSAGE),
         ("grpc.so_reuseport", 0),
+        ("grpc.max_concurrent_streams", _STREAMS),
         ("grpc.max_connection_age_ms", _CONNECTION_MS),
         ("grpc.max_connection_age_grace_ms", _CONNECTION_MS),
     ]

@@ -94,12 +94,16 @@ class Store:
 
     def due(self, metadata: "Metadata[Any]", root: "Metadata[Root]") -> bool:
         """Whether metadata are past half of their life, or not signed by the key that the root names."""
-        role = metadata.signed.type
+        return self.end(metadata, root) - self.now < LIFETIME[metadata.signed.type] / 2
+
+    def end(self, metadata: "Metadata[Any]", root: "Metadata[Root]") -> datetime:
+        """When devices stop to believe metadata: now, where they aren't signed by the key that the root names."""
         try:
-            root.signed.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
+            root.signed.verify_delegate(metadata.signed.type, metadata.signed_bytes, metadata.signatures)
         except RepositoryError:
-            return True
-        return bool(metadata.signed.expires - self.now < LIFETIME[role] / 2)
+            return self.now
+        found: datetime = metadata.signed.expires
+        return found
 
     def _read(self, kind: type[Any], name: str) -> "Metadata[Any]":
         try:

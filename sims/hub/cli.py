@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from fedkd.errors import RunError
 from sims.exits import errors_for_people
 
 hub = typer.Typer(no_args_is_help=True, help="Offer published models to devices.")
@@ -23,12 +25,16 @@ def publish(
         str, typer.Option(help="Name of a .tflite there. (default: student_int8.tflite, or the one chosen)")
     ] = "",
     channel: Annotated[str, typer.Option(help="What devices follow.")] = "default",
+    replace_task: Annotated[
+        bool, typer.Option("--replace-task", help="Let task, labels or input differ from the channel's newest model.")
+    ] = False,
+    version: Annotated[int | None, typer.Option(help="Of the channel, above its newest. (default: the next)")] = None,
 ) -> None:
     """Sign a run's model for devices, as the newest of a channel."""
     with errors_for_people():
         from sims.hub.publish import publish as published
 
-        manifest, repository, new = published(run, hub, file, channel)
+        manifest, repository, new = published(run, hub, file, channel, replace_task, version)
         console, size = Console(), manifest.file["bytes"]
         what = f"{channel} version {manifest.version}: {manifest.file['name']}, {size:,} bytes"
         console.print(f"published as {what}", highlight=False, soft_wrap=True)
@@ -69,7 +75,13 @@ def refresh(folder: _HubFolder) -> None:
     with errors_for_people():
         from server.hub.repository import Repository
 
-        print(f"signed: {', '.join(Repository(folder).refresh())}")
+        repository = Repository(folder)
+        print(f"signed: {', '.join(repository.refresh())}")
+        overdue = repository.overdue()
+        for role, end in overdue.items():
+            print(f"not signed: {role}, its key isn't here; devices believe it until {end:%Y-%m-%d}", file=sys.stderr)
+        if over := [role for role, end in overdue.items() if end <= repository.store.now]:
+            raise RunError(f"{folder}: devices get nothing: {', '.join(over)} expired; refresh where its key is")
 
 
 @hub.command()

@@ -51,13 +51,24 @@ def device_file(run: Path, file: str) -> DeviceFile:
         InputError: It is no such folder, or has no such file.
     """
     if (run / "edge.json").is_file():
-        found = json.loads((run / "edge.json").read_text(encoding="utf-8"))
-        rows = {row["path"]: row["accuracy"]["litert"] for row in found["candidates"] if row.get("path")}
-        return _held(run, run.absolute().parent, file or str(found.get("chosen") or ""), rows)
+        chosen, rows = _search(run / "edge.json")
+        return _held(run, run.absolute().parent, file or chosen, rows)
     if not (run / "config.toml").is_file():
         raise InputError(f"{run}: not the folder of a run, it has no config.toml")
     rows = {row["path"]: row["accuracy"] for row in read(run).converted_files()}
     return _held(run, run, file or "student_int8.tflite", rows)
+
+
+def _search(path: Path) -> tuple[str, dict[str, float]]:
+    """The file that a search chose, and the accuracy of each in LiteRT."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        rows = {str(row["path"]): row["accuracy"]["litert"] for row in found["candidates"] if row.get("path")}
+        return str(found.get("chosen") or ""), rows
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(
+            f"{path}: not what `fedkd edge` wrote, it is damaged: {type(error).__name__}: {error}"
+        ) from None
 
 
 def _held(folder: Path, run: Path, file: str, accuracy: dict[str, float]) -> DeviceFile:

@@ -22,7 +22,7 @@ class Folder:
     def __init__(self, folder, change=lambda path, data: data):
         self.folder, self.change, self.asked = folder, change, []
 
-    def read(self, path, offset):
+    def read(self, path, offset, seconds):
         self.asked.append((path, offset))
         try:
             data = (self.folder / path).read_bytes()

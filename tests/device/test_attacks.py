@@ -3,7 +3,9 @@
 The list is python-tuf's own client tests', and what a signed model can still do.
 """
 
+import base64
 import itertools
+import json
 import os
 from datetime import timedelta
 
@@ -90,8 +92,8 @@ class Endless(Folder):
         super().__init__(folder)
         self.which, self.sent = which, 0
 
-    def read(self, path, offset):
-        start, chunks = super().read(path, offset)
+    def read(self, path, offset, seconds):
+        start, chunks = super().read(path, offset, seconds)
         return start, itertools.chain(chunks, self.more()) if self.which in path else chunks
 
     def more(self):
@@ -199,6 +201,40 @@ def test_a_model_that_failed_three_times_is_left_alone_until_there_is_another(be
     assert fetched(behind, newest).manifest.version == 4
 
 
+def test_a_model_that_is_refused_leaves_the_other_channels(behind, newest):
+    """And each refused one is remembered by itself."""
+    file = adder((0, 0, 1))
+    for channel in ("default", "other"):
+        bad = manifest(3, file, (0, 0, 0), channel).pack()
+        newest.publish({f"{channel}/m.tflite": file, f"{channel}/manifest.json": bad})
+    newest.publish(release(1, (0, 0, 7), "third"))
+    source, root = Folder(newest.served), newest.first_root.read_bytes()
+    for _ in range(3):
+        with pytest.raises(UpdateFailed, match=r"^the model fails its golden .*; the model fails its golden"):
+            update(behind, source, root, ["default", "other"])
+    assert update(behind, source, root, ["default", "other", "third"]).manifest.channel == "third"
+    with pytest.raises(UpdateFailed, match=r"^this version failed here before .*; this version failed here before"):
+        update(behind, source, root, ["default", "other", "third"])
+    assert behind.current().manifest.channel == "third"
+
+
+def test_of_refused_models_the_last_few_are_remembered(behind):
+    for number in range(20):
+        for _ in range(3):
+            behind.refuse(f"model{number}", "it fails")
+    assert [bool(behind.refused(f"model{number}")) for number in range(20)] == [False] * 12 + [True] * 8
+
+
+def test_golden_answers_that_are_not_finite_are_no_manifest(behind, newest):
+    whole = release(3, (0, 0, 1))["default/manifest.json"]
+    nan = base64.b64encode(np.full((4, 3), np.nan, "<f4").tobytes()).decode()
+    for part in ("x", "logits"):
+        fields = json.loads(whole)
+        fields["golden"][part]["base64"] = nan
+        newest.publish({"default/manifest.json": json.dumps(fields).encode()})
+        refused(behind, newest, "golden examples and answers must be finite")
+
+
 def test_a_model_that_is_too_large_is_not_fetched(behind, newest):
     refused(behind, newest, "bytes of flash, this device gives 100", flash_bytes=100)
     refused(behind, newest, "bytes of RAM, this device gives 10", ram_bytes=10)
@@ -220,8 +256,8 @@ def test_an_interrupted_fetch_goes_on_where_it_stopped(behind, newest):
     half = len(adder((0, 1, 0))) // 2
 
     class Broken(Folder):
-        def read(self, path, offset):
-            start, chunks = super().read(path, offset)
+        def read(self, path, offset, seconds):
+            start, chunks = super().read(path, offset, seconds)
             return start, self.cut(chunks) if path.endswith("m.tflite") and not offset else chunks
 
         def cut(self, chunks):

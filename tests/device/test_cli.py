@@ -105,7 +105,18 @@ def test_a_new_device_without_a_hub_ends_with_code_1(run, tmp_path, newest):
         (["--state", "state", "--ca", "root.json"], "root.json: No such file"),
         (["--state", "state", "--ca", "four.npy"], "--ca four.npy: must hold certificates, PEM"),
         (["--state", "state", "--channel", "../up"], "argument --channel: a channel must be 1 to 64 of"),
-        (["--state", "state", "--interval", "0"], "argument --interval: must be seconds, at least 1, got '0'"),
+        (
+            ["--state", "state", "--interval", "0"],
+            "argument --interval: must be seconds, at least 1, at most 31,622,400, got '0'",
+        ),
+        (
+            ["--state", "state", "--ram", "-1"],
+            "argument --ram: must be a whole number of bytes, 0 to 2^63 - 1, got '-1'",
+        ),
+        (["--state", "state", "--flash", str(2**64)], "argument --flash: must be a whole number of bytes"),
+        (["--state", "state", "--timeout", "nan"], "argument --timeout: must be seconds, above 0"),
+        (["--state", "state", "--input", "zip.npy"], "--input zip.npy: must be a .npy of numbers"),
+        (["--state", "state", "--input", "huge.npy"], "--input huge.npy: must be a .npy of numbers"),
         (["--state", "state", "--hub", "nonsense"], "--hub: must be HOST:PORT or a URL, got 'nonsense'"),
         (["--state", "state", "--input", "state/root.json"], "must be a .npy of numbers"),
         (["--state", "state", "--input", "four.npy"], "must have shape (3,), or (n, ...) of that, got (4,)"),
@@ -117,6 +128,9 @@ def test_bad_input_is_one_line_and_code_2(run, place, monkeypatch, arguments, sa
 
     monkeypatch.chdir(place)
     np.save("four.npy", np.zeros(4))
+    Path("zip.npy").write_bytes(b"PK\x03\x04 and no archive")
+    with open("huge.npy", "wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (1 << 59,)})
     if "other.json" in arguments:
         Path("other.json").write_bytes(hub(place / "stranger").first_root.read_bytes())
     code, found, lines = run("--hub", AWAY, "--insecure", *arguments)
@@ -142,6 +156,63 @@ def test_a_service_goes_on_until_it_is_told_to_stop(place):
         device.terminate()
         assert device.wait(20) == 0
     assert [found["model"]["version"] for found in passes] == [2, 2]
+
+
+def test_a_service_survives_an_input_that_does_not_fit(place):
+    """A model of another shape, or a file that another program is just writing: a line, and the next pass."""
+    np.save(place / "x.npy", np.zeros(4))
+    command = [sys.executable, "-m", "clients.device", "run", "--hub", AWAY, "--insecure", "--interval", "1"]
+    with subprocess.Popen(
+        [*command, "--state", place / "state", "--input", place / "x.npy"],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as device:  # fmt: skip
+        said = iter(device.stderr.readline, "")
+        assert "must have shape (3,)" in next(line for line in said if not line.startswith("no update"))
+        np.save(place / "y.npy", np.zeros(3))
+        (place / "y.npy").replace(place / "x.npy")
+        assert json.loads(device.stdout.readline())["model"]["version"] == 2
+        device.terminate()
+        assert device.wait(20) == 0
+
+
+def test_a_model_that_answers_otherwise_since_it_was_adopted_makes_room_for_the_one_before(run, place, monkeypatch):
+    """As after another version of LiteRT: it runs, and every logit is 1 too large."""
+    from clients.device import classify
+
+    np.save(place / "x.npy", np.zeros(3))
+    current, real = State(place / "state").current().name, classify.trial.run
+
+    def drifted(model, x):
+        answer = real(model, x)
+        return answer._replace(logits=answer.logits + 1) if model.parent.name == current else answer
+
+    monkeypatch.setattr(classify.trial, "run", drifted)
+    code, found, _ = run("--hub", AWAY, "--insecure", "--state", place / "state", "--input", place / "x.npy")
+    assert (code, found["model"]["version"]) == (0, 1)
+    assert found["failed"] == ["version 2: the model fails its golden examples: logits differ by 1, 0.001 allowed"]
+    assert State(place / "state").current().manifest.version == 1
+
+
+def test_golden_examples_are_compared_once_in_a_process(device, tmp_path, monkeypatch):
+    from clients.device import classify
+
+    np.save(tmp_path / "x.npy", np.zeros(3))
+    asked, real = [], classify.trial.run
+    monkeypatch.setattr(classify.trial, "run", lambda model, x: (asked.append(len(x)), real(model, x))[1])
+    passed = set()
+    for _ in range(2):
+        classify.classify(device, tmp_path / "x.npy", passed)
+    assert asked == [4, 1, 1]
+
+
+def test_the_child_process_imports_nothing_of_the_current_folder(device, tmp_path, monkeypatch):
+    (tmp_path / "numpy.py").write_text("raise SystemExit('not numpy')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    assert device.current() is not None
+    from clients.device.trial import check_golden
+
+    assert check_golden(device.current().model, device.current().manifest)[1] == 1.0
 
 
 def test_a_card_that_went_read_only_still_has_its_model(run, place, monkeypatch):

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from clients.device import durable
+from clients.device.protocol.manifest import digest
+from tests.device.hubs import fetched
 from tests.device.models import release
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +48,38 @@ def test_an_update_broken_off_at_any_change_leaves_a_model_that_runs(trials, kin
     said = trials(kind, where, "1")
     assert "wrong: []" in said
     assert int(said.split()[0]) > 50
+
+
+def test_a_model_is_named_once_all_of_it_is_on_the_disk(place, behind, newest, monkeypatch):
+    """In this order: model and manifest, their folder's names, the folder's own place, and only then the pointer."""
+    steps, whole, new = [], behind.folder.resolve(), digest(newest.read("default/manifest.json"))
+
+    def short(path):
+        return str(Path(path).resolve().relative_to(whole)).replace(new, "NAME")
+
+    def record(name, paths):
+        call = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *args: (steps.append((name, *paths(*args))), call(*args))[1])
+
+    record("fsync", lambda handle: [short(os.readlink(f"/proc/self/fd/{handle}"))])
+    for name in ("rename", "replace"):
+        record(name, lambda old, new: [short(old), short(new)])
+    fetched(behind, newest)
+    after = steps.index(("fsync", "metadata"))  # what TUF has seen comes first
+    seen = {step[1] for step in steps[:after] if step[0] == "fsync"}
+    assert seen >= {f"metadata/{role}.json" for role in ("timestamp", "snapshot", "targets")}
+    adopting = [step for step in steps[after + 1 :] if not step[-1].startswith("metadata")]
+    assert adopting == [
+        ("fsync", "incoming/model.tflite"),
+        ("replace", "download/manifest.json", "incoming/manifest.json"),
+        ("fsync", "incoming/manifest.json"),
+        ("fsync", "incoming"),
+        ("rename", "incoming", "models/NAME"),
+        ("fsync", "models"),
+        ("fsync", "pointer.json.new"),
+        ("replace", "pointer.json.new", "pointer.json"),
+        ("fsync", "."),
+    ]
 
 
 def test_a_file_is_on_the_disk_before_its_name_is(tmp_path, monkeypatch):

@@ -1,18 +1,19 @@
 """Laws of publishing a run: devices get what the run made, and what is wrong is said before anything is signed."""
 
 import json
+from datetime import timedelta
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from clients.device.classify import classify
-from clients.device.protocol.manifest import unpack
+from clients.device.protocol.manifest import Golden, unpack
 from clients.device.state import State
 from server.hub.repository import Repository
 from sims.cli import app
-from tests.device.hubs import fetched
-from tests.device.models import adder, crasher
+from tests.device.hubs import NOW, fetched, hub
+from tests.device.models import adder, crasher, release
 
 
 @pytest.fixture
@@ -26,6 +27,8 @@ def run(tmp_path):
     (folder / "history.jsonl").write_text("")
     (folder / "student_int8.tflite").write_bytes(adder((0, 0, 0)))
     (folder / "bad.tflite").write_bytes(crasher())
+    (folder / "my model.tflite").write_bytes(adder((0, 0, 0)))
+    (folder / "nan.tflite").write_bytes(adder((0, float("nan"), 0)))
     return folder
 
 
@@ -71,6 +74,11 @@ def test_the_file_that_a_search_chose_can_be_published(run, tmp_path):
         (["none", "--hub", "hub"], "none: not the folder of a run, it has no config.toml"),
         (["run", "--hub", "hub", "--file", "x.tflite"], "no device file x.tflite; --file takes one of: bad.tflite,"),
         (["run", "--hub", "hub", "--file", "bad.tflite"], "can't be published: the model can't run here"),
+        (["run", "--hub", "hub", "--file", "my model.tflite"], "its file must have a plain name"),
+        (["run", "--hub", "hub", "--file", "nan.tflite"], "every device would refuse it"),
+        (["run", "--hub", "hub", "--version", "0"], "--version: must be above 0, the channel's newest, and below 2^63"),
+        (["run", "--hub", "hub", "--version", str(2**63)], "--version: must be above 0"),
+        (["edge", "--hub", "hub"], "edge.json: not what `fedkd edge` wrote, it is damaged"),
         (["run", "--hub", "run"], "must be a new folder or a hub's"),
         (["run", "--hub", "run/config.toml"], "must be a folder, it is a file"),
         (["run", "--hub", "hub", "--channel", "../up"], "--channel: a channel must be 1 to 64 of"),
@@ -78,6 +86,8 @@ def test_the_file_that_a_search_chose_can_be_published(run, tmp_path):
 )
 def test_what_cannot_be_published_is_one_line_and_leaves_no_hub(run, tmp_path, monkeypatch, arguments, said):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "edge").mkdir()
+    (tmp_path / "edge/edge.json").write_text('{"candidates": [{"path": "x"}]}')
     done = fedkd("publish", *arguments)
     assert done.exit_code == 2, done.output
     assert said in done.output
@@ -86,7 +96,62 @@ def test_what_cannot_be_published_is_one_line_and_leaves_no_hub(run, tmp_path, m
     assert not (tmp_path / "hub").exists()
 
 
+def test_a_manifest_that_is_larger_than_devices_read_is_not_signed(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("clients.device.protocol.manifest.LARGEST_MANIFEST", 100)
+    done = fedkd("publish", run, "--hub", tmp_path / "hub")
+    assert (done.exit_code, done.output.count("\n")) == (2, 1)
+    assert "a manifest has at most 100 bytes" in done.output
+    assert not (tmp_path / "hub").exists()
+
+
+def test_versions_may_leap_and_only_rise(run, tmp_path):
+    """After a thief's: devices that took it believe only what is above."""
+    assert "default version 1000:" in fedkd("publish", run, "--hub", tmp_path / "hub", "--version", 1000).output
+    done = fedkd("publish", run, "--hub", tmp_path / "hub", "--version", 1000)
+    assert (done.exit_code, done.output.count("\n")) == (2, 1)
+    assert "--version: must be above 1000" in done.output
+    assert "default version 1001:" in fedkd("publish", run, "--hub", tmp_path / "hub").output
+
+
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"task": "shapes"}, "its devices have task shapes, this model has colours"),
+        ({"labels": ("a", "b", "c")}, "its devices have labels ['a', 'b', 'c'], this model has"),
+    ],
+)
+def test_a_model_of_another_task_replaces_none_unless_that_is_wanted(run, tmp_path, changes, said):
+    made = hub(tmp_path / "hub", release(3, (0, 0, 0), **changes))
+    done = fedkd("publish", run, "--hub", made.folder)
+    assert (done.exit_code, done.output.count("\n")) == (2, 1)
+    assert said in done.output
+    assert made.version() == 1
+    assert "default version 4:" in fedkd("publish", run, "--hub", made.folder, "--replace-task").output
+
+
+def test_a_model_of_another_input_replaces_none(run, tmp_path):
+    golden = Golden(np.zeros((1, 2, 2), np.float32), np.zeros((1, 3), np.float32), 0.0)
+    made = hub(tmp_path / "hub", release(1, (0, 0, 0), golden=golden, input={"shape": [2, 2]}))
+    done = fedkd("publish", run, "--hub", made.folder)
+    assert done.exit_code == 2
+    assert "its devices have input shape [2, 2], this model has [3]" in done.output
+
+
+def test_a_channel_whose_manifest_is_no_one_s_is_said_in_one_line(run, tmp_path):
+    made = hub(tmp_path / "hub", {"default/manifest.json": b"{}"})
+    done = fedkd("publish", run, "--hub", made.folder)
+    assert (done.exit_code, done.output.count("\n")) == (2, 1)
+    assert "publish to another --channel" in done.output
+    assert fedkd("publish", run, "--hub", made.folder, "--channel", "sound").exit_code == 0
+
+
 def test_hub_commands_refuse_what_is_no_hub(tmp_path):
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "typo"):
+        for command in (["refresh", place], ["rotate", place, "root"], ["serve", place, "--insecure"]):
+            done = fedkd("hub", *command)
+            assert (done.exit_code, done.output.count("\n")) == (2, 1)
+    assert not (tmp_path / "typo").exists()
     for arguments in (["refresh", tmp_path], ["rotate", tmp_path, "root"], ["serve", tmp_path, "--insecure"]):
         done = fedkd("hub", *arguments)
         assert (done.exit_code, done.output.count("\n")) == (2, 1)
@@ -94,6 +159,20 @@ def test_hub_commands_refuse_what_is_no_hub(tmp_path):
     done = fedkd("hub", "serve", tmp_path)
     assert done.exit_code == 2
     assert "--cert and --key are needed" in done.output
+
+
+def test_refresh_says_what_it_cannot_sign_and_fails_once_that_is_over(tmp_path):
+    """Targets and snapshot live 90 days: after 60 they are due, after 100 no device believes them."""
+    for age, code in ((60, 0), (100, 1)):
+        made = hub(tmp_path / f"hub{age}", release(1, (0, 0, 0)), now=NOW - timedelta(days=age))
+        (key,) = made.keys.glob("targets-*.pem")
+        key.unlink()
+        done = fedkd("hub", "refresh", made.folder)
+        assert done.exit_code == code
+        end = NOW + timedelta(days=90 - age)
+        assert f"not signed: targets, its key isn't here; devices believe it until {end:%Y-%m-%d}\n" in done.output
+        assert "not signed: snapshot" not in done.output
+        assert ("devices get nothing: targets expired" in done.output) == bool(code)
 
 
 def test_refresh_and_rotate_say_what_they_signed(run, tmp_path):

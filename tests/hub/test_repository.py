@@ -1,6 +1,7 @@
 """Laws of a hub's repository: what is served is signed, and never half of a publication."""
 
 import stat
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -87,6 +88,47 @@ def test_a_new_key_replaces_the_old_one_in_the_next_root(tmp_path):
     assert after.version == before.version + 1
     assert after.roles["targets"].keyids != before.roles["targets"].keyids
     assert after.roles["root"].keyids == before.roles["root"].keyids
+
+
+@pytest.mark.parametrize("role, missing", [("targets", "snapshot"), ("snapshot", "timestamp"), ("root", "timestamp")])
+def test_a_rotation_that_nobody_could_end_is_not_begun(tmp_path, role, missing):
+    made = hub(tmp_path / "hub", release(1, (1, 0, 0)))
+    (key,) = made.keys.glob(f"{missing}-*.pem")
+    key.unlink()
+    before = sorted(path.name for path in made.keys.iterdir())
+    with pytest.raises(InputError, match=f"without this key nobody can sign {missing}"):
+        made.rotate(role)
+    assert made.store.root().signed.version == 1
+    assert sorted(path.name for path in made.keys.iterdir()) == before
+
+
+def test_what_no_key_here_can_sign_is_named_with_its_end(tmp_path):
+    made = hub(tmp_path / "hub", release(1, (1, 0, 0)))
+    assert made.overdue() == {}
+    end = made.store.published().targets.signed.expires
+    for role in ("targets", "snapshot"):
+        next(made.keys.glob(f"{role}-*.pem")).unlink()
+    later = Repository(made.folder, NOW + timedelta(days=80))
+    assert later.refresh() == ["timestamp"]
+    assert later.overdue() == {"targets": end, "snapshot": end}
+
+
+def test_of_two_that_make_a_hub_at_once_one_does(tmp_path, monkeypatch):
+    """The other one comes between the first one's look and its lock."""
+    real, made = Repository._alone, Repository(tmp_path / "hub")
+
+    @contextmanager
+    def late(self):
+        monkeypatch.setattr(Repository, "_alone", real)
+        assert Repository(made.folder).create()
+        before = made.first_root.read_bytes()
+        with real(self):
+            yield
+        assert made.first_root.read_bytes() == before
+
+    monkeypatch.setattr(Repository, "_alone", late)
+    assert not made.create()
+    assert len(list(made.keys.iterdir())) == 4
 
 
 def test_a_rotation_that_stopped_is_made_good_by_a_refresh(tmp_path, monkeypatch):

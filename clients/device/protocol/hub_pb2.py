@@ -24,25 +24,25 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!clients/device/protocol/hub.proto\x12\x0c\x66\x65\x64kd.hub.v1\"\x86\x01\n\x07Profile\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x0f\n\x07runtime\x18\x02 \x01(\t\x12\x11\n\tram_bytes\x18\x03 \x01(\x04\x12\x13\n\x0b\x66lash_bytes\x18\x04 \x01(\x04\x12\x10\n\x08\x63hannels\x18\x05 \x03(\t\x12\x0f\n\x07\x63hannel\x18\x06 \x01(\t\x12\x0f\n\x07version\x18\x07 \x01(\x04\"K\n\x06\x41\x64vice\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x0f\n\x07\x63hanged\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\t\"+\n\x0b\x46ileRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\"\x15\n\x05\x43hunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"s\n\x07Outcome\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x12\n\nlatency_ms\x18\x04 \x01(\x01\x12\x11\n\tagreement\x18\x05 \x01(\x01\x12\x0f\n\x07\x66\x61ilure\x18\x06 \x01(\t\"\x17\n\x07Receipt\x12\x0c\n\x04kept\x18\x01 \x01(\x08\x32\xb0\x01\n\x03Hub\x12\x36\n\x07\x43heckIn\x12\x15.fedkd.hub.v1.Profile\x1a\x14.fedkd.hub.v1.Advice\x12\x39\n\x05\x46\x65tch\x12\x19.fedkd.hub.v1.FileRequest\x1a\x13.fedkd.hub.v1.Chunk0\x01\x12\x36\n\x06Report\x12\x15.fedkd.hub.v1.Outcome\x1a\x15.fedkd.hub.v1.Receiptb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!clients/device/protocol/hub.proto\x12\x0c\x66\x65\x64kd.hub.v1\"C\n\x07Profile\x12\x11\n\tram_bytes\x18\x01 \x01(\x04\x12\x13\n\x0b\x66lash_bytes\x18\x02 \x01(\x04\x12\x10\n\x08\x63hannels\x18\x03 \x03(\t\")\n\x06\x41\x64vice\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"+\n\x0b\x46ileRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\"\x15\n\x05\x43hunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"s\n\x07Outcome\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x12\n\nlatency_ms\x18\x04 \x01(\x01\x12\x11\n\tagreement\x18\x05 \x01(\x01\x12\x0f\n\x07\x66\x61ilure\x18\x06 \x01(\t\"\x17\n\x07Receipt\x12\x0c\n\x04kept\x18\x01 \x01(\x08\x32\xb0\x01\n\x03Hub\x12\x36\n\x07\x43heckIn\x12\x15.fedkd.hub.v1.Profile\x1a\x14.fedkd.hub.v1.Advice\x12\x39\n\x05\x46\x65tch\x12\x19.fedkd.hub.v1.FileRequest\x1a\x13.fedkd.hub.v1.Chunk0\x01\x12\x36\n\x06Report\x12\x15.fedkd.hub.v1.Outcome\x1a\x15.fedkd.hub.v1.Receiptb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'clients.device.protocol.hub_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PROFILE']._serialized_start=52
-  _globals['_PROFILE']._serialized_end=186
-  _globals['_ADVICE']._serialized_start=188
-  _globals['_ADVICE']._serialized_end=263
-  _globals['_FILEREQUEST']._serialized_start=265
-  _globals['_FILEREQUEST']._serialized_end=308
-  _globals['_CHUNK']._serialized_start=310
-  _globals['_CHUNK']._serialized_end=331
-  _globals['_OUTCOME']._serialized_start=333
-  _globals['_OUTCOME']._serialized_end=448
-  _globals['_RECEIPT']._serialized_start=450
-  _globals['_RECEIPT']._serialized_end=473
-  _globals['_HUB']._serialized_start=476
-  _globals['_HUB']._serialized_end=652
+  _globals['_PROFILE']._serialized_start=51
+  _globals['_PROFILE']._serialized_end=118
+  _globals['_ADVICE']._serialized_start=120
+  _globals['_ADVICE']._serialized_end=161
+  _globals['_FILEREQUEST']._serialized_start=163
+  _globals['_FILEREQUEST']._serialized_end=206
+  _globals['_CHUNK']._serialized_start=208
+  _globals['_CHUNK']._serialized_end=229
+  _globals['_OUTCOME']._serialized_start=231
+  _globals['_OUTCOME']._serialized_end=346
+  _globals['_RECEIPT']._serialized_start=348
+  _globals['_RECEIPT']._serialized_end=371
+  _globals['_HUB']._serialized_start=374
+  _globals['_HUB']._serialized_end=550
 # @@protoc_insertion_point(module_scope)

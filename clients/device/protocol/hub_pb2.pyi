@@ -7,34 +7,22 @@ from typing import ClassVar as _ClassVar, Optional as _Optional
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Profile(_message.Message):
-    __slots__ = ("device", "runtime", "ram_bytes", "flash_bytes", "channels", "channel", "version")
-    DEVICE_FIELD_NUMBER: _ClassVar[int]
-    RUNTIME_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("ram_bytes", "flash_bytes", "channels")
     RAM_BYTES_FIELD_NUMBER: _ClassVar[int]
     FLASH_BYTES_FIELD_NUMBER: _ClassVar[int]
     CHANNELS_FIELD_NUMBER: _ClassVar[int]
-    CHANNEL_FIELD_NUMBER: _ClassVar[int]
-    VERSION_FIELD_NUMBER: _ClassVar[int]
-    device: str
-    runtime: str
     ram_bytes: int
     flash_bytes: int
     channels: _containers.RepeatedScalarFieldContainer[str]
-    channel: str
-    version: int
-    def __init__(self, device: _Optional[str] = ..., runtime: _Optional[str] = ..., ram_bytes: _Optional[int] = ..., flash_bytes: _Optional[int] = ..., channels: _Optional[_Iterable[str]] = ..., channel: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
+    def __init__(self, ram_bytes: _Optional[int] = ..., flash_bytes: _Optional[int] = ..., channels: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Advice(_message.Message):
-    __slots__ = ("channel", "version", "changed", "reason")
+    __slots__ = ("channel", "reason")
     CHANNEL_FIELD_NUMBER: _ClassVar[int]
-    VERSION_FIELD_NUMBER: _ClassVar[int]
-    CHANGED_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     channel: str
-    version: int
-    changed: bool
     reason: str
-    def __init__(self, channel: _Optional[str] = ..., version: _Optional[int] = ..., changed: bool = ..., reason: _Optional[str] = ...) -> None: ...
+    def __init__(self, channel: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class FileRequest(_message.Message):
     __slots__ = ("path", "offset")

@@ -55,7 +55,7 @@ class HubServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def CheckIn(self, request, context):
-        """Which of the channels a device follows suits it, and whether that has something new.
+        """Which of the channels a device follows suits it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

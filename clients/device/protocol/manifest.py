@@ -13,6 +13,7 @@ import numpy as np
 FORMAT = 1
 LARGEST_MANIFEST = 4 << 20
 LARGEST_MODEL = 256 << 20
+LARGEST_VERSION = (1 << 63) - 1
 _DTYPES = {"float32": np.dtype("<f4"), "int32": np.dtype("<i4")}
 
 
@@ -72,7 +73,11 @@ class Manifest:
     golden: Golden
 
     def pack(self) -> bytes:
-        """Write the manifest: the same manifest, the same bytes."""
+        """Write the manifest: the same manifest, the same bytes.
+
+        Raises:
+            ValueError: A number of it isn't finite, or an array of no dtype that devices read.
+        """
         golden = {
             "x": _packed(self.golden.x),
             "logits": _packed(self.golden.logits),
@@ -127,13 +132,19 @@ def _check(found: Manifest) -> None:
     check_channel(found.channel)
     examples, classes = len(found.golden.x), len(found.labels)
     rules = {
-        "version must be a whole number from 1": isinstance(found.version, int) and found.version >= 1,
-        "its file must have a plain name": _plain(str(found.file.get("name", ""))),
+        "version must be a whole number from 1 and below 2^63": type(found.version) is int
+        and 1 <= found.version <= LARGEST_VERSION,
+        "ram_bytes must be a whole number from 0 and below 2^63": type(found.ram_bytes) is int
+        and 0 <= found.ram_bytes <= LARGEST_VERSION,
+        "its file must have a plain name: a-z, A-Z, 0-9, -, _ and .": _plain(str(found.file.get("name", ""))),
         "its file must have a size within the limit": 0 < int(found.file.get("bytes", 0)) <= LARGEST_MODEL,
         "its file must have a SHA-256": len(str(found.file.get("sha256", ""))) == 64,
         "golden examples must be of the input's shape": examples > 0
         and list(found.golden.x.shape[1:]) == list(found.input.get("shape", ())),
         "golden answers must be (examples, labels)": found.golden.logits.shape == (examples, classes),
+        "golden examples and answers must be finite": bool(
+            np.isfinite(found.golden.x).all() and np.isfinite(found.golden.logits).all()
+        ),
         "tolerance must be finite and not negative": 0 <= found.golden.tolerance < math.inf,
     }
     for rule, kept in rules.items():
@@ -144,10 +155,12 @@ def _check(found: Manifest) -> None:
 def _plain(name: str) -> bool:
     """Whether a name is letters, digits, ``-``, ``_`` and ``.``, none of the latter first."""
     letters = name.replace("-", "").replace("_", "").replace(".", "")
-    return letters.isalnum() and name.isascii() and name[0].isalnum()
+    return letters.isalnum() and name.isascii() and name[0].isalnum() and len(name) <= 128
 
 
 def _packed(array: np.ndarray) -> dict[str, Any]:
+    if array.dtype.name not in _DTYPES:
+        raise ValueError(f"golden examples must be {' or '.join(_DTYPES)}, got {array.dtype}")
     raw = np.ascontiguousarray(array, _DTYPES[array.dtype.name]).tobytes()
     return {"dtype": array.dtype.name, "shape": list(array.shape), "base64": base64.b64encode(raw).decode()}
 
