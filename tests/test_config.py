@@ -26,7 +26,10 @@ def test_written_configuration_reads_back_as_itself():
         ({"rounds": 2.5}, ["rounds must be a whole number, got 2.5"]),
         ({"loss.mutual": 1}, ["loss.mutual must be true or false, got 1"]),
         ({"fraction": 0}, ["fraction must be in (0, 1], got 0.0"]),
-        ({"partition.kind": "random"}, ["partition.kind must be one of iid, dirichlet, shards, natural, got 'random'"]),
+        (
+            {"partition.kind": "random"},
+            ["partition.kind must be one of iid, dirichlet, shards, natural, nodes, got 'random'"],
+        ),
         ({"edge.sparsity": 1.0}, ["edge.sparsity must be in [0, 1), got 1.0"]),
         ({"loss.distance": -1.0}, ["loss.distance must be 0 (off) or more, got -1.0"]),
         ({"loss.angle": float("nan")}, ["loss.angle must be 0 (off) or more, got nan"]),

@@ -219,7 +219,7 @@ class Trickling(http.server.BaseHTTPRequestHandler):
         head = b"HTTP/1.0 200 OK\r\nContent-Length: 9999\r\n"
         self.wfile.write(head + (b"\r\n" if self.body else b"X-Slow: "))
         with suppress(OSError):
-            for _ in range(100):
+            for _ in range(400):  # 20 s in all
                 self.wfile.write(b"x")
                 time.sleep(0.05)
 
@@ -237,7 +237,7 @@ def test_a_web_server_that_trickles_holds_nobody_up(made, tmp_path, monkeypatch,
     try:
         with pytest.raises(UpdateFailed, match="the hub is too slow" if body else "the hub can't be reached|too slow"):
             update(State(tmp_path), source, made.first_root.read_bytes(), ["default"], seconds=0.3)
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < 10
     finally:
         server.shutdown()
         server.server_close()
