@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -196,4 +197,5 @@ def write_partition(experiment: Experiment, folder: Path) -> None:
     classes, labels = experiment.task.classes, experiment.task.train.y
     counts = [np.bincount(labels[rows], minlength=len(classes)).tolist() for rows in experiment.rows]
     text = json.dumps({"classes": classes, "counts": counts})
-    replace_file(folder / "partition.json", f"{text}\n".encode())
+    with suppress(OSError):  # what stopped the run, a full disk perhaps, is said by itself
+        replace_file(folder / "partition.json", f"{text}\n".encode())
