@@ -131,9 +131,9 @@ instead (then both for `start-superexec.sh` too, and the port in `admin/config.t
 
 Copy `nodes/N` to node N and nothing else: it holds that node's key, and no other.
 
-    scp -r $folder/nodes/0 pi0:/tmp/fedkd
+    scp -r $folder/nodes/0 pi0:node-0
     # on the node
-    sudo useradd --system fedkd; sudo mkdir -p /etc/fedkd; sudo mv /tmp/fedkd /etc/fedkd/node-0
+    sudo useradd --system fedkd; sudo mkdir -p /etc/fedkd; sudo mv node-0 /etc/fedkd/
     sudo cp data.npz /etc/fedkd/node-0/data.npz; sudo chown -R fedkd /etc/fedkd
     sudo cp /etc/fedkd/node-0/fedkd-supernode@.service /etc/systemd/system/
     sudo systemctl enable --now fedkd-supernode@0
