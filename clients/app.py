@@ -8,8 +8,8 @@ from flwr.clientapp import ClientApp
 
 from clients.node import own_data, partition_of, state_checked
 from fedkd import runtime
-from fedkd.experiment import experiment_of
 from fedkd.messages import Answer, answer_fields, read_offer
+from fedkd.resolve import experiment_of
 
 app = ClientApp()
 

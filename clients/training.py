@@ -8,11 +8,12 @@ from flwr.app import Context
 from clients.node import own_data, partition_of
 from clients.pool import PooledVault
 from clients.vault import Vault
-from fedkd.experiment import Experiment, experiment_of
+from fedkd.experiment import Experiment
 from fedkd.federation import client_round, follow, new_client
 from fedkd.finishing import at
 from fedkd.messages import Answer
 from fedkd.protocol import Offer
+from fedkd.resolve import experiment_of
 from fedkd.seeding import Purpose, generator
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from fedkd.config import GuardConfig
+from fedkd.sections import GuardConfig
 from fedkd.tensors import Weights, squared_norm, subtract, weighted_mean
 
 # Gets n updates of equal shapes, their n weights, and the settings.

@@ -10,3 +10,9 @@ class InputError(ValueError):
 
 class RunError(RuntimeError):
     """A run can't go on, for a reason its one line gives; the command line exits with code 1."""
+
+
+def require(ok: bool, key: str, value: object, rule: str) -> None:
+    """Raise InputError with the key, the rule and the value unless it is ok."""
+    if not ok:
+        raise InputError(f"{key} must be {rule}, got {value!r}")

@@ -10,8 +10,8 @@ from typing import Any
 
 import tomli_w
 
-from fedkd.config import Config, Scalar, Settings, require
-from fedkd.errors import InputError
+from fedkd.config import Config, Scalar, Settings
+from fedkd.errors import InputError, require
 
 
 def keys(of: type = Config, prefix: str = "") -> Iterator[tuple[str, type]]:

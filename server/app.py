@@ -10,10 +10,11 @@ from flwr.serverapp import Grid, ServerApp
 from fedkd import runtime
 from fedkd.calibration import calibration_rows, without_examples
 from fedkd.errors import InputError
-from fedkd.experiment import Experiment, experiment_of
+from fedkd.experiment import Experiment
 from fedkd.federation import new_server
 from fedkd.finishing import check
 from fedkd.models.inspect import logits_model
+from fedkd.resolve import experiment_of
 from server.checkpoint import Checkpoint, Progress
 from server.device import to_device
 from server.record import Record

@@ -11,13 +11,13 @@ from typing import Any
 
 from flwr.app import Message
 
-from fedkd.config import GuardConfig
 from fedkd.exchange.blob import PayloadError
 from fedkd.exchange.codec import Payload, decode
 from fedkd.experiment import Experiment
 from fedkd.federation import header_of, known_bases
 from fedkd.messages import Answer, read_answer
 from fedkd.protocol import ServerState
+from fedkd.sections import GuardConfig
 from fedkd.tensors import squared_norm
 
 log = logging.getLogger("fedkd.server")

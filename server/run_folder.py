@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fedkd.config import Config, require
-from fedkd.errors import InputError, RunError
+from fedkd.config import Config, Scalar
+from fedkd.errors import InputError, RunError, require
 from fedkd.files import check_free, replace_file
 from fedkd.settings import build, read_toml, to_settings, to_toml
 
@@ -39,8 +39,7 @@ class RunFolder:
         """
         check_free(path, overwrite, "a run", is_run)
         try:
-            if path.exists():
-                shutil.rmtree(path)
+            remove(path)
             path.mkdir(parents=True)
         except OSError as error:
             raise InputError(f"out: {path} can't be written ({error.strerror})") from None
@@ -99,10 +98,35 @@ def alone(path: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def remove(path: Path) -> None:
+    """Remove the folder of a run where there is one.
+
+    Raises:
+        InputError: Another process runs it.
+    """
+    if path.exists():
+        with alone(path):
+            shutil.rmtree(path)
+
+
 def run_path(out: object, config: Config) -> Path:
     """Folder of a run: ``out``, or ``runs/TASK-METHOD-SEED`` where that is empty."""
     task = Path(config.task.partition("#")[0].rpartition(":")[2]).stem
     return Path(str(out or Path("runs") / f"{task}-{config.method}-{config.seed}"))
+
+
+def resumable(path: Path) -> dict[str, Scalar]:
+    """The settings of a run that can go on in its folder.
+
+    Raises:
+        InputError: There is no run, or it has finished.
+    """
+    if not is_run(path):
+        raise InputError(f"{path}: no run that could go on; a run's folder holds the config.toml that fedkd wrote")
+    written = path / "config.toml"
+    if (path / "summary.json").exists() and not any(path.glob(f"{CHECKPOINT}/*")):
+        raise InputError(f"{path}: this run has finished; `fedkd run {written}` repeats it in a new folder")
+    return to_settings(build(read_toml(written)))
 
 
 def check_resumable(path: Path, config: Config) -> None:
@@ -111,14 +135,9 @@ def check_resumable(path: Path, config: Config) -> None:
     Raises:
         InputError: There is no run, it has finished, or it had other settings.
     """
-    if not is_run(path):
-        raise InputError(f"{path}: no run that could go on; a run's folder holds the config.toml that fedkd wrote")
-    written = path / "config.toml"
-    if (path / "summary.json").exists() and not any(path.glob(f"{CHECKPOINT}/*")):
-        raise InputError(f"{path}: this run has finished; `fedkd run {written}` repeats it in a new folder")
-    before = to_settings(build(read_toml(written)))
+    before = resumable(path)
     for key, value in to_settings(config).items():
-        require(value == before[key], key, value, f"{before[key]!r}, as in {written}, for a run to go on")
+        require(value == before[key], key, value, f"{before[key]!r}, as in {path / 'config.toml'}, for a run to go on")
 
 
 def is_run(path: Path) -> bool:

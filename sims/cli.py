@@ -94,20 +94,21 @@ def run(
     }  # fmt: skip
     with errors_for_people():
         from sims.finish import parse_finish
+        from sims.report.show import show_report
         from sims.run import resume as go_on
         from sims.run import run as run_experiment
 
         console = Console()
         if resume:
             _check_alone("resume", "engine")
-            _write_report(go_on(resume, engine, console), console)
+            show_report(go_on(resume, engine, console), console)
             return
         flags |= parse_finish(finish) if finish is not None else {}
         settings = _without_preset(_read_run(config), method) if config else {}
         settings |= {key: value for key, value in flags.items() if value is not None}
         settings |= dict(parse_assignment(text) for text in set_ or ())
         folder = run_experiment(settings, engine, out, overwrite, keep_clients, console)
-        _write_report(folder, console)
+        show_report(folder, console)
 
 
 @app.command()
@@ -171,7 +172,9 @@ def compare(
 def report(folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, finished or not.")]) -> None:
     """Write report.html and its plots again, and print the figures of a run."""
     with errors_for_people():
-        _write_report(folder, Console())
+        from sims.report.show import show_report
+
+        show_report(folder, Console())
 
 
 @app.command()
@@ -251,18 +254,6 @@ def _data_path(text: str) -> tuple[str, str]:
     if not equals or not path:
         raise InputError(f"--data takes TASK=PATH, got {text!r}")
     return task, path
-
-
-def _write_report(folder: Path, console: Console) -> None:
-    from sims.report.page import write_report
-    from sims.report.run_folder import read
-    from sims.report.table import summary_table
-
-    page, summary = write_report(folder), read(folder).summary
-    if summary is None:
-        console.print(f"report of an interrupted run: {page}", highlight=False)
-    else:
-        console.print(summary_table(summary, page))
 
 
 def main() -> None:

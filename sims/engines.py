@@ -13,7 +13,7 @@ import clients.app
 import server.app
 from fedkd import runtime
 from fedkd.config import Config, Scalar
-from fedkd.experiment import experiment_of
+from fedkd.resolve import experiment_of
 from sims.grid import LocalGrid
 
 RunConfig = Mapping[str, Scalar]

@@ -17,7 +17,7 @@ from fedkd import runtime
 from fedkd.config import Config, Scalar
 from fedkd.data.dataset import Dataset
 from fedkd.errors import InputError, RunError
-from fedkd.experiment import chosen_rows, resolve
+from fedkd.resolve import chosen_rows, resolve
 from fedkd.seeding import Purpose, generator
 from fedkd.settings import build, check_settings
 from fedkd.tasks.registry import load_task

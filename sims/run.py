@@ -16,10 +16,11 @@ from fedkd import runtime
 from fedkd.calibration import calibration_rows, without_examples
 from fedkd.config import Scalar
 from fedkd.errors import InputError
-from fedkd.experiment import Experiment, experiment_of
+from fedkd.experiment import Experiment
 from fedkd.files import check_free, replace_file
-from fedkd.settings import check_settings, read_toml, to_settings
-from server.run_folder import CHECKPOINT, alone, check_resumable, is_run, run_path
+from fedkd.resolve import experiment_of
+from fedkd.settings import check_settings, to_settings
+from server.run_folder import CHECKPOINT, is_run, remove, resumable, run_path
 
 ENGINE_NAMES = ("local", "ray")
 
@@ -61,9 +62,7 @@ def run(
             "partition.kind must be iid, dirichlet, shards or natural: nodes with data are for `fedkd deploy`"
         )
     _prepare(experiment, console)
-    if folder.exists():
-        with alone(folder):
-            shutil.rmtree(folder)  # after all checks, and lest the progress bar show the rounds of the run before
+    remove(folder)  # after all checks, and lest the progress bar show the rounds of the run before
     storage = _storage(folder, keep_clients or engine == "ray")
     _drive(experiment, {"engine": engine, "overwrite": overwrite}, folder, storage, console)
     if not keep_clients:
@@ -88,10 +87,7 @@ def resume(folder: Path, engine: str, console: Console) -> Path:
     """
     _check_engine(engine)
     folder = folder.absolute()
-    if not is_run(folder):
-        raise InputError(f"{folder}: no run that could go on; a run's folder holds the config.toml that fedkd wrote")
-    experiment = experiment_of(absolute(read_toml(folder / "config.toml")))
-    check_resumable(folder, experiment.config)
+    experiment = experiment_of(absolute(resumable(folder)))
     _prepare(experiment, console)
     keep, pooled = (folder / "clients").is_dir(), (folder / "clients.state").exists()
     if any(folder.glob(f"{CHECKPOINT}/*")) and not (keep or pooled):
@@ -136,15 +132,17 @@ def _drive(
         try:
             ENGINES[str(options["engine"])](config, run_config, storage)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(_how_far(folder, config.total_rounds)) from None
+            said = f"{how_far(folder, config.total_rounds)}; `fedkd run --resume {folder}` goes on"
+            raise KeyboardInterrupt(said) from None
         finally:
             write_partition(experiment, folder)
 
 
-def _how_far(folder: Path, rounds: int) -> str:
+def how_far(folder: Path, rounds: int) -> str:
+    """The round of a run that ended last, in words."""
     history = folder / "history.jsonl"
     done = len(history.read_text(encoding="utf-8").splitlines()) if history.exists() else 0
-    return f"after round {done} of {rounds}; `fedkd run --resume {folder}` goes on"
+    return f"after round {done} of {rounds}"
 
 
 def absolute(settings: Mapping[str, Scalar]) -> dict[str, Scalar]:

@@ -7,14 +7,16 @@ from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from fedkd.exchange.codec import encode
-from fedkd.experiment import Experiment, resolve
+from fedkd.experiment import Experiment
 from fedkd.federation import header_of, new_server
 from fedkd.messages import Answer, answer_fields, read_offer
+from fedkd.resolve import resolve
 from fedkd.tensors import TensorSpec
 from server.checkpoint import Progress
 from server.strategy import FedKD
 from sims.grid import LocalGrid
 
+LIAR = 2
 FIRST_NODE = 11
 
 
@@ -91,3 +93,13 @@ def run(experiment, says, grid=None):
         error.records = records
         raise
     return records, strategy
+
+
+def with_liar(experiment, lie):
+    """Who answers what where one client's replies are ``lie(offer, fields)``."""
+
+    def says(offer, partition):
+        fields = honest(experiment, offer, partition)
+        return lie(offer, fields) if partition == LIAR else [fields]
+
+    return says

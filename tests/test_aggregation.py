@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from fedkd.aggregation import RULES, aggregate, cut_off
-from fedkd.config import GuardConfig
 from fedkd.exchange.blob import Header
 from fedkd.exchange.codec import decode, encode
 from fedkd.exchange.coding import Coding, svd
+from fedkd.sections import GuardConfig
 from fedkd.tensors import TensorSpec, digest, weighted_mean
 
 SPEC = (TensorSpec("conv", (3, 3, 8, 16), 3), TensorSpec("bias", (16,), 0), TensorSpec("dense", (64, 10), 1))

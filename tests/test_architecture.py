@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fedkd.experiment import RUN_KEYS
+from fedkd.resolve import RUN_KEYS
 from fedkd.settings import keys
 
 ROOT = Path(__file__).parents[1]
@@ -21,11 +21,22 @@ MAY_IMPORT = {
     "sims": {"fedkd", "clients", "server", "sims"},
 }
 LAYERS = {
-    "data": {"config", "data", "errors"},
-    "models": {"config", "errors", "models", "tensors"},
+    "data": {"data", "errors", "sections"},
+    "models": {"errors", "models", "sections", "tensors"},
     "exchange": {"exchange", "tensors", "errors", "user_code"},
-    "distill": {"config", "data", "distill", "errors", "exchange", "models", "runtime", "tensors", "user_code"},
-    "tasks": {"config", "data", "errors", "models", "runtime", "tasks", "user_code"},
+    "distill": {
+        "config",
+        "data",
+        "distill",
+        "errors",
+        "exchange",
+        "models",
+        "runtime",
+        "sections",
+        "tensors",
+        "user_code",
+    },
+    "tasks": {"config", "data", "errors", "models", "runtime", "sections", "tasks", "user_code"},
     "edge": {"edge", "errors", "exchange", "models", "quiet", "tasks", "tensors"},
 }
 
@@ -105,7 +116,7 @@ def test_flower_app_lists_every_key_of_the_configuration():
 
 
 def test_help_and_checks_of_settings_need_no_tensorflow():
-    code = "import sys, sims.cli, sims.run, fedkd.experiment as e; e.resolve({}); print('tensorflow' in sys.modules)"
+    code = "import sys, sims.cli, sims.run, fedkd.resolve as r; r.resolve({}); print('tensorflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "False"
 

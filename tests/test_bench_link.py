@@ -10,7 +10,7 @@ from unittest.mock import MagicMock
 import pytest
 
 from fedkd.errors import RunError
-from fedkd.experiment import experiment_of
+from fedkd.resolve import experiment_of
 from sims.bench import link
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("ip"), reason="takes root and iproute2")

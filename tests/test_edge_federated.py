@@ -7,7 +7,7 @@ from keras import layers
 
 from fedkd.edge.held import hold_clusters
 from fedkd.edge.qat import quantize_aware
-from fedkd.experiment import resolve
+from fedkd.resolve import resolve
 from fedkd.tensors import digest
 from sims.edge.federated import by_clients
 

@@ -160,7 +160,7 @@ def failing(*bad):
 
 def serve(client_app, tmp_path):
     import server.app
-    from fedkd.experiment import experiment_of
+    from fedkd.resolve import experiment_of
     from fedkd.settings import to_settings
 
     config = experiment_of({**SETTINGS, "fraction": 1.0}).config
@@ -201,8 +201,8 @@ def test_run_ends_with_the_reason_where_every_client_fails(tmp_path):
 def test_apps_hold_the_servers_student_after_every_round_also_with_lost_state(tmp_path):
     """Through Flower: partial participation, and one client's file deleted in the middle of the run."""
     from clients.vault import Vault
-    from fedkd.experiment import experiment_of
     from fedkd.messages import read_answer, read_offer
+    from fedkd.resolve import experiment_of
     from fedkd.settings import hash_of
     from fedkd.tensors import digest
 

@@ -8,7 +8,7 @@ import pytest
 
 from fedkd.exchange.blob import PayloadError
 from fedkd.exchange.codec import decode, encode
-from fedkd.experiment import Experiment, resolve
+from fedkd.experiment import Experiment
 from fedkd.federation import (
     begin_round,
     client_round,
@@ -24,6 +24,7 @@ from fedkd.federation import (
 from fedkd.finishing import at
 from fedkd.messages import Answer, answer_fields, offer_fields, read_answer, read_offer
 from fedkd.protocol import ServerState, Step
+from fedkd.resolve import resolve
 from fedkd.seeding import Purpose, generator
 from fedkd.tensors import add, digest, subtract, weighted_mean
 

@@ -12,9 +12,9 @@ from rich.console import Console
 from fedkd.edge.cost import cost
 from fedkd.edge.fake_quant import ActivationRange
 from fedkd.errors import InputError
-from fedkd.experiment import resolve
 from fedkd.finishing import at, check, unrounded
 from fedkd.models.inspect import logits_model
+from fedkd.resolve import resolve
 from fedkd.tensors import weighted_mean
 from server.device import to_device
 from sims.finish import parse_finish

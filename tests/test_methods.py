@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from fedkd.exchange.codec import decode
-from fedkd.experiment import resolve
 from fedkd.federation import _within_zeros
+from fedkd.resolve import resolve
 from fedkd.tensors import TensorSpec, subtract, weighted_mean
 from tests.test_federation import Federation, assert_identical
 

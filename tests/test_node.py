@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from clients.node import own_data, state_checked
-from fedkd.config import ModelConfig
 from fedkd.data.dataset import Dataset
 from fedkd.errors import InputError
-from fedkd.experiment import resolve
+from fedkd.resolve import resolve
+from fedkd.sections import ModelConfig
 from fedkd.tasks.own import read_own, write_own
 from fedkd.tasks.registry import load_task
 

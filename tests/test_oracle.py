@@ -6,8 +6,8 @@ from keras import layers
 
 from fedkd.data.dataset import Dataset
 from fedkd.exchange.codec import decode
-from fedkd.experiment import resolve
 from fedkd.federation import begin_round, client_round, follow, make_offer, new_client, new_server, server_round
+from fedkd.resolve import resolve
 from fedkd.seeding import Purpose, generator
 from fedkd.tasks.task import Task
 

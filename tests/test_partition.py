@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedkd.config import PartitionConfig
 from fedkd.data.dataset import Dataset
 from fedkd.data.partition import choose, client_count, hold_out, partition
 from fedkd.errors import InputError
+from fedkd.sections import PartitionConfig
 
 
 def data(examples=600, classes=5, owners=None, segments=None):

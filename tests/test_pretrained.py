@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from fedkd.experiment import chosen_rows, resolve
 from fedkd.federation import new_client, new_server
+from fedkd.resolve import chosen_rows, resolve
 from fedkd.settings import read_toml
 from fedkd.tasks import digits
 from sims.cli import app

@@ -13,9 +13,9 @@ import server.app
 from clients.pool import PooledVault
 from clients.vault import Vault
 from fedkd.errors import InputError, RunError
-from fedkd.experiment import experiment_of
 from fedkd.federation import new_client
 from fedkd.finishing import at
+from fedkd.resolve import experiment_of
 from fedkd.settings import read_toml
 from fedkd.tensors import digest
 from server.checkpoint import Checkpoint

@@ -13,7 +13,7 @@ from tuf.ngclient import Updater
 from clients.device import durable
 from clients.device.errors import ModelRefused, UpdateFailed, WrongInput, one_line
 from clients.device.fetch import Fetcher, Source
-from clients.device.protocol.manifest import LARGEST_MANIFEST, LARGEST_MODEL, Manifest, unpack
+from clients.device.protocol.manifest import LARGEST_MANIFEST, Manifest, unpack
 from clients.device.state import Generation, State, generation
 from clients.device.trial import check_golden
 
@@ -116,7 +116,7 @@ def _update(state: State, updater: Updater, channels: Sequence[str], flash: int,
             failed.append(why)
             continue
         manifest = _manifest(state, updater, info, channel)
-        if reason := _too_large(manifest, flash, ram):
+        if reason := manifest.unfit(flash, ram):
             reasons.append(reason)
             continue
         _check_newer(manifest, current)
@@ -143,15 +143,6 @@ def _manifest(state: State, updater: Updater, info: TargetFile, channel: str) ->
     if manifest.channel != channel:
         raise UpdateFailed(f"{info.path} is signed, but for channel {manifest.channel!r}")
     return manifest
-
-
-def _too_large(manifest: Manifest, flash: int, ram: int) -> str:
-    """Why a model doesn't fit, empty where it does."""
-    size, tensors = int(manifest.file["bytes"]), manifest.ram_bytes
-    for what, needs, has in (("flash", size, flash or LARGEST_MODEL), ("RAM", tensors, ram or tensors)):
-        if needs > has:
-            return f"{manifest.channel} {manifest.version} needs {needs:,} bytes of {what}, this device gives {has:,}"
-    return ""
 
 
 def _check_newer(manifest: Manifest, current: Generation | None) -> None:

@@ -4,7 +4,8 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from fedkd.config import ModelConfig, Scalar
+from fedkd.config import Scalar
+from fedkd.sections import ModelConfig
 
 if TYPE_CHECKING:
     import keras

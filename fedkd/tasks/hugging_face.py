@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from fedkd.config import ModelConfig, Scalar
+from fedkd.config import Scalar
 from fedkd.data import words
 from fedkd.errors import InputError
+from fedkd.sections import ModelConfig
 from fedkd.tasks import npz
 from fedkd.tasks.task import Task
 

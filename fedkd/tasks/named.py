@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fedkd.config import ModelConfig, Scalar
+from fedkd.config import Scalar
 from fedkd.errors import InputError
+from fedkd.sections import ModelConfig
 from fedkd.tasks import npz, uci_har
 from fedkd.tasks.keras_datasets import download
 from fedkd.tasks.task import Task

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from fedkd import runtime
-from fedkd.config import ModelConfig
 from fedkd.data.dataset import checked
 from fedkd.errors import InputError
+from fedkd.sections import ModelConfig
 from fedkd.tasks import digits, hugging_face, npz
 from fedkd.tasks.named import NAMED
 from fedkd.tasks.task import Task

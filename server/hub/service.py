@@ -52,7 +52,7 @@ class HubService(hub_pb2_grpc.HubServicer):
             if manifest is None:
                 reasons.append(f"no channel {channel[:64]!r}")
                 continue
-            if reason := unfit(manifest, request.flash_bytes, request.ram_bytes):
+            if reason := manifest.unfit(request.flash_bytes, request.ram_bytes):
                 reasons.append(reason)
                 continue
             return hub_pb2.Advice(channel=channel)
@@ -93,14 +93,6 @@ class HubService(hub_pb2_grpc.HubServicer):
         except (ValueError, InputError) as error:  # the other channels are served all the same
             logging.getLogger(__name__).warning("%s: %s", path, error)
             return None
-
-
-def unfit(manifest: Manifest, flash: int, ram: int) -> str:
-    """Why a model doesn't fit into a device's memory; empty where it does, 0 is no limit."""
-    for what, needs, has in (("flash", manifest.file["bytes"], flash), ("RAM", manifest.ram_bytes, ram)):
-        if has and needs > has:
-            return f"{manifest.channel} {manifest.version} needs {needs:,} bytes of {what}, the device gives {has:,}"
-    return ""
 
 
 def served_file(folder: Path, path: str) -> Path | None:

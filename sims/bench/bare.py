@@ -12,10 +12,10 @@ import numpy as np
 import tensorflow as tf
 
 from fedkd import runtime
-from fedkd.config import LossConfig
 from fedkd.distill.losses import cross_entropy, mutual_losses
 from fedkd.experiment import Experiment
 from fedkd.models.inspect import Outputs
+from fedkd.sections import LossConfig
 from fedkd.tensors import Weights
 from sims.bench.measure import Measured, batch_order
 from sims.bench.timing import timed

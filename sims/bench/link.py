@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 from fedkd.config import Scalar
 from fedkd.errors import RunError
-from fedkd.experiment import Experiment, experiment_of
+from fedkd.experiment import Experiment
+from fedkd.resolve import experiment_of
 from fedkd.settings import to_settings
 from sims.bench.slow_link import SlowLink
 from sims.deploy.signals import interruptible, uninterrupted

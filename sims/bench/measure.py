@@ -9,7 +9,8 @@ import numpy as np
 
 from fedkd.distill.trainer import batches
 from fedkd.errors import RunError
-from fedkd.experiment import Experiment, experiment_of
+from fedkd.experiment import Experiment
+from fedkd.resolve import experiment_of
 from fedkd.seeding import Purpose, generator
 from fedkd.tensors import Weights
 from sims.bench import work

@@ -14,7 +14,7 @@ from typing import Any
 
 from fedkd import runtime
 from fedkd.errors import RunError
-from fedkd.experiment import experiment_of
+from fedkd.resolve import experiment_of
 from sims.bench import work
 from sims.bench.engine import run_whole_path
 from sims.bench.report import Row

@@ -64,10 +64,11 @@ def up(
     """Start a whole federation on this machine, run it, stop it: the result is that of `fedkd run`, bit for bit."""
     with errors_for_people():
         from sims.deploy.up import up as run
+        from sims.report.show import show_report
 
         console = Console()
         folder = run(_settings(config, task, data, method, rounds, seed, set_), local, out, overwrite, console)
-        _report(folder, console)
+        show_report(folder, console)
 
 
 @app.command()
@@ -117,13 +118,3 @@ def _settings(
     settings = read_toml(config) if config else {}
     settings |= {key: value for key, value in flags.items() if value is not None}
     return settings | dict(parse_assignment(text) for text in set_ or ())
-
-
-def _report(folder: Path, console: Console) -> None:
-    from sims.report.page import write_report
-    from sims.report.run_folder import read
-    from sims.report.table import summary_table
-
-    page, summary = write_report(folder), read(folder).summary
-    if summary is not None:
-        console.print(summary_table(summary, page))

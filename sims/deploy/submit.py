@@ -10,7 +10,7 @@ from rich.console import Console
 
 from fedkd.config import Scalar
 from fedkd.errors import RunError
-from fedkd.experiment import experiment_of
+from fedkd.resolve import experiment_of
 from fedkd.settings import check_settings, read_toml, to_settings
 from server.run_folder import check_resumable
 from sims.deploy import flower

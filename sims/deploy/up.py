@@ -10,17 +10,18 @@ from rich.console import Console
 
 from fedkd.config import Scalar
 from fedkd.errors import InputError, RunError
-from fedkd.experiment import Experiment, experiment_of
+from fedkd.experiment import Experiment
 from fedkd.files import check_free
+from fedkd.resolve import experiment_of
 from fedkd.settings import check_settings, to_settings
 from fedkd.tasks.own import write_own
-from server.run_folder import is_run, run_path
+from server.run_folder import is_run, remove, run_path
 from sims.deploy import flower
 from sims.deploy.app_folder import write_app
 from sims.deploy.folder import Deployment, write_deployment
 from sims.deploy.processes import Processes, free_ports, last_words, wait_for_port
 from sims.deploy.signals import interruptible
-from sims.run import absolute, write_partition
+from sims.run import absolute, how_far, write_partition
 
 SUPERLINK, SUPEREXEC = "superlink", "superexec"
 LOOPBACK = "127.0.0.1"
@@ -147,10 +148,9 @@ def up(settings: Mapping[str, Scalar], nodes: int, out: Path | None, overwrite: 
     config = experiment.config
     folder = run_path(out, config).absolute()
     check_free(folder, overwrite, "a run", is_run)
-    if folder.exists():
-        shutil.rmtree(folder)  # lest the progress bar show the rounds of the run before
+    remove(folder)  # lest the progress bar show the rounds of the run before
     run_config = {**to_settings(config), "out": str(folder), "engine": "deployment", "overwrite": overwrite}
-    with _work() as work, _interrupted(folder):
+    with _work() as work, _interrupted(folder, config.total_rounds):
         federation = LocalFederation(work, experiment)
         try:
             with console.status(f"starting a SuperLink and {nodes} SuperNodes"):
@@ -194,12 +194,10 @@ def _work() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _interrupted(folder: Path) -> Iterator[None]:
+def _interrupted(folder: Path, rounds: int) -> Iterator[None]:
     """Say how far a run came that was stopped."""
     try:
         with interruptible():
             yield
     except KeyboardInterrupt:
-        history = folder / "history.jsonl"
-        done = len(history.read_text(encoding="utf-8").splitlines()) if history.exists() else 0
-        raise KeyboardInterrupt(f"after round {done}; {folder} holds what was reached") from None
+        raise KeyboardInterrupt(f"{how_far(folder, rounds)}; {folder} holds what was reached") from None

@@ -7,13 +7,14 @@ from dataclasses import replace
 import keras
 import numpy as np
 
-from fedkd.config import Config, LossConfig
+from fedkd.config import Config
 from fedkd.errors import InputError
 from fedkd.exchange.blob import PayloadError
 from fedkd.exchange.codec import decode
 from fedkd.experiment import Experiment
 from fedkd.federation import begin_round, client_round, make_offer, new_client, new_server, server_round
 from fedkd.protocol import ClientState, ServerState, Upload
+from fedkd.sections import LossConfig
 from fedkd.seeding import Purpose, generator
 from sims.edge.fit import Tune
 

@@ -9,10 +9,11 @@ import keras
 import numpy as np
 
 from fedkd.calibration import calibration_rows, read_rows
-from fedkd.config import ModelConfig
 from fedkd.edge.graph import functional
 from fedkd.errors import InputError
-from fedkd.experiment import Experiment, experiment_of
+from fedkd.experiment import Experiment
+from fedkd.resolve import experiment_of
+from fedkd.sections import ModelConfig
 from fedkd.seeding import Purpose, generator
 from fedkd.settings import read_toml
 from fedkd.tasks.registry import load_task

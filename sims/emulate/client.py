@@ -17,7 +17,7 @@ from fedkd.edge.child import answer_for, raise_refused, run_module
 from fedkd.edge.emulate import Pi4
 from fedkd.errors import InputError, RunError
 from fedkd.exchange.codec import decode, encode
-from fedkd.experiment import Experiment, experiment_of
+from fedkd.experiment import Experiment
 from fedkd.federation import (
     begin_round,
     client_round,
@@ -30,6 +30,7 @@ from fedkd.federation import (
 )
 from fedkd.messages import offer_fields, read_offer
 from fedkd.protocol import Offer, ServerState
+from fedkd.resolve import experiment_of
 from fedkd.seeding import Purpose, generator
 from fedkd.tensors import Weights, digest
 

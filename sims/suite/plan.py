@@ -9,8 +9,8 @@ from pathlib import Path
 from fedkd import runtime
 from fedkd.config import Config
 from fedkd.errors import InputError
-from fedkd.experiment import resolve
 from fedkd.methods import method
+from fedkd.resolve import resolve
 from fedkd.settings import build, check_settings
 from fedkd.tasks.registry import load_task
 from sims.run import absolute

@@ -128,7 +128,7 @@ def _print_into(log: Path) -> None:
 
 def _forget() -> None:
     """Let go of the cell's data, models and compiled functions, so that memory doesn't grow over cells."""
-    from fedkd.experiment import forget
+    from fedkd.resolve import forget
 
     forget()
     if "keras" in sys.modules:

@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fedkd.config import REDUCTIONS
 from fedkd.errors import InputError
 from fedkd.exchange.basis import Basis, shared_bases
 from fedkd.exchange.blob import Header
@@ -13,6 +12,7 @@ from fedkd.exchange.codec import decode, encode
 from fedkd.exchange.coding import REDUCERS, Coding, powersgd, reducer, svd, topk
 from fedkd.exchange.feedback import encode_with_feedback
 from fedkd.exchange.forms import Factors, Sparse
+from fedkd.sections import REDUCTIONS
 from fedkd.tensors import TensorSpec
 
 SPEC = (TensorSpec("conv", (3, 3, 4, 16), 3), TensorSpec("bias", (16,), 0), TensorSpec("dense", (24, 10), 1))

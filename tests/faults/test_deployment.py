@@ -17,7 +17,6 @@ from rich.console import Console
 
 from fedkd.errors import RunError
 from fedkd.exchange.codec import decode, encode
-from fedkd.experiment import experiment_of
 from fedkd.federation import (
     begin_round,
     client_round,
@@ -28,6 +27,7 @@ from fedkd.federation import (
     new_server,
     server_round,
 )
+from fedkd.resolve import experiment_of
 from fedkd.seeding import Purpose, generator
 from fedkd.settings import to_settings
 from fedkd.tensors import digest

@@ -5,9 +5,9 @@ import sys
 import numpy as np
 import pytest
 
-from fedkd.config import ModelConfig
 from fedkd.errors import InputError
-from fedkd.experiment import resolve
+from fedkd.resolve import resolve
+from fedkd.sections import ModelConfig
 from fedkd.settings import build
 from fedkd.tasks.registry import load_task
 from server.run_folder import run_path

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from fedkd.config import ModelConfig
 from fedkd.errors import InputError
 from fedkd.models.inspect import parameters
+from fedkd.sections import ModelConfig
 from fedkd.settings import build
 from fedkd.tasks import named
 from fedkd.tasks.named import NAMED

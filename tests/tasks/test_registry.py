@@ -5,8 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from fedkd.config import ModelConfig
 from fedkd.errors import InputError
+from fedkd.sections import ModelConfig
 from fedkd.tasks.registry import load_task
 from fedkd.tasks.task import Task
 

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ FORMAT = 1
 LARGEST_MANIFEST = 4 << 20
 LARGEST_MODEL = 256 << 20
 LARGEST_VERSION = (1 << 63) - 1
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _DTYPES = {"float32": np.dtype("<f4"), "int32": np.dtype("<i4")}
 
 
@@ -86,6 +88,14 @@ class Manifest:
         fields = {**vars(self), "labels": list(self.labels), "golden": golden, "format": FORMAT}
         return json.dumps(fields, sort_keys=True, indent=1, allow_nan=False).encode() + b"\n"
 
+    def unfit(self, flash_bytes: int, ram_bytes: int) -> str:
+        """Why the model doesn't fit into what a device gives, 0 for no limit; empty where it does."""
+        needed = (("flash", int(self.file["bytes"]), flash_bytes), ("RAM", self.ram_bytes, ram_bytes))
+        for what, needs, has in needed:
+            if has and needs > has:
+                return f"{self.channel} {self.version} needs {needs:,} bytes of {what}, this device gives {has:,}"
+        return ""
+
 
 def unpack(data: bytes) -> Manifest:
     """Read a manifest.
@@ -120,7 +130,7 @@ def check_channel(name: str) -> str:
     Raises:
         ValueError: It isn't.
     """
-    if not (_plain(name) and len(name) <= 64):
+    if not (_PLAIN.fullmatch(name) and len(name) <= 64):
         raise ValueError(
             f"a channel must be 1 to 64 of a-z, A-Z, 0-9, -, _ and ., not one of these first, got {name!r}"
         )
@@ -136,7 +146,7 @@ def _check(found: Manifest) -> None:
         and 1 <= found.version <= LARGEST_VERSION,
         "ram_bytes must be a whole number from 0 and below 2^63": type(found.ram_bytes) is int
         and 0 <= found.ram_bytes <= LARGEST_VERSION,
-        "its file must have a plain name: a-z, A-Z, 0-9, -, _ and .": _plain(str(found.file.get("name", ""))),
+        "its file must have a plain name: a-z, A-Z, 0-9, -, _ and .": _PLAIN.fullmatch(str(found.file.get("name", ""))),
         "its file must have a size within the limit": 0 < int(found.file.get("bytes", 0)) <= LARGEST_MODEL,
         "its file must have a SHA-256": len(str(found.file.get("sha256", ""))) == 64,
         "golden examples must be of the input's shape": examples > 0
@@ -150,12 +160,6 @@ def _check(found: Manifest) -> None:
     for rule, kept in rules.items():
         if not kept:
             raise ValueError(rule)
-
-
-def _plain(name: str) -> bool:
-    """Whether a name is letters, digits, ``-``, ``_`` and ``.``, none of the latter first."""
-    letters = name.replace("-", "").replace("_", "").replace(".", "")
-    return letters.isalnum() and name.isascii() and name[0].isalnum() and len(name) <= 128
 
 
 def _packed(array: np.ndarray) -> dict[str, Any]:

@@ -1,0 +1,80 @@
+"""Laws of a run that is handed to a deployment."""
+
+import stat
+import tomllib
+
+import pytest
+from rich.console import Console
+
+from fedkd.errors import InputError, RunError
+from fedkd.resolve import experiment_of
+from server.run_folder import RunFolder
+from sims.deploy import flower
+from sims.deploy.app_folder import write_app
+from sims.deploy.submit import submit
+from sims.run import absolute
+
+
+@pytest.fixture
+def submitted(monkeypatch):
+    """The configurations of runs that are submitted; Flower calls each of them completed."""
+    seen = []
+
+    def start(env, app_folder):
+        app = tomllib.loads((app_folder / "pyproject.toml").read_text())["tool"]["flwr"]["app"]
+        seen.append({"home": env["FLWR_HOME"], **app["config"]})
+        return str(len(seen))
+
+    monkeypatch.setattr(flower, "start", start)
+    monkeypatch.setattr(flower, "wait_until_finished", lambda env, run, look: "finished:completed")
+    return seen
+
+
+def test_a_run_on_real_machines_has_a_client_a_node_each_with_its_own_data(deployment, submitted, tmp_path):
+    submit(deployment.folder, {"rounds": 3}, tmp_path / "run", True, False, Console(quiet=True))
+    (config,) = submitted
+    assert config["home"] == str(deployment.admin)
+    assert (config["clients"], config["task"], config["rounds"]) == (2, "digits", 3)
+    assert config["partition"]["kind"] == "nodes"
+    assert config["out"] == str(tmp_path / "run")
+    assert (config["engine"], config["overwrite"], config["resume"]) == ("deployment", True, False)
+
+
+def test_a_run_that_goes_on_has_the_settings_it_had(deployment, submitted, tmp_path):
+    out, quiet = tmp_path / "run", Console(quiet=True)
+    before = {"clients": 2, "partition.kind": "nodes", "rounds": 7, "train.epochs": 3}
+    RunFolder.create(out, experiment_of(absolute(before)).config, False)
+    submit(deployment.folder, {}, out, False, True, quiet)
+    submit(deployment.folder, {"rounds": 7}, out, False, True, quiet)
+    assert [(c["rounds"], c["train"]["epochs"], c["resume"]) for c in submitted] == [(7, 3, True)] * 2
+    with pytest.raises(InputError, match=r"rounds must be 7, as in .*config.toml, for a run to go on, got 8"):
+        submit(deployment.folder, {"rounds": 8}, out, False, True, quiet)
+    assert len(submitted) == 2
+
+
+def test_a_run_that_failed_names_a_log_that_nobody_could_have_put_there(deployment, submitted, tmp_path, monkeypatch):
+    monkeypatch.setattr(flower, "wait_until_finished", lambda env, run, look: "finished:failed")
+    monkeypatch.setattr(flower, "log_of", lambda env, run: "error: out of luck\n")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(RunError, match=r"ended as finished:failed: error: out of luck \(log: (.*)\)") as error:
+        submit(deployment.folder, {}, tmp_path / "run", False, False, Console(quiet=True))
+    (log,) = tmp_path.glob("fedkd-run-1-*.log")
+    assert str(log) in str(error.value)
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+
+
+def test_flower_that_isnt_installed_here_is_named_in_one_line(monkeypatch, tmp_path):
+    monkeypatch.setattr(flower, "_BIN", tmp_path)
+    with pytest.raises(RunError, match=rf"{tmp_path}/flwr: no such command"):
+        flower.start({}, tmp_path)
+    assert flower.log_of({}, "1") == ""
+
+
+def test_the_app_needs_no_checkout_and_holds_the_runs_settings(tmp_path):
+    write_app(tmp_path / "app", {"task": "digits", "train.epochs": 3, "out": "there"})
+    app = tomllib.loads((tmp_path / "app/pyproject.toml").read_text())["tool"]["flwr"]["app"]
+    assert app["config"] == {"task": "digits", "train": {"epochs": 3}, "out": "there"}
+    for reference in app["components"].values():
+        assert (tmp_path / "app" / (reference.split(":")[0].replace(".", "/") + ".py")).exists()
+    assert {path.name for path in (tmp_path / "app").iterdir()} == {"fedkd", "clients", "server", "pyproject.toml"}
+    assert {path.suffix for path in (tmp_path / "app").rglob("*") if path.is_file()} == {".py", ".toml"}
