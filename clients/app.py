@@ -9,6 +9,7 @@ from flwr.clientapp import ClientApp
 from clients.node import own_data, partition_of, state_checked
 from fedkd import runtime
 from fedkd.messages import Answer, answer_fields, read_offer
+from fedkd.parts import cut, joined
 from fedkd.resolve import experiment_of
 
 app = ClientApp()
@@ -34,9 +35,10 @@ def train(message: Message, context: Context) -> Message:
     from clients.training import take_part  # imports TensorFlow
 
     import_seconds = time.monotonic() - started
-    offer = read_offer(message.content.config_records["offer"])
+    offer = read_offer(joined("offer", message.content.config_records))
     return _reply(message, take_part(offer, context, fresh, import_seconds))
 
 
 def _reply(message: Message, answer: Answer) -> Message:
-    return Message(RecordDict({"answer": ConfigRecord(answer_fields(answer))}), reply_to=message)
+    tables = cut("answer", answer_fields(answer))
+    return Message(RecordDict({name: ConfigRecord(table) for name, table in tables.items()}), reply_to=message)

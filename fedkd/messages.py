@@ -1,5 +1,6 @@
 """Offers and answers as flat tables of scalars and bytes, which any transport can carry (Flower: ConfigRecord)."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,14 +50,17 @@ def offer_fields(offer: Offer) -> Fields:
         "gone": list(offer.gone),
         "run": offer.run,
         "step_rounds": [step.round for step in offer.steps],
-        "step_blobs": [step.blob for step in offer.steps],
+        "steps": b"".join(step.blob for step in offer.steps),
+        "step_sizes": [len(step.blob) for step in offer.steps],
         "step_sparsities": [step.sparsity for step in offer.steps],
     }
 
 
 def read_offer(fields: Mapping[str, Any]) -> Offer:
     """Return the offer a table holds; raises KeyError or ValueError where it holds none."""
-    columns = (fields["step_rounds"], fields["step_blobs"], fields["step_sparsities"])
+    ends = [0, *itertools.accumulate(fields["step_sizes"])]
+    blobs = [fields["steps"][start:end] for start, end in itertools.pairwise(ends)]
+    columns = (fields["step_rounds"], blobs, fields["step_sparsities"])
     steps = tuple(Step(*row) for row in zip(*columns, strict=True))
     first = (fields["round"], fields["base"], fields["energy"], fields["sparsity"])
     return Offer(*first, steps, fields["dense"], tuple(fields["gone"]), fields["run"])

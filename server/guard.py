@@ -16,6 +16,7 @@ from fedkd.exchange.codec import Payload, decode
 from fedkd.experiment import Experiment
 from fedkd.federation import header_of, known_bases
 from fedkd.messages import Answer, read_answer
+from fedkd.parts import joined
 from fedkd.protocol import ServerState
 from fedkd.sections import GuardConfig
 from fedkd.tensors import squared_norm
@@ -151,7 +152,7 @@ class Guard:
             self._refuse(partition, node, "error", str(message.error.reason))
             return None
         try:
-            answer = read_answer(message.content.config_records["answer"])
+            answer = read_answer(joined("answer", message.content.config_records))
         except (KeyError, TypeError, ValueError) as error:
             self._refuse(partition, node, "malformed", repr(error))
             return None

@@ -15,6 +15,7 @@ from fedkd.federation import begin_round, failed_round, forget_steps, header_of,
 from fedkd.federation import server_round as average
 from fedkd.finishing import at
 from fedkd.messages import offer_fields
+from fedkd.parts import cut
 from fedkd.seeding import Purpose, generator
 from fedkd.tensors import digest
 from server.checkpoint import Progress
@@ -208,7 +209,8 @@ class FedKD:
 
     def _message(self, fields: dict[str, Any], node: int, kind: str, seconds: float) -> Message:
         """Make a message that a node which comes back later than in some seconds needn't work on any more."""
-        content, live = RecordDict({"offer": ConfigRecord(fields)}), max(1.0, seconds)
+        tables, live = cut("offer", fields), max(1.0, seconds)
+        content = RecordDict({name: ConfigRecord(table) for name, table in tables.items()})
         return Message(content, dst_node_id=node, message_type=kind, ttl=live, group_id=str(self.state.round))
 
 

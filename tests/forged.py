@@ -10,14 +10,15 @@ from fedkd.exchange.codec import encode
 from fedkd.experiment import Experiment
 from fedkd.federation import header_of, new_server
 from fedkd.messages import Answer, answer_fields, read_offer
+from fedkd.parts import joined
 from fedkd.resolve import resolve
 from fedkd.tensors import TensorSpec
 from server.checkpoint import Progress
 from server.strategy import FedKD
 from sims.grid import LocalGrid
 
-LIAR = 2
 FIRST_NODE = 11
+LIAR = 2
 
 
 class Light(Experiment):
@@ -70,7 +71,7 @@ class ForgedGrid(LocalGrid):
         return [reply for message in messages for reply in self._replies_to(message)]
 
     def _replies_to(self, message):
-        offer = read_offer(message.content.config_records["offer"])
+        offer = read_offer(joined("offer", message.content.config_records))
         for said in self.says(offer, message.metadata.dst_node_id - FIRST_NODE):
             if isinstance(said, Exception):
                 yield Message(Error(2, repr(said)), reply_to=message)

@@ -23,6 +23,7 @@ from fedkd.federation import (
 )
 from fedkd.finishing import at
 from fedkd.messages import Answer, answer_fields, offer_fields, read_answer, read_offer
+from fedkd.parts import PART, cut, joined
 from fedkd.protocol import ServerState, Step
 from fedkd.resolve import resolve
 from fedkd.seeding import Purpose, generator
@@ -177,6 +178,31 @@ def test_offers_and_answers_survive_the_transport(experiment):
     assert read_answer(answer_fields(answer)) == answer
     assert not answer.needs_dense
     assert Answer(3).needs_dense
+
+
+@pytest.mark.parametrize("size", [0, 1, PART, PART + 1, 3 * PART, 3 * PART + 5])
+def test_long_bytes_are_cut_into_tables_that_any_link_carries_in_time(size):
+    fields = {"blob": bytes(range(256)) * (size // 256) + bytes(size % 256), "other": b"x" * (PART + 1), "n": 3}
+    tables = cut("answer", fields)
+    assert len(tables) == 2 + max(0, -(-size // PART) - 1)
+    assert max(len(value) for table in tables.values() for value in table.values() if type(value) is bytes) <= PART
+    assert joined("answer", dict(sorted(tables.items()))) == fields
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        {"answer": {"blob": b""}, "blob.2": {"data": b""}},
+        {"answer": {"blob": b""}, "other.1": {"data": b""}},
+        {"answer": {"blob": b""}, "blob.1": {}},
+        {"answer": {"blob": b""}, "blob.1": {"data": "text"}},
+        {"answer": {"blob": "text"}, "blob.1": {"data": b""}},
+        {"blob": {}},
+    ],
+)
+def test_tables_that_are_none_of_a_message_are_refused(tables):
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        joined("answer", tables)
 
 
 def test_steps_that_outweigh_the_model_are_forgotten_and_their_clients_get_the_model():

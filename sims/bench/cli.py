@@ -111,7 +111,8 @@ def link(
         where = str(Path(data).absolute()) if data else ""
         settings: dict[str, Scalar] = {"task": task, "data": where, "clients": clients, "partition.kind": "iid"}
         methods = method or ["fedkd", "fedavg_teacher"]
-        found = rows({**settings, "partition.examples": examples}, methods, kbits, milliseconds)
+        with Console(stderr=True).status("two rounds of each method over slow links, which takes minutes"):
+            found = rows({**settings, "partition.examples": examples}, methods, kbits, milliseconds)
         show({"bench": "link", "kbits": kbits, "milliseconds": milliseconds, "rows": found}, json, Console())
 
 

@@ -16,7 +16,8 @@ from fedkd.errors import RunError
 from fedkd.exchange.codec import encode
 from fedkd.experiment import Experiment
 from fedkd.federation import header_of, new_server
-from fedkd.messages import Answer, answer_fields, read_offer
+from fedkd.messages import Answer, Fields, answer_fields, read_offer
+from fedkd.parts import cut, joined
 from fedkd.seeding import Purpose, generator
 from fedkd.tensors import Weights, subtract
 from server.checkpoint import Progress
@@ -65,20 +66,24 @@ def _rows(name: str, clients: int, repeats: int, rate: float) -> list[Row]:
     ]
 
 
-def _grid(upload: Callable[[ConfigRecord], bytes], clients: int) -> LocalGrid:
+def _grid(upload: Callable[[Fields], bytes], clients: int) -> LocalGrid:
     """A federation whose clients answer at once, with what ``upload`` makes of an offer."""
     app = ClientApp()
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
-        blob = upload(message.content.config_records["offer"])
+        blob = upload(joined("offer", message.content.config_records))
         answer = Answer(int(context.node_config["partition-id"]), blob, 1)
-        return Message(RecordDict({"answer": ConfigRecord(answer_fields(answer))}), reply_to=message)
+        return Message(_content("answer", answer_fields(answer)), reply_to=message)
 
     def context(node: int) -> Context:
         return Context(1, node, {"partition-id": node}, RecordDict(), {})
 
     return LocalGrid(app, {i: i for i in range(clients)}, context, runtime.cores())
+
+
+def _content(name: str, fields: Fields) -> RecordDict:
+    return RecordDict({part: ConfigRecord(table) for part, table in cut(name, fields).items()})
 
 
 def _messages(held: Experiment, repeats: int) -> float:
@@ -88,10 +93,7 @@ def _messages(held: Experiment, repeats: int) -> float:
     content: dict[str, Any] = {"round": 1, "base": "", "energy": 0.95, "dense": blob}
 
     def exchange() -> None:
-        offers = [
-            Message(RecordDict({"offer": ConfigRecord(dict(content))}), node, "train", group_id="1")
-            for node in grid.get_node_ids()
-        ]
+        offers = [Message(_content("offer", content), node, "train", group_id="1") for node in grid.get_node_ids()]
         for reply in grid.send_and_receive(offers):
             if reply.has_error():
                 raise RunError(f"bench grid: {reply.error.reason}")
@@ -104,7 +106,7 @@ def _server(held: Experiment) -> float:
     config, update = held.config, _typical_update(held)
     blobs: dict[str, bytes] = {}
 
-    def upload(fields: ConfigRecord) -> bytes:
+    def upload(fields: Fields) -> bytes:
         offer = read_offer(fields)
         if offer.base not in blobs:
             header = header_of(offer.round, offer.base, held)

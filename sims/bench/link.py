@@ -109,10 +109,10 @@ def _summary(method: str, nodes: int, history: list[dict[str, Any]], carried: in
     return {
         "method": method,
         "seconds": last["seconds"],
-        "up_bytes_per_node": last["up_bytes"] / nodes,
-        "down_bytes_per_node": last["down_bytes"] / nodes,
-        "payload_bytes_of_the_run": sum(row["up_bytes"] + row["down_bytes"] for row in history),
-        "wire_bytes_of_the_run": carried,
+        "up_kb_a_node": last["up_bytes"] / nodes / 1e3,
+        "down_kb_a_node": last["down_bytes"] / nodes / 1e3,
+        "payload_mb_of_run": sum(row["up_bytes"] + row["down_bytes"] for row in history) / 1e6,
+        "wire_mb_of_run": carried / 1e6,
     }
 
 

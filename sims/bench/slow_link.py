@@ -45,11 +45,16 @@ class SlowLink:
     async def _hand_on(self, way: str, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         """Read no faster than the line sends, and write what it has sent after the delay."""
         with contextlib.suppress(OSError):
-            while data := await source.read(4096):
+            while not sink.is_closing() and (data := await source.read(4096)):
                 self.carried += len(data)
                 self._free[way] = max(time.monotonic(), self._free[way]) + len(data) / self._rate
                 await asyncio.sleep(self._free[way] - time.monotonic())
-                self._loop.call_later(self._delay, sink.write, data)
+                self._loop.call_later(self._delay, _deliver, sink, data)
         await asyncio.sleep(self._delay)
         with contextlib.suppress(OSError):
             sink.close()
+
+
+def _deliver(sink: asyncio.StreamWriter, data: bytes) -> None:
+    if not sink.is_closing():  # whoever hung up reads no more
+        sink.write(data)

@@ -175,8 +175,7 @@ def _text(blob: bytes) -> str:
 
 def _read(path: Path) -> Offer:
     fields = json.loads(path.read_text())
-    blobs = [base64.b64decode(text) for text in fields["step_blobs"]]
-    return read_offer({**fields, "step_blobs": blobs, "dense": b""})
+    return read_offer({**fields, "steps": base64.b64decode(fields["steps"]), "dense": b""})
 
 
 if __name__ == "__main__":
