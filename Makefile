@@ -28,7 +28,7 @@ test-slow: .venv/ready
 	$(BIN)/pytest -m slow
 
 test-faults: .venv/ready
-	$(BIN)/pytest -m faults
+	$(BIN)/pytest -m faults --numprocesses 2 --dist loadfile
 
 clean:
 	rm -rf .venv build *.egg-info clients/device/build clients/device/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -102,7 +102,7 @@ def test_answer_of_the_round_before_is_a_replay(experiment, without):
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_update_of_a_large_model_is_refused_in_a_tenth_of_a_second_and_in_little_room(name):
+def test_bad_update_of_a_large_model_is_refused_in_a_tenth_of_a_second_and_in_little_room(name, reached):
     """A million numbers, of which the largest update takes 4.1 MB; seconds are the processor's, whoever shares it."""
     experiment = light(Large, guard__norm=20.0)
     state = begin_round(new_server(experiment), experiment)
@@ -122,9 +122,8 @@ def test_bad_update_of_a_large_model_is_refused_in_a_tenth_of_a_second_and_in_li
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert caught.value.reason == reason
-    print(
-        f"{min(seconds):.3f} s, {peak / largest(experiment.spec):.2f} times the largest update"
-    )  # shown by pytest -rP
+    reached("bad update refused, s of CPU", min(seconds))
+    reached("room that refusing takes, in sizes of the largest update", peak / largest(experiment.spec))
     assert min(seconds) < 0.1
     assert peak <= 2 * largest(experiment.spec) + 2**17  # and what zlib needs
 

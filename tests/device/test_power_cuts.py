@@ -44,9 +44,10 @@ def test_an_update_on_a_disk_that_is_full_from_every_fourth_change_on_leaves_a_m
 
 @pytest.mark.faults
 @pytest.mark.parametrize("kind, where", [("kill", "child"), ("twice", "here"), ("full", "here")])
-def test_an_update_broken_off_at_any_change_leaves_a_model_that_runs(trials, kind, where):
+def test_an_update_broken_off_at_any_change_leaves_a_model_that_runs(trials, kind, where, reached):
     said = trials(kind, where, "1")
     assert "wrong: []" in said
+    reached(f"changes to a device's disk that an update was broken off at ({kind}, {where})", int(said.split()[0]))
     assert int(said.split()[0]) > 50
 
 

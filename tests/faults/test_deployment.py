@@ -105,7 +105,7 @@ def test_a_run_whose_superlink_is_killed_goes_on_to_the_simulations_bits(killed,
     assert not any(row["refused"] for row in history(folder))
 
 
-def test_a_run_whose_server_is_killed_fails_and_goes_on_from_its_checkpoint_to_the_same_bits(federation, killed):
+def test_a_run_whose_server_is_killed_goes_on_from_its_checkpoint_to_the_same_bits(federation, killed, reached):
     run_id, folder = submit(federation, "resumed")
     wait_for(lambda: len(history(folder)) == 1)
     (server,) = [pid for pid in federation.processes.left() if "flwr-serverapp" in command_of(pid)]
@@ -113,7 +113,7 @@ def test_a_run_whose_server_is_killed_fails_and_goes_on_from_its_checkpoint_to_t
     os.kill(server, signal.SIGKILL)
     with pytest.raises(RunError, match="the run ended as finished:failed"):
         federation.wait(run_id, folder)
-    print(f"\nFlower called the run failed {time.monotonic() - began:.0f} s after its server was killed")
+    reached("s until Flower calls a run failed whose server was killed", time.monotonic() - began)
     run_id, folder = submit(federation, "resumed", resume=True)
     federation.wait(run_id, folder)
     assert [row["shared_sha256"] for row in history(folder)] == [row["shared_sha256"] for row in history(killed[0])]
@@ -123,7 +123,7 @@ def command_of(pid):
     return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
 
 
-def test_bytes_on_the_wire_are_those_of_the_summary_but_for_what_flower_adds(federation, killed):
+def test_bytes_on_the_wire_are_those_of_the_summary_but_for_what_flower_adds(federation, killed, reached):
     """Two rounds that differ in their payloads alone differ by as many bytes on the wire, to within 10 %.
 
     What is left then is Flower's own: TLS, its messages around ours, and its nodes' asking for work every 3 s.
@@ -135,12 +135,14 @@ def test_bytes_on_the_wire_are_those_of_the_summary_but_for_what_flower_adds(fed
     wire = federation.proxy.total - before
     small, large = (history(path)[0] for path in (folder, large))
     payloads = [row["up_bytes"] + row["down_bytes"] for row in (small, large)]
-    print(f"\nwire {small_wire} and {wire} bytes for payloads of {payloads[0]} and {payloads[1]}")
-    print(f"Flower's own: {(small_wire - payloads[0]) / CLIENTS:.0f} bytes a node and round, the app's bundle included")
-    assert (wire - small_wire) / (payloads[1] - payloads[0]) == pytest.approx(1, abs=0.1)
+    ratio = (wire - small_wire) / (payloads[1] - payloads[0])
+    reached("wire bytes and payload bytes of a small and a large round", f"{small_wire}, {wire}; {payloads}")
+    reached("wire bytes a payload byte, of the difference", ratio)
+    reached("Flower's own bytes, a node in a run of a round", (small_wire - payloads[0]) / CLIENTS)
+    assert ratio == pytest.approx(1, abs=0.1)
 
 
-def test_a_round_in_which_a_node_is_killed_ends_in_the_survivors_average(federation):
+def test_a_round_in_which_a_node_is_killed_ends_in_the_survivors_average(federation, reached):
     victim, settings = CLIENTS - 1, {"rounds": 1, "guard.deadline": 60.0}
     log = federation.processes.log(node_name(victim))
     start = len(log.read_text())
@@ -150,7 +152,7 @@ def test_a_round_in_which_a_node_is_killed_ends_in_the_survivors_average(federat
     federation.processes.kill(node_name(victim))
     try:
         federation.wait(run_id, folder)
-        print(f"\nthe run ended {time.monotonic() - began:.0f} s after its node was killed")
+        reached("s from a node's death to the end of its run", time.monotonic() - began)
     finally:
         federation.start_node(victim)
     (row,) = history(folder)

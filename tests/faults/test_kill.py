@@ -38,7 +38,7 @@ def wait_until(process, condition):
 
 
 @pytest.mark.faults
-def test_twenty_kills_at_random_instants_change_no_bit_of_any_state(tmp_path, capsys):
+def test_twenty_kills_at_random_instants_change_no_bit_of_any_state(tmp_path, reached):
     """Most fall in a round or between two, which take some tenths of a second; some while it starts."""
     ends(started(tmp_path / "whole"))
     rng, folder, killed_at = random.Random(0), tmp_path / "killed", []
@@ -57,5 +57,4 @@ def test_twenty_kills_at_random_instants_change_no_bit_of_any_state(tmp_path, ca
     assert len(set(killed_at)) > KILLS / 2
     ends(started(folder))
     assert everything(folder) == everything(tmp_path / "whole")
-    with capsys.disabled():
-        print(f"\nkilled after rounds {killed_at} of {ROUNDS}")
+    reached(f"killed after rounds, of {ROUNDS}", str(killed_at))

@@ -39,7 +39,7 @@ def emulated(kind, folder):
 
 
 @pytest.mark.faults
-def test_a_client_on_a_pi_decodes_the_bits_of_the_server_and_trains_like_this_machine(tmp_path, capsys):
+def test_a_client_on_a_pi_decodes_the_bits_of_the_server_and_trains_like_this_machine(tmp_path, reached):
     """One folder goes to both machines: the client's state of round 1, written here, and the offer of round 2."""
     device = emulated(ClientPi4, tmp_path)
     prepare(tmp_path / "here", SETTINGS)
@@ -49,9 +49,8 @@ def test_a_client_on_a_pi_decodes_the_bits_of_the_server_and_trains_like_this_ma
     assert pi.base == here.base == pi.announced
     assert pi.decoded == digest(pi.update)
     cosine, difference = likeness(here.update, pi.update)
-    with capsys.disabled():
-        print(f"\nupdate of a Pi: cosine {cosine:.9f}, difference {difference:.2e}, losses {pi.losses} {here.losses}")
-        print(f"first student equal: {pi.initial == here.initial}")
+    reached("update of an emulated Pi, largest difference", difference)
+    reached("update of an emulated Pi, cosine", f"{cosine:.9f}")
     assert cosine > 0.999
     saved, ours = (Vault(tmp_path / name / "state", "emulated").load() for name in ("pi", "here"))
     assert saved.round == ours.round == 2
