@@ -1,5 +1,6 @@
 """A client's part in a round: its state, its data, and the pure functions of ``fedkd.federation``."""
 
+import logging
 import tempfile
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from fedkd.messages import Answer
 from fedkd.protocol import Offer
 from fedkd.resolve import experiment_of
 from fedkd.seeding import Purpose, generator
+
+log = logging.getLogger("fedkd.client")
 
 
 def take_part(offer: Offer, context: Context, fresh: bool, import_seconds: float) -> Answer:
@@ -35,6 +38,7 @@ def take_part(offer: Offer, context: Context, fresh: bool, import_seconds: float
     state = vault.load(offer.round) or earlier.load(offer.round) or new_client(experiment)
     base = follow(state, offer, experiment)
     if base is None:
+        log.warning("round %d: can't go on from round %d, so it asks for the dense model", offer.round, state.round)
         return Answer(partition)
     data, held = experiment.client_data(partition, own_data(context.node_config, experiment.task))
     rng = generator(experiment.config.seed, Purpose.TRAINING, offer.round, partition)

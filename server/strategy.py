@@ -53,6 +53,7 @@ class FedKD:
         self._quality = {partition: dict(figures) for partition, figures in progress.quality.items()}
         self._held: dict[int, int | None] = dict(progress.held)
         self._nodes: dict[int, int] = {}
+        self._behind: dict[int, int] = {}
         self._met = False
         self._guard = Guard(experiment.config.guard)
         self._failed = 0
@@ -81,7 +82,8 @@ class FedKD:
         """Begin a round and make an offer to each client that takes part in it."""
         self._guard.begin(round_)
         self._wait_for_clients()
-        self._ends, self._down_bytes = time.monotonic() + self.experiment.config.guard.deadline, 0
+        self._ends = time.monotonic() + self.experiment.config.guard.deadline
+        self._down_bytes, self._behind = 0, {}
         self.state = begin_round(self.state, self.experiment)
         self._dense = encode(self.state.base, self._now.spec, header_of(round_, self.state.digest, self._now))
         self.state = forget_steps(self.state, len(self._dense))
@@ -105,6 +107,7 @@ class FedKD:
             **shared_figures(self._now, self.state.shared, measured),
             **teacher_figures(measured),
             **bytes_of(self.experiment, answers, self._down_bytes),
+            "behind": sorted(self._behind),
             "refused": self._guard.refused,
             "seconds": time.monotonic() - self._started,
             "elapsed": time.monotonic() - self._begun,
@@ -116,12 +119,13 @@ class FedKD:
     def _received(self, replies: Iterable[Message]) -> list[Received]:
         """Updates that can be used, of clients that needed the dense model too."""
         answers = self._guard.answers(replies, self._asked)
-        if behind := {a.partition: self._nodes[a.partition] for a in answers if a.needs_dense}:
-            self._held |= dict.fromkeys(behind)  # who doesn't answer in time gets it at once in the next round
-            offers = [self._offer(partition, None) for partition in behind]
+        self._behind = {a.partition: self._nodes[a.partition] for a in answers if a.needs_dense}
+        if self._behind:
+            self._held |= dict.fromkeys(self._behind)  # who doesn't answer in time gets it at once in the next round
+            offers = [self._offer(partition, None) for partition in self._behind]
             left = self._seconds_left()
-            second = self._guard.answers(self._grid.send_and_receive(offers, timeout=left), behind)
-            self._guard.stuck(second, behind)
+            second = self._guard.answers(self._grid.send_and_receive(offers, timeout=left), self._behind)
+            self._guard.stuck(second, self._behind)
             answers = answers + second
         return self._guard.updates(answers, self._asked, self.state, self._now)
 

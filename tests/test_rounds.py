@@ -13,7 +13,7 @@ from fedkd.messages import Answer, answer_fields
 from fedkd.resolve import resolve
 from fedkd.tensors import digest
 from server.strategy import NoAnswerError
-from tests.forged import ForgedGrid, honest, light, run, with_liar
+from tests.forged import LIAR, ForgedGrid, honest, light, run, with_liar
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +44,7 @@ def test_client_that_needs_the_dense_model_gets_it_once_and_takes_part(experimen
 
     records, _ = run(experiment, with_liar(experiment, lie))
     assert all(r["participants"] == [0, 1, 2, 3] and r["refused"] == [] for r in records)
+    assert all(r["behind"] == [LIAR] for r in records)
 
 
 def test_too_few_answers_leave_the_model_and_the_run_goes_on():

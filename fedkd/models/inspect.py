@@ -1,10 +1,13 @@
 """What the protocol needs to know of a Keras model: its outputs, the spec of its tensors, its logits alone."""
 
+import random
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import keras
 import numpy as np
+from keras.src.random import seed_generator
 
 from fedkd.errors import InputError
 from fedkd.tensors import Spec, TensorSpec, Weights
@@ -36,13 +39,16 @@ def split_outputs(output: Any) -> Outputs:
 
 
 def build_model(builder: Callable[[], keras.Model], seed: int, classes: int) -> keras.Model:
-    """Build a model whose initial weights depend on the seed alone.
+    """Build a model whose initial weights depend on the seed alone, whatever other threads draw meanwhile.
+
+    Keras seeds its layers from Python's own generator, which all threads share: Flower's heartbeat draws from it too.
 
     Raises:
         InputError: Not a functional or built sequential model, or no logits (n, classes).
     """
     keras.utils.set_random_seed(seed)
-    model = builder()
+    with patch.object(seed_generator, "python_random", random.Random(seed)):
+        model = builder()
     if isinstance(model, keras.Sequential) and model.built:
         model = keras.Model(model.inputs, model.outputs[0])
     if not hasattr(model, "output"):

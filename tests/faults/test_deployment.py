@@ -194,7 +194,7 @@ def test_nodes_without_the_right_key_or_certificate_are_refused_and_told_why(fed
             command = ["flower-supernode", "--superlink", f"127.0.0.1:{federation.port}", "--port", str(port), *options]
             processes.start(name, command, {**federation.env, "FLWR_HOME": str(tmp_path / "home")})
         for name, (_, message) in cases.items():
-            said = wait_for(lambda name=name: words_of_refusal(processes.log(name)), 60)
+            said = wait_for(lambda name=name: words_of_refusal(processes.log(name)), 180)
             assert message in said, name
     finally:
         processes.stop()
