@@ -51,6 +51,8 @@ class Link(NamedTuple):
 def rows(settings: Mapping[str, Scalar], methods: list[str], kbits: int, milliseconds: int) -> list[dict[str, Any]]:
     """Run each method for two rounds over slow links and report the second, in which the model goes both ways.
 
+    ``up_kb`` and ``down_kb`` are that round's payload a node; ``payload_mb`` and ``wire_mb`` are of the run and all nodes.
+
     Args:
         settings: Of the experiment, but for the method and the number of rounds.
         methods: Names.
@@ -79,6 +81,8 @@ def _row(settings: Mapping[str, Scalar], method: str, kbits: int, milliseconds: 
         finally:
             federation.processes.stop()
         history = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+    if refused := [entry["why"] for row in history for entry in row["refused"]]:
+        raise RunError(f"bench link: {method}: a node's answer was refused: {refused[0]}")
     return {"link": kind, **_summary(method, len(links), history, carried)}
 
 
@@ -109,10 +113,10 @@ def _summary(method: str, nodes: int, history: list[dict[str, Any]], carried: in
     return {
         "method": method,
         "seconds": last["seconds"],
-        "up_kb_a_node": last["up_bytes"] / nodes / 1e3,
-        "down_kb_a_node": last["down_bytes"] / nodes / 1e3,
-        "payload_mb_of_run": sum(row["up_bytes"] + row["down_bytes"] for row in history) / 1e6,
-        "wire_mb_of_run": carried / 1e6,
+        "up_kb": last["up_bytes"] / nodes / 1e3,
+        "down_kb": last["down_bytes"] / nodes / 1e3,
+        "payload_mb": sum(row["up_bytes"] + row["down_bytes"] for row in history) / 1e6,
+        "wire_mb": carried / 1e6,
     }
 
 
