@@ -51,7 +51,7 @@ class Link(NamedTuple):
 def rows(settings: Mapping[str, Scalar], methods: list[str], kbits: int, milliseconds: int) -> list[dict[str, Any]]:
     """Run each method for two rounds over slow links and report the second, in which the model goes both ways.
 
-    ``up_kb`` and ``down_kb`` are that round's payload a node; ``payload_mb`` and ``wire_mb`` are of the run and all nodes.
+    ``up_kb`` and ``down_kb`` are that round's payload a node; ``payload_mb`` and ``wire_mb`` those of all, in the run.
 
     Args:
         settings: Of the experiment, but for the method and the number of rounds.
