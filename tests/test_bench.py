@@ -134,6 +134,22 @@ def test_profile_names_the_parts_of_a_round_and_they_add_up():
     assert any("Conv2D" in r["operation"] for r in rows if r["operation"])
 
 
+@pytest.mark.bench
+def test_profile_of_a_task_as_it_ships():
+    done = bench("profile", "--json", "--repeats", "1", "--task", "digits")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["rows"]
+    assert {row["work"] for row in rows} == {"digits"}
+    assert sum(row["share"] for row in rows) == pytest.approx(1)
+
+
+def test_profile_of_a_task_without_its_data_is_refused_in_one_line():
+    done = bench("profile", "--task", "ade")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "--data" in done.stderr
+
+
 def test_bad_number_of_clients_is_refused_in_one_line():
     done = bench("engine", "--clients", "7")
     assert (done.returncode, done.stderr) == (2, "error: --clients must be one of 10, 100, 1000, got 7\n")

@@ -63,10 +63,18 @@ def codec(repeats: RepeatsOption = 20, json: JsonOption = False) -> None:
 
 
 @app.command()
-def profile(repeats: RepeatsOption = 10, json: JsonOption = False) -> None:
+def profile(
+    task: Annotated[
+        str, typer.Option(help="See `fedkd tasks`. (default: the works of `fedkd bench engine`, and their operations)")
+    ] = "",
+    data: Annotated[str, typer.Option(help="File with the data of a named task, where it needs one.")] = "",
+    repeats: RepeatsOption = 10,
+    json: JsonOption = False,
+) -> None:
     """Where the time of a client's round goes: its parts, and the operations of its training, on one core."""
     with errors_for_people():
-        _show(partial(_measure, "profile", threads=1, repeats=repeats), json)
+        where = str(Path(data).absolute()) if data else ""
+        _show(partial(_measure, "profile", threads=1, repeats=repeats, task=task, data=where), json)
 
 
 @app.command()
@@ -116,7 +124,7 @@ def link(
         show({"bench": "link", "kbits": kbits, "milliseconds": milliseconds, "rows": found}, json, Console())
 
 
-def _measure(bench: str, threads: int = 0, **options: int) -> dict[str, Any]:
+def _measure(bench: str, threads: int = 0, **options: int | str) -> dict[str, Any]:
     """Measure the machine, on all cores where ``threads`` is 0, and then ``sims.bench.BENCH`` against it."""
     from sims.bench.machine import matmul_gflops
 

@@ -14,6 +14,7 @@ from fedkd.exchange.codec import decode, encode
 from fedkd.experiment import Experiment
 from fedkd.federation import header_of
 from fedkd.protocol import ClientState
+from fedkd.resolve import experiment_of
 from fedkd.seeding import Purpose, generator
 from fedkd.tensors import subtract
 from sims.bench import work
@@ -26,24 +27,35 @@ Spent = dict[str, float]
 _OPERATIONS = 12  # in the table; the others are one row
 
 
-def rows(rate: float, repeats: int) -> list[Row]:
-    """Profile both works.
+def rows(rate: float, repeats: int, task: str = "", data: str = "") -> list[Row]:
+    """Profile a task as it ships, or both works and the operations of their training.
 
     Args:
         rate: Of one core's matrix products, in 10⁹ operations a second.
         repeats: Clients to average over.
+        task: Empty for the works.
+        data: File with the task's data, where it needs one.
+
+    Raises:
+        InputError: There is no such task, or it lacks its data.
     """
+    if task:
+        return _table(task, "part", _parts(experiment_of({"task": task, "data": data}), repeats), rate)
     table: list[Row] = []
     for name in work.SETTINGS:
         held = experiment(name, 10, 2)
-        for kind, spent in (("part", _parts(held, repeats)), ("operation", _operations(held, repeats))):
-            total = sum(spent.values())
-            table += [
-                {"work": name, "part": None, "operation": None}
-                | {kind: what, "ms": 1e3 * s, "share": s / total, "gflop": s * rate}
-                for what, s in _descending(spent)
-            ]
+        table += _table(name, "part", _parts(held, repeats), rate)
+        table += _table(name, "operation", _operations(held, repeats), rate)
     return table
+
+
+def _table(name: str, kind: str, spent: Spent, rate: float) -> list[Row]:
+    total = sum(spent.values())
+    return [
+        {"work": name, "part": None, "operation": None}
+        | {kind: what, "ms": 1e3 * s, "share": s / total, "gflop": s * rate}
+        for what, s in _descending(spent)
+    ]
 
 
 def _parts(held: Experiment, repeats: int) -> Spent:
