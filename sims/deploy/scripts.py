@@ -50,6 +50,8 @@ _SUPERNODE = Template(
 [ -n "$${FEDKD_TASK:-}" ] || FEDKD_TASK=$task
 fedkd deploy check --own "$$FEDKD_DATA" --state-dir "$$FEDKD_STATE" --task "$$FEDKD_TASK" \\
   $${FEDKD_TASK_DATA:+--data "$$FEDKD_TASK_DATA"} $${FEDKD_VOCABULARY:+--set "model.vocabulary=$$FEDKD_VOCABULARY"}
+# A message's parts one by one: each has 30 s, which several at a time would share.
+export FLWR_PRIVATE_MAX_CONCURRENT_OBJ_PUSHES=1 FLWR_PRIVATE_MAX_CONCURRENT_OBJ_PULLS=1
 export FLWR_HOME="$$FEDKD_STATE/flwr"
 cd "$$FEDKD_STATE"
 exec flower-supernode --superlink "$$FEDKD_SUPERLINK" --root-certificates "$$here/ca.crt" \\
