@@ -81,14 +81,17 @@ def experiment_of(run_config: Mapping[str, Scalar]) -> Experiment:
     An empty text means "not set": Flower takes only keys that the app's own file lists, and a key that is listed
     always has a value.
     """
-    given = {key: value for key, value in run_config.items() if key not in RUN_KEYS and value != ""}
-    key = tuple(sorted(given.items()))
+    given = _given(run_config)
     with _lock:
-        if key not in _recent:
-            experiment = resolve(given)
+        if given not in _recent:
+            experiment = resolve(dict(given))
             _recent.clear()
-            _recent[key] = _recent[tuple(sorted(to_settings(experiment.config).items()))] = experiment
-        return _recent[key]
+            _recent[given] = _recent[_given(to_settings(experiment.config))] = experiment
+        return _recent[given]
+
+
+def _given(run_config: Mapping[str, Scalar]) -> tuple[tuple[str, Scalar], ...]:
+    return tuple(sorted((key, value) for key, value in run_config.items() if key not in RUN_KEYS and value != ""))
 
 
 def forget() -> None:

@@ -6,7 +6,17 @@ import pytest
 
 from fedkd.errors import InputError
 from fedkd.methods import METHODS, method
+from fedkd.resolve import experiment_of
 from fedkd.settings import build, check_settings, flatten, keys, parse_assignment, read_toml, to_settings, to_toml
+
+
+def test_a_run_and_its_two_apps_share_one_experiment_of_a_process():
+    """The run asks with what the user gave, the apps with all settings, some of which are empty."""
+    experiment = experiment_of({"task": "digits", "rounds": 2})
+    config = to_settings(experiment.config)
+    assert "" in config.values()
+    assert experiment_of({**config, "out": "there", "engine": "local"}) is experiment
+    assert experiment_of({"task": "digits", "rounds": 3}) is not experiment
 
 
 def test_written_configuration_reads_back_as_itself():

@@ -25,7 +25,7 @@ def show(result: Mapping[str, Any], as_json: bool, console: Console) -> None:
     rate = [f"float32 matmul {result['matmul_gflops']:.0f} GFLOP/s"] if "matmul_gflops" in result else []
     facts = " · ".join([*in_words(result.get("machine", {})), *rate])
     table = Table(box=None, caption=facts, caption_justify="left", caption_style="dim")
-    columns = list(dict.fromkeys(key for row in result["rows"] for key in row))
+    columns = list(dict.fromkeys(key for row in result["rows"] for key, value in row.items() if value is not None))
     for column in columns:
         numbers = any(isinstance(row.get(column), int | float) for row in result["rows"])
         table.add_column(column.replace("_", " "), justify="right" if numbers else "left", overflow="fold")
