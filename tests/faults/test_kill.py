@@ -49,7 +49,8 @@ def test_twenty_kills_at_random_instants_change_no_bit_of_any_state(tmp_path, re
             wait_until(process, lambda wanted=wanted: rounds(folder) >= wanted)
             time.sleep(rng.uniform(0, 0.3))
         else:
-            time.sleep(rng.uniform(0, 10))
+            ends_at, most = time.monotonic() + rng.uniform(0, 10), min(before + 6, ROUNDS - 1)
+            wait_until(process, lambda at=ends_at, most=most: time.monotonic() >= at or rounds(folder) >= most)
         assert process.poll() is None, process.stderr.read()[-3000:]
         process.kill()
         process.communicate()
