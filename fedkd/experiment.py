@@ -61,10 +61,13 @@ class Experiment:
         """
         if own is None and not self.rows:
             raise InputError(f"client {partition_id}: partition.kind = 'nodes' deals nothing; start it with data=FILE")
-        data = self.task.train.take(self.rows[partition_id]) if own is None else own
+        whole, rows = (self.task.train, self.rows[partition_id]) if own is None else (own, np.arange(len(own)))
+        # Row numbers stand for the examples, which may be large and are copied once.
+        segments = None if whole.segments is None else whole.segments[rows]
+        data = Dataset(rows, whole.y[rows], segments=segments)
         rng = generator(self.config.seed, Purpose.HOLDOUT, partition_id)
-        train, held = hold_out(data, self.config.train.holdout, rng)
-        return data.take(train), data.take(held)
+        train, held = (rows[chosen] for chosen in hold_out(data, self.config.train.holdout, rng))
+        return whole.take(train), whole.take(held)
 
     @cached_property
     def trainer(self) -> "Trainer":

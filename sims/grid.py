@@ -42,6 +42,8 @@ class LocalGrid(Grid):
         TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = _RUN_ID, _SERVER_NODE, 1
         self.partitions = partitions
         self._client_app, self._context, self._threads = client_app, context, threads
+        # The same threads in all rounds: TensorFlow keeps what it has prepared of its kernels by thread.
+        self._pool = ThreadPoolExecutor(threads)
         self._replies: dict[str, tuple[Message, float]] = {}
         self._ids = (f"message-{i}" for i in itertools.count())
         self._run = Run.create_empty(run_id=_RUN_ID)
@@ -70,13 +72,12 @@ class LocalGrid(Grid):
         messages = list(messages)
         for message in messages:
             message.metadata.__dict__["_message_id"] = next(self._ids)
-        with ThreadPoolExecutor(self._threads) as pool:
-            futures = [pool.submit(self._call, message) for message in messages]
-            try:
-                self._replies |= {m.metadata.message_id: f.result() for m, f in zip(messages, futures, strict=True)}
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        futures = [self._pool.submit(self._call, message) for message in messages]
+        try:
+            self._replies |= {m.metadata.message_id: f.result() for m, f in zip(messages, futures, strict=True)}
+        except BaseException:
+            self._pool.shutdown(cancel_futures=True)  # and wait for those under way: this run is over
+            raise
         return [message.metadata.message_id for message in messages]
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from fedkd.models.inspect import Outputs, get_weights, split_outputs
+from fedkd.models.pool_first import pooled_first
 from fedkd.tensors import Weights
 
 Tensors = list[Any]
@@ -24,12 +25,15 @@ class Learner:
 
     def __init__(self, model: keras.Model) -> None:
         self.model = model
-        place = {id(w): i for i, w in enumerate(model.weights)}
+        own = {id(w): i for i, w in enumerate(model.weights)}
+        self._trainable = [own[id(v)] for v in model.trainable_variables]
         self._dtypes = [w.dtype for w in model.weights]
-        self._trainable = [place[id(v)] for v in model.trainable_variables]
+        # What is called computes the same with less work, and may have its weights in another order.
+        self._called, place = pooled_first(model)
+        self._given = [place[id(v)] for v in self._called.trainable_variables]
         # Seeds of dropout and the like are variables, but no weights: they are drawn anew for each round.
-        self._rest = [place.get(id(v)) for v in model.non_trainable_variables]
-        self._seed_shapes = [v.shape for v in model.non_trainable_variables if id(v) not in place]
+        self._rest = [place.get(id(v)) for v in self._called.non_trainable_variables]
+        self._seed_shapes = [v.shape for v in self._called.non_trainable_variables if id(v) not in place]
 
     def initial(self) -> Weights:
         """Copy of the weights the model was built with."""
@@ -53,9 +57,10 @@ class Learner:
             brought up to date, and seeds.
         """
         drawn = iter(seeds)
-        given = [tf.cast(t, self._dtypes[i]) for i, t in zip(self._trainable, trainable, strict=True)]
+        by_place = dict(zip(self._trainable, trainable, strict=True))
+        given = [tf.cast(by_place[i], self._dtypes[i]) for i in self._given]
         rest = [next(drawn) if i is None else tf.cast(weights[i], self._dtypes[i]) for i in self._rest]
-        output, rest, losses = self.model.stateless_call(given, rest, x, training=training, return_losses=True)
+        output, rest, losses = self._called.stateless_call(given, rest, x, training=training, return_losses=True)
         after = list(weights)
         for i, value in zip(self._rest, rest, strict=True):
             if i is not None:

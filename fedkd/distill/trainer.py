@@ -167,7 +167,7 @@ class Trainer:
             return logits.numpy()[: len(part)]
 
         starts = range(0, len(x), EVALUATION_BATCH)
-        if threads == 1:
+        if min(threads, len(starts)) == 1:
             return np.concatenate([batch(start) for start in starts])
         with ThreadPoolExecutor(threads) as pool:
             return np.concatenate(list(pool.map(batch, starts)))

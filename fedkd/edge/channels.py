@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from fedkd.edge.graph import Node, functional, graph_of
+from fedkd.models.graph import Node, functional, graph_of
 
 CONVS = (layers.Conv1D, layers.Conv2D)
 DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D)

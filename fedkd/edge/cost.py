@@ -8,7 +8,7 @@ from keras import layers
 
 from fedkd.edge.channels import CONVS, DEPTHWISE, SEPARABLE
 from fedkd.edge.fake_quant import ActivationRange
-from fedkd.edge.graph import Node, functional, graph_of
+from fedkd.models.graph import Node, functional, graph_of
 
 _TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose)
 _COUNTED = (*CONVS, *DEPTHWISE, *SEPARABLE, *_TRANSPOSED, layers.Dense)

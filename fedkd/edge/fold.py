@@ -7,7 +7,7 @@ import numpy as np
 from keras import layers
 
 from fedkd.edge.channels import CONVS, DEPTHWISE, SEPARABLE
-from fedkd.edge.graph import Graph, copy, functional, graph_of, rebuild
+from fedkd.models.graph import Graph, copy, functional, graph_of, rebuild
 
 
 def folds(graph: Graph) -> dict[str, str]:

@@ -6,7 +6,7 @@ import numpy as np
 from keras import layers
 
 from fedkd.edge.channels import DEPTHWISE, SEPARABLE, Channels, makes_channels
-from fedkd.edge.graph import Node
+from fedkd.models.graph import Node
 
 Scores = Mapping[int, float]
 Measure = Callable[[Channels], Scores]

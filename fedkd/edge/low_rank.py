@@ -7,9 +7,9 @@ import numpy as np
 from keras import layers
 
 from fedkd.edge.channels import CONVS
-from fedkd.edge.graph import Chain, copy, functional, graph_of, rebuild
 from fedkd.errors import InputError
 from fedkd.exchange.spectrum import rank_for_energy
+from fedkd.models.graph import Chain, copy, functional, graph_of, rebuild
 
 
 def low_rank(model: keras.Model, energy: float) -> keras.Model:

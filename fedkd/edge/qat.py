@@ -17,9 +17,9 @@ from fedkd.edge.fake_quant import (
     QuantEmbedding,
 )
 from fedkd.edge.fold import folds
-from fedkd.edge.graph import Chain, Graph, Node, activation_name, copy, functional, graph_of, rebuild
 from fedkd.edge.steps import scale_and_zero
 from fedkd.errors import InputError
+from fedkd.models.graph import Chain, Graph, Node, activation_name, copy, functional, graph_of, rebuild
 
 _Kind = type[keras.layers.Layer]
 ROUNDED: Mapping[_Kind, _Kind] = {

@@ -15,10 +15,10 @@ import numpy as np
 from keras import layers
 
 from fedkd.edge.channels import SEPARABLE, Channels, channels, makes_channels
-from fedkd.edge.graph import Node, functional
 from fedkd.edge.importance import Measure, Scores, gathered
 from fedkd.edge.shrink import without
 from fedkd.errors import InputError
+from fedkd.models.graph import Node, functional
 
 _ROWS = 32  # examples whose patches are held at a time
 # Directions with less of the examples' energy than this are noise of float32; the kernel isn't changed along them.

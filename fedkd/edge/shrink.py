@@ -7,8 +7,8 @@ import numpy as np
 from keras import layers
 
 from fedkd.edge.channels import DEPTHWISE, SEPARABLE, Channels, channels, makes_channels
-from fedkd.edge.graph import Node, copy, functional, rebuild
 from fedkd.errors import InputError
+from fedkd.models.graph import Node, copy, functional, rebuild
 
 
 def without(model: keras.Model, gone: Sequence[int]) -> keras.Model:

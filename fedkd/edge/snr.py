@@ -10,8 +10,8 @@ import numpy as np
 from fedkd.edge.activations import activations
 from fedkd.edge.cost import layer_macs, layer_parameters
 from fedkd.edge.fake_quant import ActivationRange
-from fedkd.edge.graph import Graph, Node, copy, functional, graph_of, rebuild
 from fedkd.edge.qat import ROUNDED
+from fedkd.models.graph import Graph, Node, copy, functional, graph_of, rebuild
 
 # What a file computes in one operation with the kernel before it.
 _FUSED = {"BatchNormalization", "ReLU", "Relu", "Relu6", "Activation", "Identity"}

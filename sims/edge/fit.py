@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import keras
 
-from fedkd.edge.graph import functional, graph_of
+from fedkd.models.graph import functional, graph_of
 from fedkd.tasks.task import Task
 
 # Trains a model in place, within the constraints that its weights have.

@@ -9,9 +9,9 @@ import keras
 import numpy as np
 
 from fedkd.calibration import calibration_rows, read_rows
-from fedkd.edge.graph import functional
 from fedkd.errors import InputError
 from fedkd.experiment import Experiment
+from fedkd.models.graph import functional
 from fedkd.resolve import experiment_of
 from fedkd.sections import ModelConfig
 from fedkd.seeding import Purpose, generator
