@@ -4,13 +4,15 @@ import functools
 import logging
 import os
 import threading
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import threadpoolctl
 
 from fedkd.quiet import silent_stderr
 
 _lock = threading.Lock()
+_of_thread = threading.local()
 
 
 def configure() -> None:
@@ -39,14 +41,26 @@ def _configure_once() -> None:
     threadpoolctl.threadpool_limits(1)
 
 
-def inline_operations() -> AbstractContextManager[None]:
+@contextmanager
+def inline_operations() -> Iterator[None]:
     """While it holds, compiled functions called by this thread run on this thread alone.
 
     For threads that work side by side: a pool of TensorFlow's between them only adds switches.
     """
     import tensorflow as tf
 
-    return tf.experimental.function_executor_type("SINGLE_THREADED_EXECUTOR")
+    before = executor()
+    _of_thread.executor = "SINGLE_THREADED_EXECUTOR"
+    try:
+        with tf.experimental.function_executor_type(_of_thread.executor):
+            yield
+    finally:
+        _of_thread.executor = before
+
+
+def executor() -> str:
+    """TensorFlow's name of what runs the operations of functions that this thread calls; empty for its default."""
+    return getattr(_of_thread, "executor", "")
 
 
 def cores() -> int:

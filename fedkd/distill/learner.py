@@ -83,11 +83,6 @@ class Learner:
             after[i] = value
         return after
 
-    def compiled_logits(self) -> Any:
-        """A compiled function (weights, seeds, x) -> logits."""
-
-        @tf.function
-        def logits(weights: Tensors, seeds: Tensors, x: Any) -> Any:
-            return self.call(weights, self.trainable(weights), seeds, x, training=False)[0].logits
-
-        return logits
+    def logits(self, weights: Tensors, seeds: Tensors, x: Any) -> Any:
+        """Logits (n, classes) of inputs x, not in training."""
+        return self.call(weights, self.trainable(weights), seeds, x, training=False)[0].logits

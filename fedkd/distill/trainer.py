@@ -1,6 +1,5 @@
 """Mutual training of a client's models: one compiled function, reused by every client and round."""
 
-import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -10,9 +9,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from fedkd import runtime
 from fedkd.data.dataset import EVALUATION_BATCH, Dataset
 from fedkd.distill.checks import check_knowledge
+from fedkd.distill.compiled import Compiled
 from fedkd.distill.learner import Learner, Tensors
 from fedkd.distill.losses import cross_entropy, mutual_losses, projection_shapes
 from fedkd.distill.optimizers import PureOptimizer, optimizer_factory
@@ -78,10 +77,8 @@ class Trainer:
         tensors = sum(map(len, variables.values()))
         self._unroll = _UNROLL if tensors <= _UNROLL_TENSORS else 1
         self.unrolls = True
-        self._step = tf.function(self._steps, autograph=False)
-        self._logits = {role: learner.compiled_logits() for role, learner in self.learners.items()}
-        self._traced: dict[object, Any] = {}
-        self._tracing = threading.Lock()
+        self._step = Compiled(self._steps)
+        self._logits = {role: Compiled(learner.logits) for role, learner in self.learners.items()}
 
     def _outputs(self) -> tuple[Outputs, Outputs]:
         """Symbolic outputs of the teacher and of the student."""
@@ -132,20 +129,18 @@ class Trainer:
         rows, shares = batches(len(data), self.train.batch_size, self.train.epochs, rng)
         seeds = {role: learner.seeds(rng) for role, learner in self.learners.items()}
         bounds = Bounds(dict(masks or {}), dict(anchors or {}))
-        tensors = tf.nest.map_structure(tf.convert_to_tensor, (state, seeds, bounds))
-        carry, bounds, start, losses = tensors[:2], tensors[2], 0, []
-        scale = tf.constant(rate, tf.float32)
+        carry: Any = (state, seeds)
+        scale, start, losses = np.float32(rate), 0, []
         while start < len(rows):
             count = self._unroll if len(rows) - start >= self._unroll else 1
             take = rows[start : start + count]
             x = data.x[take] if self._augment is None else self._augment(data.x[take], rng)
             lot = (x, data.y[take], shares[start : start + count])
             for batch in self._calls(*lot):
-                key, arrays = (len(batch[0]), *map(tuple, bounds)), map(tf.convert_to_tensor, batch)
-                carry, loss = self._compiled(key, self._step, carry, bounds, scale, *arrays)
+                carry, loss = self._step((len(batch[0]), *map(tuple, bounds)), carry, bounds, scale, *batch)
                 losses.append(loss)
             start += count
-        after = tf.nest.map_structure(np.asarray, carry[0])
+        after = {group: [np.asarray(tensor) for tensor in tensors] for group, tensors in carry[0].items()}
         mean = {role: float(sum(loss[role].numpy() for loss in losses)) / len(rows) for role in self.learners}
         return after, mean
 
@@ -157,14 +152,12 @@ class Trainer:
 
     def logits(self, role: str, weights: Weights, x: np.ndarray, threads: int = 1) -> np.ndarray:
         """Return logits (n, classes) of one model for n >= 1 inputs, in batches of one size: one compilation."""
-        values = tf.nest.map_structure(tf.convert_to_tensor, weights)
-        seeds = [tf.convert_to_tensor(s) for s in self.learners[role].seeds(np.random.default_rng(0))]
+        seeds = self.learners[role].seeds(np.random.default_rng(0))
 
         def batch(start: int) -> np.ndarray:
             part = x[start : start + EVALUATION_BATCH]
             padded = np.concatenate([part, np.repeat(part[:1], EVALUATION_BATCH - len(part), axis=0)])
-            logits = self._compiled(role, self._logits[role], values, seeds, tf.convert_to_tensor(padded))
-            return logits.numpy()[: len(part)]
+            return self._logits[role]((), weights, seeds, padded).numpy()[: len(part)]
 
         starts = range(0, len(x), EVALUATION_BATCH)
         if min(threads, len(starts)) == 1:
@@ -175,18 +168,6 @@ class Trainer:
     def accuracy(self, role: str, weights: Weights, data: Dataset, threads: int = 1) -> float:
         """Share of examples that a model classifies rightly."""
         return float(np.mean(self.logits(role, weights, data.x, threads).argmax(-1) == data.y))
-
-    def _compiled(self, key: object, function: Any, *args: Any) -> Any:
-        """Call a compiled function; the first call of each key traces, one thread at a time.
-
-        What was traced is called directly: finding it anew by its arguments costs a millisecond.
-        """
-        if key not in self._traced:
-            # Traced for the plainest executor: loops of a function traced for another one can't run on it.
-            with self._tracing, runtime.inline_operations():
-                if key not in self._traced:
-                    self._traced[key] = function.get_concrete_function(*args)
-        return self._traced[key](*args)
 
     def _steps(self, carry: Any, bounds: Any, rate: Any, x: Any, y: Any, shares: Any) -> tuple[tuple[Any, Any], Any]:
         """Unrolled steps over x (steps, n, ...), y (steps, n), shares (steps, n)."""
