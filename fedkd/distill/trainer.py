@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from fedkd import runtime
 from fedkd.data.dataset import EVALUATION_BATCH, Dataset
 from fedkd.distill.checks import check_knowledge
 from fedkd.distill.compiled import Compiled
@@ -79,6 +80,7 @@ class Trainer:
         self.unrolls = True
         self._step = Compiled(self._steps)
         self._logits = {role: Compiled(learner.logits) for role, learner in self.learners.items()}
+        self._pools: dict[int, ThreadPoolExecutor] = {}
 
     def _outputs(self) -> tuple[Outputs, Outputs]:
         """Symbolic outputs of the teacher and of the student."""
@@ -162,8 +164,14 @@ class Trainer:
         starts = range(0, len(x), EVALUATION_BATCH)
         if min(threads, len(starts)) == 1:
             return np.concatenate([batch(start) for start in starts])
-        with ThreadPoolExecutor(threads) as pool:
-            return np.concatenate(list(pool.map(batch, starts)))
+
+        def beside_others(start: int) -> np.ndarray:
+            with runtime.inline_operations():
+                return batch(start)
+
+        # The same threads each time: TensorFlow keeps what it has prepared of its kernels by thread.
+        pool = self._pools.setdefault(threads, ThreadPoolExecutor(threads))
+        return np.concatenate(list(pool.map(beside_others, starts)))
 
     def accuracy(self, role: str, weights: Weights, data: Dataset, threads: int = 1) -> float:
         """Share of examples that a model classifies rightly."""
