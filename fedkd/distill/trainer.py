@@ -78,7 +78,7 @@ class Trainer:
         tensors = sum(map(len, variables.values()))
         self._unroll = _UNROLL if tensors <= _UNROLL_TENSORS else 1
         self.unrolls = True
-        self._step = Compiled(self._steps)
+        self._step = Compiled(self.steps)
         self._logits = {role: Compiled(learner.logits) for role, learner in self.learners.items()}
         self._pools: dict[int, ThreadPoolExecutor] = {}
 
@@ -177,8 +177,20 @@ class Trainer:
         """Share of examples that a model classifies rightly."""
         return float(np.mean(self.logits(role, weights, data.x, threads).argmax(-1) == data.y))
 
-    def _steps(self, carry: Any, bounds: Any, rate: Any, x: Any, y: Any, shares: Any) -> tuple[tuple[Any, Any], Any]:
-        """Unrolled steps over x (steps, n, ...), y (steps, n), shares (steps, n)."""
+    def steps(self, carry: Any, bounds: Any, rate: Any, x: Any, y: Any, shares: Any) -> tuple[tuple[Any, Any], Any]:
+        """Unrolled steps over x (steps, n, ...), y (steps, n), shares (steps, n), as a pure function of tensors.
+
+        Args:
+            carry: A client's state, and by role the states of random layers.
+            bounds: What holds weights back.
+            rate: Multiplies all learning rates.
+            x: Inputs.
+            y: Classes.
+            shares: Each row's share of its batch.
+
+        Returns:
+            The carry after the steps, and by role the sum of the losses.
+        """
         sums: dict[str, Any] = {role: tf.zeros(()) for role in self.learners}
         for i in range(x.shape[0]):
             carry, losses = self._one_step(carry[0], carry[1], bounds, rate, x[i], y[i], shares[i])

@@ -6,10 +6,12 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from clients.pool import PooledVault
 from fedkd import runtime
+from fedkd.distill.trainer import Bounds, batches
 from fedkd.exchange.codec import decode, encode
 from fedkd.experiment import Experiment
 from fedkd.federation import header_of
@@ -18,8 +20,7 @@ from fedkd.resolve import experiment_of
 from fedkd.seeding import Purpose, generator
 from fedkd.tensors import subtract
 from sims.bench import work
-from sims.bench.bare import epoch
-from sims.bench.measure import batch_order, experiment
+from sims.bench.measure import experiment
 from sims.bench.report import Row
 from sims.bench.timing import timed
 
@@ -92,15 +93,16 @@ def _descending(spent: Spent) -> list[tuple[str, float]]:
 
 
 def _operations(held: Experiment, repeats: int) -> Spent:
-    """Seconds of each kind of TensorFlow operation in a client's training, as the loop by hand has them."""
-    roles, data, order = held.trainer.learners, held.client_data(0)[0], batch_order(held, 1, 0)
-    models = [roles[role].initial() if role in roles else [] for role in ("teacher", "student")]
-    values = (*models, data.x[order], data.y[order])
+    """Seconds of each kind of TensorFlow operation in a client's training."""
+    trainer, data, rng = held.trainer, held.client_data(0)[0], np.random.default_rng(0)
+    rows, shares = batches(len(data), held.config.train.batch_size, held.config.train.epochs, rng)
+    seeds = {role: learner.seeds(rng) for role, learner in trainer.learners.items()}
+    values = ((trainer.initial_state(), seeds), np.float32(1), data.x[rows], data.y[rows], shares)
     graph = tf.Graph()
     with graph.as_default():
         inputs = tf.nest.map_structure(lambda a: tf.compat.v1.placeholder(a.dtype, a.shape), values)
-        teacher, student, x, y = inputs
-        outputs = epoch(teacher, student, x, y, held.config.loss, held.config.train.student_lr)
+        carry, *others = inputs
+        outputs = trainer.steps(carry, Bounds({}, {}), *others)
     feed = dict(zip(tf.nest.flatten(inputs), tf.nest.flatten(values), strict=True))
     options = tf.compat.v1.RunOptions(trace_level=tf.compat.v1.RunOptions.FULL_TRACE)
     config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
