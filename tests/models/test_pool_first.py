@@ -71,6 +71,23 @@ def test_outputs_are_the_same_bits(name):
     assert all(np.array_equal(a, b) for a, b in zip(expected, got, strict=True))
 
 
+@pytest.mark.parametrize("policy", ["mixed_float16", "float64", "bfloat16"])
+def test_outputs_are_the_same_bits_in_any_dtype_policy(policy):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = randomised(cnn.student((12, 12, 1), 3, 4))
+        found = pooled_first(model)
+        assert found.model is not model
+        given_to(model, found)
+        x = inputs_of(model)
+        expected, got = (tf.nest.flatten(m(x, training=False)) for m in (model, found.model))
+        assert [tensor.dtype for tensor in got] == [tensor.dtype for tensor in expected]
+        assert all(np.array_equal(a, b) for a, b in zip(expected, got, strict=True))
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_gradients_are_the_same_but_for_the_order_of_sums(name):
     model = randomised(MODELS[name]())
