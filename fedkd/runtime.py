@@ -41,6 +41,16 @@ def _configure_once() -> None:
     threadpoolctl.threadpool_limits(1)
 
 
+@functools.cache
+def as_traced() -> bytes:
+    """What ``_configure_once`` tells TensorFlow of graphs, for a function that is called as an operation."""
+    import tensorflow as tf
+
+    config = tf.compat.v1.ConfigProto()
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    return bytes(config.SerializeToString())
+
+
 @contextmanager
 def inline_operations() -> Iterator[None]:
     """While it holds, compiled functions called by this thread run on this thread alone.

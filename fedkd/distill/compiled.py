@@ -51,7 +51,13 @@ class Compiled:
                     self._traced[key] = self._trace(args)
         function, dtypes, outputs = self._traced[key]
         flat = [*keras.tree.flatten(args), *function.captured_inputs]
-        found = tf.raw_ops.StatefulPartitionedCall(args=flat, Tout=dtypes, f=function, executor_type=runtime.executor())
+        found = tf.raw_ops.StatefulPartitionedCall(
+            args=flat,
+            Tout=dtypes,
+            f=function,
+            config_proto=runtime.as_traced(),
+            executor_type=runtime.executor(),
+        )
         return keras.tree.pack_sequence_as(outputs, found)
 
     def _trace(self, args: Any) -> _Traced:

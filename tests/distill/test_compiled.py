@@ -1,0 +1,101 @@
+"""Laws of functions that are compiled once a key."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.python.eager import context
+
+from fedkd import runtime
+from fedkd.distill.compiled import Compiled
+
+
+@pytest.fixture(autouse=True)
+def configured():
+    runtime.configure()
+
+
+def test_nested_arrays_go_in_and_nested_tensors_come_out():
+    double = Compiled(
+        lambda state, rate: ({name: [2 * rate * a for a in arrays] for name, arrays in state.items()}, rate)
+    )
+    state = {"b": [np.ones(2, np.float32)], "a": [np.float32(3), np.arange(4, dtype=np.float32)], "none": []}
+    found, rate = double((), state, np.float32(2))
+    assert set(found) == set(state)
+    assert found["none"] == []
+    np.testing.assert_array_equal(found["b"][0], [4, 4])
+    np.testing.assert_array_equal(found["a"][1], [0, 4, 8, 12])
+    assert float(rate) == 2
+
+
+def test_a_function_is_traced_once_a_key():
+    traced = []
+    count = Compiled(lambda x: traced.append(x.shape) or x)
+    for size in (2, 3, 2, 3):
+        assert count(size, np.zeros(size, np.float32)).shape == (size,)
+    assert traced == [(2,), (3,)]
+
+
+def test_what_the_function_holds_is_given_to_it():
+    held = tf.Variable([1.0, 2.0])
+    total = Compiled(lambda x: x + held)
+    np.testing.assert_array_equal(total((), np.zeros(2, np.float32)), [1, 2])
+    held.assign([5.0, 6.0])
+    np.testing.assert_array_equal(total((), np.zeros(2, np.float32)), [5, 6])
+
+
+def test_arguments_are_not_changed_and_results_last():
+    """Tensors may share the memory of arrays; neither side writes into it."""
+    add = Compiled(lambda x: [x + 1, x])
+    given = np.zeros(100_000, np.float32)
+    first = [np.asarray(t) for t in add((), given)]
+    add((), given + 7)
+    assert not given.any()
+    assert (first[0] == 1).all()
+    assert not first[1].any()
+
+
+@pytest.mark.parametrize("inline", [False, True])
+def test_operations_run_as_they_were_traced(inline):
+    """Grappler would make one product of the sum, and temporary variables of others, whose names clash on threads."""
+    total = Compiled(lambda x: tf.add_n([x, x, x, x]))
+    context.enable_run_metadata()
+    try:
+        if inline:
+            with runtime.inline_operations():
+                total((), np.ones((4, 4), np.float32))
+        else:
+            total((), np.ones((4, 4), np.float32))
+        graphs = context.export_run_metadata().partition_graphs
+    finally:
+        context.disable_run_metadata()
+    assert "AddN" in [node.op for graph in graphs for node in graph.node]
+
+
+def test_loops_run_side_by_side_and_alone():
+    cell = keras.layers.LSTM(3)
+    cell.build((None, 5, 2))
+    run = Compiled(cell)
+    x = np.random.default_rng(0).normal(size=(4, 5, 2)).astype(np.float32)
+    alone = np.asarray(run((), x))
+
+    def beside(_):
+        with runtime.inline_operations():
+            return np.asarray(run((), x))
+
+    with ThreadPoolExecutor(3) as pool:
+        assert all(np.array_equal(alone, other) for other in pool.map(beside, range(9)))
+
+
+def test_the_executor_is_the_threads_own():
+    assert runtime.executor() == ""
+    with runtime.inline_operations():
+        inside = runtime.executor()
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(runtime.executor).result() == ""
+        with runtime.inline_operations():
+            pass
+        assert runtime.executor() == inside != ""
+    assert runtime.executor() == ""
