@@ -13,6 +13,7 @@ from fedkd.quiet import silent_stderr
 
 _lock = threading.Lock()
 _of_thread = threading.local()
+INLINE = "SINGLE_THREADED_EXECUTOR"  # TensorFlow's name of what runs all operations on the thread that asks
 
 
 def configure() -> None:
@@ -59,18 +60,18 @@ def inline_operations() -> Iterator[None]:
     """
     import tensorflow as tf
 
-    before = executor()
-    _of_thread.executor = "SINGLE_THREADED_EXECUTOR"
+    before = inline()
+    _of_thread.inline = True
     try:
-        with tf.experimental.function_executor_type(_of_thread.executor):
+        with tf.experimental.function_executor_type(INLINE):
             yield
     finally:
-        _of_thread.executor = before
+        _of_thread.inline = before
 
 
-def executor() -> str:
-    """TensorFlow's name of what runs the operations of functions that this thread calls; empty for its default."""
-    return getattr(_of_thread, "executor", "")
+def inline() -> bool:
+    """Whether ``inline_operations`` holds in this thread."""
+    return getattr(_of_thread, "inline", False)
 
 
 def cores() -> int:

@@ -72,8 +72,8 @@ class LocalGrid(Grid):
         messages = list(messages)
         for message in messages:
             message.metadata.__dict__["_message_id"] = next(self._ids)
-        futures = [self._pool.submit(self._call, message) for message in messages]
         try:
+            futures = [self._pool.submit(self._call, message) for message in messages]
             self._replies |= {m.metadata.message_id: f.result() for m, f in zip(messages, futures, strict=True)}
         except BaseException:
             self._pool.shutdown(cancel_futures=True)  # and wait for those under way: this run is over

@@ -50,14 +50,9 @@ class Compiled:
                 if key not in self._traced:
                     self._traced[key] = self._trace(args)
         function, dtypes, outputs = self._traced[key]
-        flat = [*keras.tree.flatten(args), *function.captured_inputs]
-        found = tf.raw_ops.StatefulPartitionedCall(
-            args=flat,
-            Tout=dtypes,
-            f=function,
-            config_proto=runtime.as_traced(),
-            executor_type=runtime.executor(),
-        )
+        flat = keras.tree.flatten(args)
+        # A client that is alone gives its operations to all threads of TensorFlow's, which a call as operation doesn't.
+        found = _inline(function, dtypes, flat) if runtime.inline() else function(*map(tf.convert_to_tensor, flat))
         return keras.tree.pack_sequence_as(outputs, found)
 
     def _trace(self, args: Any) -> _Traced:
@@ -71,3 +66,13 @@ class Compiled:
         function = tf.function(flat, autograph=False).get_concrete_function(*given)
         shape = keras.tree.map_structure(lambda _: 0, outputs[0])
         return _Traced(function, [tensor.dtype for tensor in function.outputs], shape)
+
+
+def _inline(function: Any, dtypes: list[Any], flat: list[Any]) -> list[Any]:
+    return tf.raw_ops.StatefulPartitionedCall(
+        args=[*flat, *function.captured_inputs],
+        Tout=dtypes,
+        f=function,
+        config_proto=runtime.as_traced(),
+        executor_type=runtime.INLINE,
+    )

@@ -28,12 +28,12 @@ class Learner:
         own = {id(w): i for i, w in enumerate(model.weights)}
         self._trainable = [own[id(v)] for v in model.trainable_variables]
         self._dtypes = [w.dtype for w in model.weights]
-        # What is called computes the same with less work, and may have its weights in another order.
-        self._called, place = pooled_first(model)
-        self._given = [place[id(v)] for v in self._called.trainable_variables]
+        # What is called has the same variables and computes the same with less work.
+        self._called = pooled_first(model)
+        self._given = [own[id(v)] for v in self._called.trainable_variables]
         # Seeds of dropout and the like are variables, but no weights: they are drawn anew for each round.
-        self._rest = [place.get(id(v)) for v in self._called.non_trainable_variables]
-        self._seed_shapes = [v.shape for v in self._called.non_trainable_variables if id(v) not in place]
+        self._rest = [own.get(id(v)) for v in self._called.non_trainable_variables]
+        self._seed_shapes = [v.shape for v in self._called.non_trainable_variables if id(v) not in own]
 
     def initial(self) -> Weights:
         """Copy of the weights the model was built with."""

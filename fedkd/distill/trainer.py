@@ -159,7 +159,7 @@ class Trainer:
         def batch(start: int) -> np.ndarray:
             part = x[start : start + EVALUATION_BATCH]
             padded = np.concatenate([part, np.repeat(part[:1], EVALUATION_BATCH - len(part), axis=0)])
-            return self._logits[role]((), weights, seeds, padded).numpy()[: len(part)]
+            return self._logits[role](padded.shape, weights, seeds, padded).numpy()[: len(part)]
 
         starts = range(0, len(x), EVALUATION_BATCH)
         if min(threads, len(starts)) == 1:
@@ -170,8 +170,9 @@ class Trainer:
                 return batch(start)
 
         # The same threads each time: TensorFlow keeps what it has prepared of its kernels by thread.
-        pool = self._pools.setdefault(threads, ThreadPoolExecutor(threads))
-        return np.concatenate(list(pool.map(beside_others, starts)))
+        if threads not in self._pools:
+            self._pools[threads] = ThreadPoolExecutor(threads)
+        return np.concatenate(list(self._pools[threads].map(beside_others, starts)))
 
     def accuracy(self, role: str, weights: Weights, data: Dataset, threads: int = 1) -> float:
         """Share of examples that a model classifies rightly."""

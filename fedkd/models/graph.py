@@ -95,8 +95,8 @@ def functional(model: keras.Model) -> keras.Model:
     return model
 
 
-def graph_of(model: keras.Model) -> Graph:
-    """Find the calls of a functional model.
+def graph_of(model: keras.Model, make: Callable[[keras.Operation], keras.Operation] | None = None) -> Graph:
+    """Find the calls of a functional model, by calling what ``make`` returns for each operation: by default, a copy.
 
     Raises:
         InputError: A layer is called twice, so that what suits one call may not suit the other, or has its channels
@@ -116,7 +116,7 @@ def graph_of(model: keras.Model) -> Graph:
         found[operation.name] = Node(own[operation.name], sources, reads, shape)
         return out
 
-    _, ends = _rebuilt(model, copy, call, lambda tensor: tensor)
+    _, ends = _rebuilt(model, make or copy, call, lambda tensor: tensor)
     return Graph(tuple(found.values()), ends)
 
 

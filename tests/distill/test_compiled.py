@@ -89,13 +89,19 @@ def test_loops_run_side_by_side_and_alone():
         assert all(np.array_equal(alone, other) for other in pool.map(beside, range(9)))
 
 
-def test_the_executor_is_the_threads_own():
-    assert runtime.executor() == ""
+def test_operations_are_inline_in_the_thread_that_asked_alone():
+    assert not runtime.inline()
     with runtime.inline_operations():
-        inside = runtime.executor()
         with ThreadPoolExecutor(1) as pool:
-            assert pool.submit(runtime.executor).result() == ""
+            assert not pool.submit(runtime.inline).result()
         with runtime.inline_operations():
             pass
-        assert runtime.executor() == inside != ""
-    assert runtime.executor() == ""
+        assert runtime.inline()
+    assert not runtime.inline()
+
+
+def test_a_trace_that_fails_can_be_tried_again():
+    fails = Compiled(lambda x: tf.reshape(x, (3,)))
+    for _ in range(2):
+        with pytest.raises(ValueError, match="reshape"):
+            fails((), np.zeros(2, np.float32))
