@@ -40,7 +40,7 @@ def main() -> None:
 def run(given: argparse.Namespace) -> int:
     """Update and classify, once or for ever."""
     root = _read(given.root)
-    state, hub = _opened(given.state), _hub(given)
+    hub, state = _hub(given), _opened(given.state)  # what is wrong with the hub leaves no folder
     with state.alone():
         trusted = state.trust(check_root(root) if root is not None else None)
         passed: set[str] = set()

@@ -31,6 +31,12 @@ def run(monkeypatch, capsys):
     return call
 
 
+def test_a_hub_that_is_none_leaves_no_folder(run, tmp_path):
+    code, _, _ = run("--hub", "nonsense", "--state", tmp_path / "new")
+    assert code == 2
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_device_whose_hub_is_away_goes_on_with_its_model(run, place):
     """Version 2 adds 1 to green."""
     np.save(place / "x.npy", np.array([[0.5, 0, 0], [3, 0, 0]], np.float32))
