@@ -34,7 +34,7 @@ def take_part(offer: Offer, context: Context, fresh: bool, import_seconds: float
     now.trainer.unrolls = not fresh
     vault = _vault(context, offer, experiment, now)
     # What a client held before the finishing rounds has other shapes, and a place of its own.
-    earlier = _vault(context, offer, experiment, experiment)
+    earlier = vault if now is experiment else _vault(context, offer, experiment, experiment)
     state = vault.load(offer.round) or earlier.load(offer.round) or new_client(experiment)
     base = follow(state, offer, experiment)
     if base is None:

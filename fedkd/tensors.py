@@ -4,6 +4,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -25,12 +26,12 @@ class TensorSpec:
     shape: tuple[int, ...]
     leading: int
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of elements."""
         return math.prod(self.shape)
 
-    @property
+    @cached_property
     def matrix(self) -> tuple[int, int]:
         """Shape (P, Q) of the matrix form; a vector of n elements is (1, n), a scalar (1, 1).
 

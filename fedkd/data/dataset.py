@@ -7,8 +7,8 @@ import numpy as np
 from fedkd.errors import InputError
 
 # Examples that models are measured on at a time; the last batch is filled up, so that there is one shape to compile.
-# From 64 to 256 it hardly matters to any model here; small test sets are cut for several threads, and filled up less.
-EVALUATION_BATCH = 128
+# What more of them make of a convolution leaves a processor's cache.
+EVALUATION_BATCH = 64
 
 
 @dataclass(frozen=True, eq=False)

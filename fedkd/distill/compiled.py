@@ -52,7 +52,8 @@ class Compiled:
         function, dtypes, outputs = self._traced[key]
         flat = keras.tree.flatten(args)
         # A client that is alone gives its operations to all threads of TensorFlow's, which a call as operation doesn't.
-        found = _inline(function, dtypes, flat) if runtime.inline() else function(*map(tf.convert_to_tensor, flat))
+        tensors = [array if tf.is_tensor(array) else tf.constant(array) for array in flat]
+        found = _inline(function, dtypes, tensors) if runtime.inline() else function(*tensors)
         return keras.tree.pack_sequence_as(outputs, found)
 
     def _trace(self, args: Any) -> _Traced:
@@ -68,9 +69,9 @@ class Compiled:
         return _Traced(function, [tensor.dtype for tensor in function.outputs], shape)
 
 
-def _inline(function: Any, dtypes: list[Any], flat: list[Any]) -> list[Any]:
+def _inline(function: Any, dtypes: list[Any], tensors: list[Any]) -> list[Any]:
     return tf.raw_ops.StatefulPartitionedCall(
-        args=[*flat, *function.captured_inputs],
+        args=[*tensors, *function.captured_inputs],
         Tout=dtypes,
         f=function,
         config_proto=runtime.as_traced(),

@@ -14,7 +14,7 @@ from fedkd.distill.trainer import batches
 from fedkd.sections import TrainConfig
 
 # Examples on which the loss is measured before and after.
-_MEASURED = 8 * EVALUATION_BATCH
+_MEASURED = 16 * EVALUATION_BATCH
 
 
 class Outcome(NamedTuple):

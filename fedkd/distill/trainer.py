@@ -155,11 +155,13 @@ class Trainer:
     def logits(self, role: str, weights: Weights, x: np.ndarray, threads: int = 1) -> np.ndarray:
         """Return logits (n, classes) of one model for n >= 1 inputs, in batches of one size: one compilation."""
         seeds = self.learners[role].seeds(np.random.default_rng(0))
+        tensors = [tf.constant(array) for array in weights]
 
         def batch(start: int) -> np.ndarray:
             part = x[start : start + EVALUATION_BATCH]
-            padded = np.concatenate([part, np.repeat(part[:1], EVALUATION_BATCH - len(part), axis=0)])
-            return self._logits[role](padded.shape, weights, seeds, padded).numpy()[: len(part)]
+            if missing := EVALUATION_BATCH - len(part):
+                part = np.concatenate([part, np.repeat(part[:1], missing, axis=0)])
+            return self._logits[role](part.shape, tensors, seeds, part).numpy()[: EVALUATION_BATCH - missing]
 
         starts = range(0, len(x), EVALUATION_BATCH)
         if min(threads, len(starts)) == 1:

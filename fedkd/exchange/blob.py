@@ -3,7 +3,7 @@
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -88,7 +88,7 @@ def _save(entries: Mapping[str, np.ndarray], header: Header, bits: int) -> bytes
 
 
 def _metadata(header: Header, bits: int) -> str:
-    return json.dumps({"format": FORMAT, "bits": bits, **asdict(header)}, sort_keys=True, separators=(",", ":"))
+    return json.dumps({"format": FORMAT, "bits": bits, **vars(header)}, sort_keys=True, separators=(",", ":"))
 
 
 def _start(entries: Mapping[str, np.ndarray], header: Header, bits: int) -> bytes:

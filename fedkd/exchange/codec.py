@@ -6,6 +6,8 @@ level is worth, one a row, where there are levels. ``masks`` (uint8): which entr
 and shapes are not sent: both sides know the model. The header so costs some 250 bytes, whatever the number of tensors.
 """
 
+import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +22,7 @@ from fedkd.exchange.quantize import read_rows, write_rows
 from fedkd.tensors import Spec, TensorSpec, Weights
 
 DENSE = -1
+_NO_MASK = np.empty((0, 0), bool)
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ def _form(tensor: np.ndarray, item: TensorSpec, coding: Coding, basis: Basis | N
     if not tensor.any():
         return nothing(*item.matrix)
     form = coding.reduce(matrix, coding, basis)
+    if form is matrix:
+        return form
     if (shape := shape_of(form)) != item.matrix:
         raise PayloadError("reduce", f"{item.name} was reduced to {shape}, its matrix has shape {item.matrix}")
     return form if bits_of(form, coding.bits) < bits_of(matrix, coding.bits) else matrix
@@ -173,7 +178,7 @@ def _layouts(codes: np.ndarray, spec: Spec, bases: Bases, bits: int) -> list[Lay
 
 def _is_finite(tensor: np.ndarray) -> bool:
     """Whether a tensor holds neither NaN nor Inf, without the room of a flag for each number."""
-    return bool(np.isfinite(tensor.max(initial=0.0)) and np.isfinite(tensor.min(initial=0.0)))
+    return math.isfinite(tensor.max(initial=0.0)) and math.isfinite(tensor.min(initial=0.0))
 
 
 def _masks(content: np.ndarray, layouts: Sequence[Layout], spec: Spec) -> Iterator[np.ndarray]:
@@ -182,12 +187,14 @@ def _masks(content: np.ndarray, layouts: Sequence[Layout], spec: Spec) -> Iterat
     lengths = [-(-size // 8) for size in sizes]
     if len(content) != sum(lengths):
         raise PayloadError("values", f"{len(content)} bytes of masks, the forms ask for {sum(lengths)}")
-    parts = np.split(content, np.cumsum(lengths))[: len(sizes)]
+    parts = (content[end - length : end] for end, length in zip(itertools.accumulate(lengths), lengths, strict=True))
     return (_mask(*each) for each in zip(parts, sizes, layouts, spec, strict=True))
 
 
 def _mask(packed: np.ndarray, size: int, layout: Layout, item: TensorSpec) -> np.ndarray:
+    if not size:
+        return _NO_MASK
     mask = np.unpackbits(packed)
-    if mask[size:].any() or (size and mask.sum() != layout.rank):
+    if mask[size:].any() or mask.sum() != layout.rank:
         raise PayloadError("values", f"{item.name}: its mask doesn't have {layout.rank} entries")
-    return mask[:size].view(bool).reshape(item.matrix if size else (0, 0))
+    return mask[:size].view(bool).reshape(item.matrix)

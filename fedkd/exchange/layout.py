@@ -50,14 +50,17 @@ class Layout:
 
     def rows(self, item: TensorSpec) -> list[tuple[int, int]]:
         """Shapes (rows, numbers a row) of what is sent: a factor has K rows, all else is one."""
-        columns = {
-            Kind.DENSE: [(1, item.size)],
-            Kind.SPARSE: [(1, self.rank)],
-            Kind.FACTORS: [(self.rank, n) for n in item.matrix],
-            Kind.LEFT: [(self.rank, item.matrix[0])],
-            Kind.RIGHT: [(self.rank, item.matrix[1])],
-        }
-        return columns[self.kind]
+        match self.kind:
+            case Kind.DENSE:
+                return [(1, item.size)]
+            case Kind.SPARSE:
+                return [(1, self.rank)]
+            case Kind.FACTORS:
+                return [(self.rank, n) for n in item.matrix]
+            case Kind.LEFT:
+                return [(self.rank, item.matrix[0])]
+            case Kind.RIGHT:
+                return [(self.rank, item.matrix[1])]
 
     def bits(self, item: TensorSpec, bits: int) -> int:
         """What the form costs, see ``bits_of``."""

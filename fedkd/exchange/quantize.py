@@ -4,6 +4,7 @@ The step is a bfloat16 and a level has at most 16 bits, so that level x step is 
 same on every machine.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -99,8 +100,8 @@ def read_rows(values: np.ndarray, steps: np.ndarray, shapes: Sequence[tuple[int,
     numbers = values if bits == FLOAT else unpack(values, bits)
     if numbers[sum(counts) :].any():
         raise ValueError("values end in bits that stand for nothing, where the forms ask for zeros")
-    parts = np.split(numbers, np.cumsum(counts))
-    rows = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=False)]
+    ends = itertools.accumulate(counts)
+    rows = [numbers[end - n : end].reshape(shape) for end, n, shape in zip(ends, counts, shapes, strict=True)]
     if bits == FLOAT:
         return rows
     if len(steps) != sum(heights) or (steps >= _INFINITE).any() or (numbers < 1 - 2 ** (bits - 1)).any():
