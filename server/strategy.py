@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from flwr.app import ConfigRecord, Message, RecordDict
@@ -18,6 +19,7 @@ from fedkd.messages import offer_fields
 from fedkd.parts import cut
 from fedkd.seeding import Purpose, generator
 from fedkd.tensors import digest
+from server import reply
 from server.checkpoint import Progress
 from server.guard import Guard, Received
 from server.record import Record, bytes_of, figures_of, shared_figures, teacher_figures
@@ -118,16 +120,18 @@ class FedKD:
 
     def _received(self, replies: Iterable[Message]) -> list[Received]:
         """Updates that can be used, of clients that needed the dense model too."""
-        answers = self._guard.answers(replies, self._asked)
-        self._behind = {a.partition: self._nodes[a.partition] for a in answers if a.needs_dense}
+        opened = partial(reply.opened, state=self.state, experiment=self._now)
+        opens = self._guard.answers(replies, self._asked, opened)
+        self._behind = {a.partition: self._nodes[a.partition] for a, _ in opens if a.needs_dense}
         if self._behind:
             self._held |= dict.fromkeys(self._behind)  # who doesn't answer in time gets it at once in the next round
             offers = [self._offer(partition, None) for partition in self._behind]
             left = self._seconds_left()
-            second = self._guard.answers(self._grid.send_and_receive(offers, timeout=left), self._behind)
+            again = self._grid.send_and_receive(offers, timeout=left)
+            second = self._guard.answers(again, self._behind, opened)
             self._guard.stuck(second, self._behind)
-            answers = answers + second
-        return self._guard.updates(answers, self._asked, self.state, self._now)
+            opens = opens + second
+        return self._guard.updates(opens, self._asked)
 
     def _average(self, received: list[Received]) -> Payload | None:
         """Make the next shared model of all updates, or leave it as it is where they are too few; the broadcast."""

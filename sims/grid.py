@@ -6,8 +6,8 @@ The one module that touches Flower's internals: messages can't be made outside a
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 
 from flwr.app import Context, Error, Message, RecordDict
@@ -44,7 +44,7 @@ class LocalGrid(Grid):
         self._client_app, self._context, self._threads = client_app, context, threads
         # The same threads in all rounds: TensorFlow keeps what it has prepared of its kernels by thread.
         self._pool = ThreadPoolExecutor(threads)
-        self._replies: dict[str, tuple[Message, float]] = {}
+        self._calls: dict[str, Future[tuple[Message, float]]] = {}
         self._ids = (f"message-{i}" for i in itertools.count())
         self._run = Run.create_empty(run_id=_RUN_ID)
 
@@ -68,31 +68,31 @@ class LocalGrid(Grid):
         return self.partitions.values()
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Run the clients and keep their replies; returns the ids to pull them by."""
+        """Have the clients run; returns the ids to pull their replies by."""
         messages = list(messages)
         for message in messages:
             message.metadata.__dict__["_message_id"] = next(self._ids)
-        try:
-            futures = [self._pool.submit(self._call, message) for message in messages]
-            self._replies |= {m.metadata.message_id: f.result() for m, f in zip(messages, futures, strict=True)}
-        except BaseException:
-            self._pool.shutdown(cancel_futures=True)  # and wait for those under way: this run is over
-            raise
+        self._calls |= {m.metadata.message_id: self._pool.submit(self._call, m) for m in messages}
         return [message.metadata.message_id for message in messages]
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Hand out the replies to some messages, once."""
-        return [self._replies.pop(i)[0] for i in message_ids if i in self._replies]
+        """Wait for the replies to some messages and hand them out, once."""
+        return [self._calls.pop(i).result()[0] for i in message_ids if i in self._calls]
 
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """Run the clients and return their replies, in the order of the messages.
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterator[Message]:
+        """Run the clients and hand out their replies, in the order of the messages, each as soon as it is there.
 
         Each client counts as a machine of its own: the reply of one that took more than ``timeout`` seconds, not
         counting its wait for a thread, is dropped. It is waited for all the same, as a thread can't be stopped, so
         that none still runs in the next round. Which replies come then doesn't depend on the number of threads.
         """
-        replies = [self._replies.pop(i) for i in self.push_messages(messages)]
-        return [reply for reply, seconds in replies if timeout is None or seconds <= timeout]
+        ids = self.push_messages(messages)
+        replies = (self._calls.pop(i).result() for i in ids)
+        return (reply for reply, seconds in replies if timeout is None or seconds <= timeout)
+
+    def close(self) -> None:
+        """Wait for the clients that run; those that don't yet never will."""
+        self._pool.shutdown(cancel_futures=True)
 
     def _call(self, message: Message) -> tuple[Message, float]:
         """Run one client and return its reply and the seconds it took."""

@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -243,6 +244,28 @@ def test_grid_answers_each_message_once_and_in_order():
     assert [r.metadata.src_node_id for r in replies] == [5, 3, 9]
     assert [r.metadata.reply_to_message_id for r in replies] == [m.metadata.message_id for m in messages]
     assert list(grid.pull_messages([m.metadata.message_id for m in messages])) == []
+
+
+def test_closed_grid_leaves_no_client_running():
+    """One of four clients has answered on two threads: those that wait never run, and none runs once it is closed."""
+    app, running, begun = ClientApp(), set(), []
+
+    @app.query()
+    def slow(message: Message, context: Context) -> Message:
+        begun.append(context.node_id)
+        running.add(context.node_id)
+        time.sleep(0.1 if context.node_id == 2 else 0.5)
+        running.remove(context.node_id)
+        return Message(RecordDict(), reply_to=message)
+
+    with closing(
+        LocalGrid(app, {i: i for i in range(2, 12)}, lambda n: Context(1, n, {}, RecordDict(), {}), 2)
+    ) as grid:
+        replies = grid.send_and_receive([grid.create_message(RecordDict(), "query", i, "1") for i in range(2, 12)])
+        assert next(replies).metadata.src_node_id == 2
+        assert running
+    assert not running
+    assert 2 <= len(begun) < 10
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from fedkd.exchange.blob import PayloadError
 from fedkd.exchange.codec import encode, largest
 from fedkd.federation import begin_round, header_of, make_offer, new_server
 from fedkd.messages import Answer, read_answer
-from server.guard import check_update
+from server.reply import check_update
 from tests.bad_updates import BAD
 from tests.forged import FIRST_NODE, LIAR, Large, drawn, light, run, with_liar
 

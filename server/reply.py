@@ -1,0 +1,95 @@
+"""One reply of a client: what it says, or why it can't be used."""
+
+import math
+from typing import NamedTuple
+
+from flwr.app import Message
+
+from fedkd.exchange.blob import PayloadError
+from fedkd.exchange.codec import Payload, decode
+from fedkd.experiment import Experiment
+from fedkd.federation import header_of, known_bases
+from fedkd.messages import Answer, read_answer
+from fedkd.parts import joined
+from fedkd.protocol import ServerState
+from fedkd.tensors import squared_norm
+
+# Norm of an update from which on sums over clients and rounds might leave float32, whatever ``guard.norm`` says.
+_LARGEST_NORM = 1e30
+_LENGTH = 300  # of what is said of a client in a log
+
+
+class Refusal(NamedTuple):
+    """Why something can't be used: a code for logs and histories, and words for people."""
+
+    reason: str
+    why: str
+
+
+class Opened(NamedTuple):
+    """An answer, and its update: decoded, or why it can't be used, or None where it asks for the dense model."""
+
+    answer: Answer
+    update: Payload | Refusal | None
+
+
+def read(message: Message) -> Answer | Refusal:
+    """Read a reply, but not its update."""
+    if message.has_error():
+        return Refusal("error", str(message.error.reason))
+    try:
+        return read_answer(joined("answer", message.content.config_records))
+    except (KeyError, TypeError, ValueError) as error:
+        return Refusal("malformed", repr(error))
+
+
+def opened(message: Message, state: ServerState, experiment: Experiment) -> Opened | Refusal:
+    """Read a reply to the round's offer, and check and decode its update.
+
+    Args:
+        message: The reply.
+        state: Of the round.
+        experiment: Of the round.
+    """
+    answer = read(message)
+    if isinstance(answer, Refusal):
+        return answer
+    if answer.needs_dense:
+        return Opened(answer, None)
+    try:
+        return Opened(answer, check_update(answer, state, experiment))
+    except PayloadError as error:
+        return Opened(answer, Refusal(error.reason, str(error)))
+
+
+def check_update(answer: Answer, state: ServerState, experiment: Experiment) -> Payload:
+    """Check an answer's update and decode it.
+
+    Args:
+        answer: With an update.
+        state: Of the round.
+        experiment: Of the round.
+
+    Raises:
+        PayloadError: Its ``reason`` is weight, norm, or one of those of ``fedkd.exchange.codec.decode``.
+    """
+    settings = experiment.config.guard
+    if type(answer.examples) is not int or not 1 <= answer.examples <= settings.most_examples:
+        rule = f"must be a whole number from 1 to {settings.most_examples}"
+        raise PayloadError("weight", f"trained on {harmless(str(answer.examples))} examples, {rule}")
+    bases = known_bases(experiment, state.round, state.steps[-1].blob)
+    payload = decode(answer.blob, experiment.spec, bases, header_of(state.round, state.digest, experiment))
+    bound, norm = settings.norm or _LARGEST_NORM, math.sqrt(squared_norm(payload.tensors))
+    if not norm <= bound:
+        raise PayloadError("norm", f"the update's L2 norm is {norm:g}, at most {bound:g} is taken")
+    return payload
+
+
+def harmless(words: str) -> str:
+    """Make a line for a log of words that a client chose: not too long, and no control characters.
+
+    >>> harmless("bad\\x1b[2J\\nround 1: all is well")
+    'bad?[2J round 1: all is well'
+    """
+    line = " ".join(words[:_LENGTH].split())
+    return "".join(c if c.isprintable() else "?" for c in line)
