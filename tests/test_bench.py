@@ -13,6 +13,7 @@ from rich.console import Console
 from fedkd.errors import RunError
 from fedkd.models.inspect import build_model, parameters
 from sims.bench import measure, work
+from sims.bench.alone import training_alone
 from sims.bench.bare import bare_loop
 from sims.bench.engine import check_complete, whole_path, write_work
 from sims.bench.measure import Measured, SkippedError, check_equal, compare, experiment
@@ -38,7 +39,8 @@ def test_every_client_gets_five_full_batches():
 def test_whole_path_ends_in_the_weights_of_a_loop_by_hand():
     """ServerApp, grid, ClientApp, codec and state against TensorFlow's own operations: the same work."""
     held = experiment("fedavg", 10, 3)
-    check_equal({"whole path": whole_path(held).weights, "loop": bare_loop(held).weights}, tolerance=1e-5)
+    whole, alone = whole_path(held).weights, training_alone(held).weights
+    check_equal({"whole path": whole, "alone": alone, "loop": bare_loop(held).weights}, tolerance=1e-5)
 
 
 def test_peers_get_the_batches_that_the_trainer_draws(tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fedkd.experiment import Experiment
+from sims.bench.alone import training_alone
 from sims.bench.bare import bare_loop
 from sims.bench.engine import whole_path, write_work
 from sims.bench.measure import Engine, Measured, SkippedError, compare, experiment
@@ -17,7 +18,11 @@ from sims.bench.report import Row, report
 # Seconds a peer may take to start, and one more for each client and round: the slowest does several a second.
 _PATIENCE = 300
 
-OURS: dict[str, Engine] = {"fedkd": whole_path, "tensorflow loop by hand": bare_loop}
+OURS: dict[str, Engine] = {
+    "fedkd": whole_path,
+    "its training alone": training_alone,
+    "tensorflow loop by hand": bare_loop,
+}
 
 
 def engine_report(
