@@ -29,7 +29,7 @@ def configure() -> None:
 @functools.cache
 def _configure_once() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # Else kernels are prepared anew for each call with more than 32 examples.
+    # Else the weight gradient of a convolution is prepared anew at every call.
     os.environ.setdefault("TF_MKL_OPTIMIZE_PRIMITIVE_MEMUSE", "false")
     with silent_stderr():
         import tensorflow as tf

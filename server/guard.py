@@ -14,7 +14,7 @@ from flwr.app import Message
 from fedkd.exchange.codec import Payload
 from fedkd.messages import Answer
 from fedkd.sections import GuardConfig
-from server.reply import Opened, Refusal, harmless, read
+from server.reply import Refusal, harmless, read
 
 log = logging.getLogger("fedkd.server")
 
@@ -25,6 +25,17 @@ class Received:
 
     answer: Answer
     payload: Payload
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An answer, and its update or why that can't be used; None where it wasn't checked yet, or there is none."""
+
+    answer: Answer
+    update: Payload | Refusal | None
+
+
+Check = Callable[[Answer], Payload | Refusal]
 
 
 class Guard:
@@ -75,25 +86,24 @@ class Guard:
                 self._refused = {key: entry for key, entry in self._refused.items() if key[0] != node}
         return nodes
 
-    def answers(
-        self, replies: Iterable[Message], asked: Mapping[int, int], opened: Callable[[Message], Opened | Refusal]
-    ) -> list[Opened]:
-        """Take what nodes reply.
+    def answers(self, replies: Iterable[Message], asked: Mapping[int, int], check: Check | None = None) -> list[Opened]:
+        """Read what nodes reply.
 
         Args:
-            replies: In any order; each is opened as it comes, while other clients may still train.
+            replies: In any order.
             asked: Node of each partition that was asked.
-            opened: Opens a reply, see ``server.reply``.
+            check: Checks each update as it comes, where other clients still train; else that is left to ``updates``.
 
         Returns:
-            Replies of asked nodes that replied once, as themselves, in the order of their partitions.
+            Answers of asked nodes that replied once, as themselves, in the order of their partitions.
         """
         found: dict[int, Opened | Refusal] = {}
-        count, unsigned, nodes = Counter[int](), [], set(asked.values())
+        count, unsigned, partitions = Counter[int](), [], {node: partition for partition, node in asked.items()}
         for message in replies:
-            if (node := message.metadata.src_node_id) in nodes:
+            if (node := message.metadata.src_node_id) in partitions:
                 count[node] += 1
-                found[node] = found[node] if node in found else opened(message)
+                if node not in found:
+                    found[node] = _opened(message, partitions[node], check)
             elif message.has_error():  # Flower's, on behalf of a node that it doesn't name
                 unsigned.append(message.error.reason)
             else:
@@ -104,33 +114,33 @@ class Guard:
                 self._refuse(partition, node, "no_answer", str(why))
             elif count[node] > 1:
                 self._refuse(partition, node, "duplicate", f"{count[node]} answers where one was asked for")
-        single = [(partition, node) for partition, node in sorted(asked.items()) if count[node] == 1]
-        return [reply for p, node in single if (reply := self._from(p, node, found[node])) is not None]
+        taken = []
+        for partition, node in sorted(asked.items()):
+            if count[node] != 1:
+                continue
+            if isinstance(reply := found[node], Refusal):
+                self._refuse(partition, node, *reply)
+            else:
+                taken.append(reply)
+        return taken
 
-    def _from(self, partition: int, node: int, reply: Opened | Refusal) -> Opened | None:
-        """Take the reply of a node that was asked as a partition, or note what is wrong."""
-        if isinstance(reply, Refusal):
-            self._refuse(partition, node, *reply)
-            return None
-        if (named := reply.answer.partition) != partition:
-            self._refuse(partition, node, "partition", f"answers as client {named}, which another node is")
-            return None
-        return reply
-
-    def updates(self, replies: Iterable[Opened], nodes: Mapping[int, int]) -> list[Received]:
-        """Take the updates of a round that passed all checks.
+    def updates(self, answers: Iterable[Opened], nodes: Mapping[int, int], check: Check) -> list[Received]:
+        """Take the updates of a round that pass all checks.
 
         Args:
-            replies: All of the round; those that asked for the dense model hold no update.
+            answers: All of the round; those that asked for the dense model hold no update.
             nodes: Node of each partition.
+            check: Checks an update that wasn't checked before.
 
         Returns:
             In the order of partitions.
         """
         received, silenced = [], {node for node, _ in self._refused}
-        for answer, update in sorted(replies, key=lambda reply: reply.answer.partition):
-            if update is None or (node := nodes[answer.partition]) in silenced:
+        for opened in sorted(answers, key=lambda opened: opened.answer.partition):
+            answer, node = opened.answer, nodes[opened.answer.partition]
+            if answer.needs_dense or node in silenced:
                 continue
+            update = opened.update or check(answer)
             if isinstance(update, Refusal):
                 self._refuse(answer.partition, node, *update)
             else:
@@ -141,12 +151,12 @@ class Guard:
         """Note that a client of the round isn't there, so wasn't asked."""
         self._refuse(partition, None, "absent", "not connected when the round began")
 
-    def stuck(self, replies: Iterable[Opened], nodes: Mapping[int, int]) -> None:
+    def stuck(self, answers: Iterable[Opened], nodes: Mapping[int, int]) -> None:
         """Refuse those that ask for the dense model after they got it."""
-        for answer, _ in replies:
-            if answer.needs_dense:
-                node = nodes[answer.partition]
-                self._refuse(answer.partition, node, "stuck", "asked for the dense model again after it got it")
+        for opened in answers:
+            if opened.answer.needs_dense:
+                partition = opened.answer.partition
+                self._refuse(partition, nodes[partition], "stuck", "asked for the dense model again after it got it")
 
     def _refuse(self, client: int | None, node: int | None, reason: str, why: str) -> None:
         who = f"client {client}" if node is None else node
@@ -154,3 +164,13 @@ class Guard:
             why = harmless(why)
             log.warning("round %d: refused client %s (node %s): %s: %s", self._round, client, node, reason, why)
             self._refused[who, reason] = {"client": client, "node": node, "reason": reason, "why": why}
+
+
+def _opened(message: Message, partition: int, check: Check | None) -> Opened | Refusal:
+    """Read the reply of a node that was asked as a partition, and check its update where there is one to check."""
+    answer = read(message)
+    if isinstance(answer, Refusal):
+        return answer
+    if answer.partition != partition:
+        return Refusal("partition", f"answers as client {answer.partition}, which another node is")
+    return Opened(answer, None if check is None or answer.needs_dense else check(answer))

@@ -26,13 +26,6 @@ class Refusal(NamedTuple):
     why: str
 
 
-class Opened(NamedTuple):
-    """An answer, and its update: decoded, or why it can't be used, or None where it asks for the dense model."""
-
-    answer: Answer
-    update: Payload | Refusal | None
-
-
 def read(message: Message) -> Answer | Refusal:
     """Read a reply, but not its update."""
     if message.has_error():
@@ -43,23 +36,12 @@ def read(message: Message) -> Answer | Refusal:
         return Refusal("malformed", repr(error))
 
 
-def opened(message: Message, state: ServerState, experiment: Experiment) -> Opened | Refusal:
-    """Read a reply to the round's offer, and check and decode its update.
-
-    Args:
-        message: The reply.
-        state: Of the round.
-        experiment: Of the round.
-    """
-    answer = read(message)
-    if isinstance(answer, Refusal):
-        return answer
-    if answer.needs_dense:
-        return Opened(answer, None)
+def update_of(answer: Answer, state: ServerState, experiment: Experiment) -> Payload | Refusal:
+    """Decode an answer's update, or say what ``check_update`` finds wrong with it."""
     try:
-        return Opened(answer, check_update(answer, state, experiment))
+        return check_update(answer, state, experiment)
     except PayloadError as error:
-        return Opened(answer, Refusal(error.reason, str(error)))
+        return Refusal(error.reason, str(error))
 
 
 def check_update(answer: Answer, state: ServerState, experiment: Experiment) -> Payload:

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
@@ -19,16 +19,26 @@ from fedkd.messages import offer_fields
 from fedkd.parts import cut
 from fedkd.seeding import Purpose, generator
 from fedkd.tensors import digest
-from server import reply
 from server.checkpoint import Progress
 from server.guard import Guard, Received
 from server.record import Record, bytes_of, figures_of, shared_figures, teacher_figures
+from server.reply import update_of
 
 log = logging.getLogger("fedkd.server")
 
 
 # Seconds in which a node says which client it is; a slow one starts a process for it.
 _GREETING = 60.0
+
+
+@runtime_checkable
+class Simulation(Protocol):
+    """A grid whose clients are in this process."""
+
+    partitions: Mapping[int, int]  # node of each client
+
+    def close(self) -> None:
+        """Wait for the clients that run; those that don't yet never will."""
 
 
 class NoAnswerError(RunError):
@@ -69,11 +79,15 @@ class FedKD:
         """
         config = self.experiment.config
         log.info("%s on %s: %d clients, %d rounds", config.method, config.task, config.clients, config.rounds)
-        for round_ in range(self.state.round + 1, config.total_rounds + 1):
-            self._started = time.monotonic()
-            offers = self._begin(round_)
-            received = self._received(self._grid.send_and_receive(offers, timeout=config.guard.deadline))
-            self._end(round_, received, self._average(received))
+        try:
+            for round_ in range(self.state.round + 1, config.total_rounds + 1):
+                self._started = time.monotonic()
+                offers = self._begin(round_)
+                received = self._received(self._grid.send_and_receive(offers, timeout=config.guard.deadline))
+                self._end(round_, received, self._average(received))
+        finally:
+            if self._simulated:
+                self._simulated.close()  # none may still write its state when the run's folder is free for others
 
     @property
     def _now(self) -> Experiment:
@@ -120,18 +134,20 @@ class FedKD:
 
     def _received(self, replies: Iterable[Message]) -> list[Received]:
         """Updates that can be used, of clients that needed the dense model too."""
-        opened = partial(reply.opened, state=self.state, experiment=self._now)
-        opens = self._guard.answers(replies, self._asked, opened)
-        self._behind = {a.partition: self._nodes[a.partition] for a, _ in opens if a.needs_dense}
+        check = partial(update_of, state=self.state, experiment=self._now)
+        # Real nodes that are behind wait while the server checks, and their time is short.
+        early = check if self._simulated else None
+        answers = self._guard.answers(replies, self._asked, early)
+        behind = [opened.answer.partition for opened in answers if opened.answer.needs_dense]
+        self._behind = {partition: self._nodes[partition] for partition in behind}
         if self._behind:
             self._held |= dict.fromkeys(self._behind)  # who doesn't answer in time gets it at once in the next round
             offers = [self._offer(partition, None) for partition in self._behind]
             left = self._seconds_left()
-            again = self._grid.send_and_receive(offers, timeout=left)
-            second = self._guard.answers(again, self._behind, opened)
+            second = self._guard.answers(self._grid.send_and_receive(offers, timeout=left), self._behind, early)
             self._guard.stuck(second, self._behind)
-            opens = opens + second
-        return self._guard.updates(opens, self._asked)
+            answers = answers + second
+        return self._guard.updates(answers, self._asked, check)
 
     def _average(self, received: list[Received]) -> Payload | None:
         """Make the next shared model of all updates, or leave it as it is where they are too few; the broadcast."""
@@ -164,9 +180,9 @@ class FedKD:
         return guard.deadline if self._simulated else max(0.0, self._ends - time.monotonic())
 
     @property
-    def _simulated(self) -> Mapping[int, int] | None:
-        """Node of each client, where the grid knows; nodes on other machines have to be asked."""
-        return getattr(self._grid, "partitions", None)
+    def _simulated(self) -> Simulation | None:
+        """The grid, where its clients are in this process; nodes on other machines have to be asked who they are."""
+        return self._grid if isinstance(self._grid, Simulation) else None
 
     def _wait_for_clients(self) -> None:
         """Learn which node is which client; bounded, where Flower's own sampling would wait for ever.
@@ -192,7 +208,7 @@ class FedKD:
     def _greet(self, wanted: int, ends: float) -> None:
         """Ask nodes that aren't known yet which client they are; forget those that have gone."""
         if simulated := self._simulated:
-            self._nodes = dict(simulated)
+            self._nodes = dict(simulated.partitions)
             return
         there = set(self._grid.get_node_ids())
         self._nodes = {partition: node for partition, node in self._nodes.items() if node in there}

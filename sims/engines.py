@@ -4,7 +4,6 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import closing
 
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
@@ -33,9 +32,8 @@ def run_local(config: Config, run_config: RunConfig, storage: Storage) -> None:
         return _context(node, {**partition, **storage}, run_config)
 
     partitions = {i: i + _FIRST_NODE for i in range(config.clients)}
-    threads = experiment_of(run_config).threads
-    with closing(LocalGrid(clients.app.app, partitions, context, threads)) as grid:
-        server.app.app(grid, _context(1, {}, run_config))
+    grid = LocalGrid(clients.app.app, partitions, context, experiment_of(run_config).threads)
+    server.app.app(grid, _context(1, {}, run_config))
 
 
 def run_ray(config: Config, run_config: RunConfig, storage: Storage) -> None:

@@ -85,6 +85,7 @@ class LocalGrid(Grid):
         Each client counts as a machine of its own: the reply of one that took more than ``timeout`` seconds, not
         counting its wait for a thread, is dropped. It is waited for all the same, as a thread can't be stopped, so
         that none still runs in the next round. Which replies come then doesn't depend on the number of threads.
+        Who doesn't take all of them has to ``close`` the grid.
         """
         ids = self.push_messages(messages)
         replies = (self._calls.pop(i).result() for i in ids)

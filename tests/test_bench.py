@@ -43,6 +43,11 @@ def test_whole_path_ends_in_the_weights_of_a_loop_by_hand():
     check_equal({"whole path": whole, "alone": alone, "loop": bare_loop(held).weights}, tolerance=1e-5)
 
 
+def test_training_alone_trains_teachers_too():
+    held = experiment("fedkd", 10, 2)
+    check_equal({"alone": training_alone(held).weights, "loop": bare_loop(held).weights}, tolerance=1e-5)
+
+
 def test_peers_get_the_batches_that_the_trainer_draws(tmp_path):
     held = experiment("fedavg", 10, 2)
     write_work(held, tmp_path / "work.npz")

@@ -13,10 +13,13 @@ from rich.console import Console
 
 import clients.app
 from fedkd.errors import RunError
-from server.strategy import NoAnswerError
+from fedkd.federation import new_server
+from server.checkpoint import Progress
+from server.strategy import FedKD, NoAnswerError
 from sims.grid import LocalGrid
 from sims.report.page import write_report
 from sims.run import run
+from tests.forged import FIRST_NODE, light
 
 SETTINGS = {
     "task": "tests.tiny:task",
@@ -266,6 +269,28 @@ def test_closed_grid_leaves_no_client_running():
         assert running
     assert not running
     assert 2 <= len(begun) < 10
+
+
+def test_run_that_ends_early_leaves_no_client_running():
+    """The first client finds the disk full while another one works, which may still write into the run's folder."""
+    app, running = ClientApp(), set()
+    experiment = light()
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        if context.node_id == FIRST_NODE:
+            time.sleep(0.1)
+            raise RunError("the disk is full")
+        running.add(context.node_id)
+        time.sleep(0.5)
+        running.remove(context.node_id)
+        return Message(RecordDict(), reply_to=message)
+
+    nodes = {i: i + FIRST_NODE for i in range(4)}
+    grid = LocalGrid(app, nodes, lambda node: Context(1, node, {}, RecordDict(), {}), 2)
+    with pytest.raises(RunError, match="the disk is full"):
+        FedKD(experiment, Progress(new_server(experiment)), grid, lambda *_: None).run()
+    assert not running
 
 
 @pytest.mark.slow

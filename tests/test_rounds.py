@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flwr.app import ConfigRecord, Error, Message, RecordDict
 
+import server.reply
 from fedkd.errors import InputError
 from fedkd.exchange.codec import decode
 from fedkd.federation import begin_round, make_offer, new_server, server_round
@@ -115,11 +116,31 @@ def test_second_offer_of_a_round_gets_what_is_left_of_its_deadline(experiment):
     assert 0 < strategy._grid.timeouts[1] <= 4.8
 
 
+def test_checking_what_others_sent_takes_no_time_from_a_client_that_is_behind(monkeypatch):
+    """Three updates are checked for 0.3 s each, in a round of 5 s."""
+    held = light(rounds=1, guard__deadline=5.0)
+    check = server.reply.check_update
+
+    def slow(*args):
+        time.sleep(0.3)
+        return check(*args)
+
+    def says(offer, partition):
+        fields = honest(held, offer, partition)
+        return [{**fields, "blob": b""}] if partition == 0 and not offer.dense else [fields]
+
+    monkeypatch.setattr(server.reply, "check_update", slow)
+    records, strategy = run(held, says, Strangers({11: [0], 12: [1], 13: [2], 14: [3]}, says))
+    assert strategy._grid.timeouts[1] > 4.7
+    assert records[0]["participants"] == [0, 1, 2, 3]
+
+
 class Strangers(ForgedGrid):
     """Nodes that say themselves which clients they are: what ``claims`` has for each, if anything."""
 
     def __init__(self, claims, says):
         super().__init__(0, says)
+        del self.partitions  # which a simulation knows
         self.claims, self.greeted = claims, 0
 
     def get_node_ids(self):

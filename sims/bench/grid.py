@@ -6,6 +6,8 @@ strategy, and the protocol's own decoding, averaging and coding.
 
 import statistics
 from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 from typing import Any
 
 from flwr.app import ConfigRecord, Context, Message, RecordDict
@@ -89,16 +91,16 @@ def _content(name: str, fields: Fields) -> RecordDict:
 def _messages(held: Experiment, repeats: int) -> float:
     """Seconds of a round of messages that carry what a round's do, and nothing else."""
     blob = bytes(4 * sum(item.size for item in held.spec))
-    grid = _grid(lambda _: blob, held.config.clients)
     content: dict[str, Any] = {"round": 1, "base": "", "energy": 0.95, "dense": blob}
 
-    def exchange() -> None:
+    def exchange(grid: LocalGrid) -> None:
         offers = [Message(_content("offer", content), node, "train", group_id="1") for node in grid.get_node_ids()]
         for reply in grid.send_and_receive(offers):
             if reply.has_error():
                 raise RunError(f"bench grid: {reply.error.reason}")
 
-    return median_seconds(exchange, repeats)
+    with closing(_grid(lambda _: blob, held.config.clients)) as grid:
+        return median_seconds(partial(exchange, grid), repeats)
 
 
 def _server(held: Experiment) -> float:
