@@ -31,7 +31,7 @@ def test_grid_answers_each_message_once_and_in_order():
 
 
 def test_closed_grid_leaves_no_client_running():
-    """One of four clients has answered on two threads: those that wait never run, and none runs once it is closed."""
+    """One of ten clients has answered on two threads: those that wait never run, and none runs once it is closed."""
     app, running, begun = ClientApp(), set(), []
 
     @app.query()

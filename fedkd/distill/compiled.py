@@ -51,8 +51,8 @@ class Compiled:
                     self._traced[key] = self._trace(args)
         function, dtypes, outputs = self._traced[key]
         flat = keras.tree.flatten(args)
-        # A client that is alone gives its operations to all threads of TensorFlow's, which a call as operation doesn't.
         tensors = [array if isinstance(array, tf.Tensor) else tf.constant(array) for array in flat]
+        # A client that is alone gives its operations to all threads of TensorFlow's, which a call as operation doesn't.
         found = _inline(function, dtypes, tensors) if runtime.inline() else function(*tensors)
         return keras.tree.pack_sequence_as(outputs, found)
 

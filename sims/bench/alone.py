@@ -16,6 +16,7 @@ from fedkd.distill.trainer import Bounds
 from fedkd.experiment import Experiment
 from fedkd.tensors import Weights
 from sims.bench import work
+from sims.bench.bare import tensors
 from sims.bench.measure import Measured, batch_order
 from sims.bench.timing import timed
 
@@ -23,7 +24,7 @@ from sims.bench.timing import timed
 def training_alone(held: Experiment) -> Measured:
     """Train every client in turn and average the students; the training alone is measured."""
     step, shared = Compiled(held.trainer.steps), held.config.exchange.shared
-    states = [_tensors(held.trainer.initial_state()) for _ in range(held.config.clients)]
+    states = [tensors(held.trainer.initial_state()) for _ in range(held.config.clients)]
     rate, shares = tf.ones(()), tf.fill((work.BATCHES, work.BATCH), 1 / work.BATCH)
     seconds: list[float] = []
 
@@ -35,20 +36,16 @@ def training_alone(held: Experiment) -> Measured:
 
     def batches(round_: int, client: int) -> Any:
         data, rows = held.client_data(client)[0], batch_order(held, round_, client)
-        return (*_tensors((data.x[rows], data.y[rows])), shares)
+        return (*tensors((data.x[rows], data.y[rows])), shares)
 
     student: Weights = held.initial_shared()
     train(states[0], batches(1, 0))  # compiles, before the threads do
     with ThreadPoolExecutor(runtime.cores()) as pool:
         for round_ in range(1, held.config.rounds + 1):
-            base = _tensors(student)
+            base = tensors(student)
             given = [{**state, shared: base} for state in states]
             lots = [batches(round_, client) for client in range(len(states))]
             with timed(seconds):
                 states = list(pool.map(train, given, lots))
-            student = [np.mean(tensors, 0) for tensors in zip(*(state[shared] for state in states), strict=True)]
+            student = [np.mean(arrays, 0) for arrays in zip(*(state[shared] for state in states), strict=True)]
     return Measured(seconds[1:], student)
-
-
-def _tensors(values: Any) -> Any:
-    return tf.nest.map_structure(tf.constant, values)

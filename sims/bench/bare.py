@@ -45,7 +45,7 @@ def bare_loop(held: Experiment) -> Measured:
     def client(i: int, base: Weights, round_: int) -> Weights:
         rows = batch_order(held, round_, i)
         with runtime.inline_operations():
-            teacher, after = step(*_tensors(teachers[i], base, data[i].x[rows], data[i].y[rows]))
+            teacher, after = step(*tensors((teachers[i], base, data[i].x[rows], data[i].y[rows])))
         teachers[i] = [t.numpy() for t in teacher]
         return [t.numpy() for t in after]
 
@@ -55,11 +55,12 @@ def bare_loop(held: Experiment) -> Measured:
         for round_ in range(1, held.config.rounds + 1):
             with timed(seconds):
                 students = list(pool.map(partial(client, base=student, round_=round_), range(len(data))))
-                student = [np.mean(tensors, 0) for tensors in zip(*students, strict=True)]
+                student = [np.mean(arrays, 0) for arrays in zip(*students, strict=True)]
     return Measured(seconds[1:], student)
 
 
-def _tensors(*values: Any) -> Any:
+def tensors(values: Any) -> Any:
+    """Make tensors of nested arrays."""
     return tf.nest.map_structure(tf.convert_to_tensor, values)
 
 
