@@ -7,16 +7,16 @@ from pathlib import Path
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from fedkd import runtime
-from fedkd.calibration import calibration_rows, without_examples
-from fedkd.errors import InputError
-from fedkd.experiment import Experiment
-from fedkd.federation import new_server
-from fedkd.finishing import check
+from fedkd.base import runtime
+from fedkd.base.errors import InputError
 from fedkd.models.inspect import logits_model
-from fedkd.resolve import experiment_of
+from fedkd.protocol.calibration import calibration_rows, without_examples
+from fedkd.protocol.experiment import Experiment
+from fedkd.protocol.federation import new_server
+from fedkd.protocol.finishing import check
+from fedkd.protocol.resolve import experiment_of
 from server.checkpoint import Checkpoint, Progress
-from server.device import to_device
+from server.device_files import to_device
 from server.record import Record
 from server.results import summarise
 from server.run_folder import CHECKPOINT, RunFolder, alone, check_resumable, run_path

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fedkd.generations import Generations, Saved, grouped, ungrouped
-from fedkd.protocol import ServerState, Step
-from fedkd.tensors import Weights, digest
+from fedkd.base.checkpoint_store import CheckpointStore, Saved, grouped, ungrouped
+from fedkd.base.tensors import Weights, digest
+from fedkd.protocol.state import ServerState, Step
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Checkpoint:
     """
 
     def __init__(self, folder: Path, fingerprint: str) -> None:
-        self._files = Generations(folder, fingerprint)
+        self._files = CheckpointStore(folder, fingerprint)
 
     def save(self, progress: Progress) -> None:
         """Keep what a round ended with, on disk when this returns.
@@ -54,7 +54,7 @@ class Checkpoint:
         header = {
             "run": state.run,
             "steps": [[step.round, step.sparsity] for step in state.steps],
-            "gone": list(state.gone),
+            "removed_channels": list(state.removed_channels),
             "held": list(progress.held.items()),
             "quality": [[partition, dict(figures)] for partition, figures in progress.quality.items()],
             "elapsed": progress.elapsed,
@@ -70,9 +70,9 @@ class Checkpoint:
         header, groups = saved.header, ungrouped(saved.tensors, saved.header["groups"])
         update, *blobs = (array.tobytes() for array in groups["blobs"])
         steps = tuple(Step(r, blob, sparsity) for (r, sparsity), blob in zip(header["steps"], blobs, strict=True))
-        shared, gone = groups["shared"], tuple(header["gone"])
+        shared, removed = groups["shared"], tuple(header.get("removed_channels", header.get("gone", ())))
         # The base is that of the round that is done; the next one makes its own.
         state = ServerState(
-            saved.round, shared, shared, digest(shared), steps, update, groups["residual"], gone, header["run"]
+            saved.round, shared, shared, digest(shared), steps, update, groups["residual"], removed, header["run"]
         )
         return Progress(state, dict(header["held"]), dict(header["quality"]), groups["trained"], header["elapsed"])

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from fedkd.base.tensors import Weights
 from fedkd.exchange.codec import Payload
-from fedkd.experiment import Experiment
-from fedkd.messages import Answer
-from fedkd.tensors import Weights
-from server.guard import Received
+from fedkd.protocol.experiment import Experiment
+from fedkd.protocol.messages import Answer
+from server.validation import Received
 
 Record = dict[str, Any]
 Quality = Mapping[int, Mapping[str, float]]

@@ -5,14 +5,14 @@ from typing import NamedTuple
 
 from flwr.app import Message
 
+from fedkd.base.tensors import squared_norm
 from fedkd.exchange.blob import PayloadError
 from fedkd.exchange.codec import Payload, decode
-from fedkd.experiment import Experiment
-from fedkd.federation import header_of, known_bases
-from fedkd.messages import Answer, read_answer
-from fedkd.parts import joined
-from fedkd.protocol import ServerState
-from fedkd.tensors import squared_norm
+from fedkd.protocol.chunking import join
+from fedkd.protocol.experiment import Experiment
+from fedkd.protocol.federation import header_of, known_bases
+from fedkd.protocol.messages import Answer, read_answer
+from fedkd.protocol.state import ServerState
 
 # Norm of an update from which on sums over clients and rounds might leave float32, whatever ``guard.norm`` says.
 _LARGEST_NORM = 1e30
@@ -31,7 +31,7 @@ def read(message: Message) -> Answer | Refusal:
     if message.has_error():
         return Refusal("error", str(message.error.reason))
     try:
-        return read_answer(joined("answer", message.content.config_records))
+        return read_answer(join("answer", message.content.config_records))
     except (KeyError, TypeError, ValueError) as error:
         return Refusal("malformed", repr(error))
 

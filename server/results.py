@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from fedkd.experiment import Experiment
-from fedkd.tensors import Weights, digest
+from fedkd.base.tensors import Weights, digest
+from fedkd.protocol.experiment import Experiment
 
 Record = dict[str, Any]
 

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fedkd.config import Config, Scalar
-from fedkd.errors import InputError, RunError, require
-from fedkd.files import check_free, replace_file
-from fedkd.settings import build, read_toml, to_settings, to_toml
+from fedkd.base.errors import InputError, RunError, require
+from fedkd.base.files import check_free, replace_file
+from fedkd.config.config import Config, Scalar
+from fedkd.config.settings import build, read_toml, to_settings, to_toml
 
 # Folder of a run's folder that holds what it needs to go on; it goes when the run has finished.
 CHECKPOINT = "checkpoint"

@@ -1,4 +1,4 @@
-"""FedKD over Flower's grid: messages out, answers in; the protocol itself is in ``fedkd.federation``."""
+"""FedKD over Flower's grid: messages out, answers in; the protocol itself is in ``fedkd.protocol.federation``."""
 
 import logging
 import time
@@ -9,20 +9,20 @@ from typing import Any, Protocol, runtime_checkable
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
-from fedkd.errors import RunError
+from fedkd.base.errors import RunError
+from fedkd.base.seeding import Purpose, generator
+from fedkd.base.tensors import digest
 from fedkd.exchange.codec import Payload, encode
-from fedkd.experiment import Experiment
-from fedkd.federation import begin_round, failed_round, forget_steps, header_of, make_offer
-from fedkd.federation import server_round as average
-from fedkd.finishing import at
-from fedkd.messages import offer_fields
-from fedkd.parts import cut
-from fedkd.seeding import Purpose, generator
-from fedkd.tensors import digest
+from fedkd.protocol.chunking import split
+from fedkd.protocol.experiment import Experiment
+from fedkd.protocol.federation import begin_round, failed_round, forget_steps, header_of, make_offer
+from fedkd.protocol.federation import server_round as average
+from fedkd.protocol.finishing import experiment_at
+from fedkd.protocol.messages import offer_fields
 from server.checkpoint import Progress
-from server.guard import Guard, Received
 from server.record import Record, bytes_of, figures_of, shared_figures, teacher_figures
 from server.reply import update_of
+from server.validation import Received, UpdateValidator
 
 log = logging.getLogger("fedkd.server")
 
@@ -67,7 +67,7 @@ class FedKD:
         self._nodes: dict[int, int] = {}
         self._behind: dict[int, int] = {}
         self._met = False
-        self._guard = Guard(experiment.config.guard)
+        self._guard = UpdateValidator(experiment.config.guard)
         self._failed = 0
         self._begun = time.monotonic() - progress.elapsed
 
@@ -92,7 +92,7 @@ class FedKD:
     @property
     def _now(self) -> Experiment:
         """The experiment of the round under way."""
-        return at(self.experiment, self.state.round, self.state.gone)
+        return experiment_at(self.experiment, self.state.round, self.state.removed_channels)
 
     def _begin(self, round_: int) -> list[Message]:
         """Begin a round and make an offer to each client that takes part in it."""
@@ -233,7 +233,7 @@ class FedKD:
 
     def _message(self, fields: dict[str, Any], node: int, kind: str, seconds: float) -> Message:
         """Make a message that a node which comes back later than in some seconds needn't work on any more."""
-        tables, live = cut("offer", fields), max(1.0, seconds)
+        tables, live = split("offer", fields), max(1.0, seconds)
         content = RecordDict({name: ConfigRecord(table) for name, table in tables.items()})
         return Message(content, dst_node_id=node, message_type=kind, ttl=live, group_id=str(self.state.round))
 

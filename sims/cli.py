@@ -10,14 +10,14 @@ from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Column, Table
 
-from fedkd.config import Scalar
-from fedkd.errors import InputError
-from fedkd.settings import parse_assignment, read_toml
+from fedkd.base.errors import InputError
+from fedkd.config.config import Scalar
+from fedkd.config.settings import parse_assignment, read_toml
 from sims.bench.cli import app as bench
 from sims.deploy.cli import app as deploy
 from sims.edge.cli import edge
-from sims.exits import BAD_INPUT, INTERRUPTED, errors_for_people
-from sims.hub.cli import hub, publish
+from sims.exit_codes import BAD_INPUT, INTERRUPTED, errors_for_people
+from sims.hub import hub, publish
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich",
@@ -93,7 +93,7 @@ def run(
         "edge.calibration_file": str(calibration) if calibration else None,
     }  # fmt: skip
     with errors_for_people():
-        from sims.finish import parse_finish
+        from fedkd.config.finish import parse_finish
         from sims.report.show import show_report
         from sims.run import resume as go_on
         from sims.run import run as run_experiment
@@ -184,7 +184,7 @@ def evaluate(
     runtime: Annotated[
         str,
         typer.Option(
-            help="litert, as on a Raspberry Pi; litert-reference, its plain kernels; or tflm, as on a"
+            help="litert, as on a Raspberry Pi; litert_reference, its plain kernels; or tflm, as on a"
             " microcontroller (extra tflm)."
         ),
     ] = "litert",
@@ -213,7 +213,7 @@ def tasks() -> None:
 @app.command()
 def methods() -> None:
     """List the methods."""
-    from fedkd.methods import METHODS
+    from fedkd.config.methods import METHODS
 
     table = Table("method", "what it is", "from", box=None)
     for method in METHODS.values():
@@ -231,7 +231,7 @@ def _check_alone(name: str, *also: str) -> None:
 
 def _without_preset(settings: dict[str, Scalar], method: str | None) -> dict[str, Scalar]:
     """Drop what a file holds only because its method set it, where another method is asked for."""
-    from fedkd.methods import method as find
+    from fedkd.config.methods import method as find
 
     before = str(settings.get("method", "fedkd"))
     if method in (None, before):
@@ -241,7 +241,7 @@ def _without_preset(settings: dict[str, Scalar], method: str | None) -> dict[str
 
 
 def _read_run(config: Path) -> dict[str, Scalar]:
-    from sims.suite.grid import is_suite
+    from sims.suite.suite_file import is_suite
 
     settings = read_toml(config)
     if is_suite(settings):

@@ -9,15 +9,15 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
-import clients.app
+import clients.node.app
 import server.app
-from fedkd import runtime
-from fedkd.config import Config, Scalar
-from fedkd.resolve import experiment_of
-from sims.grid import LocalGrid
+from fedkd.base import runtime
+from fedkd.config.config import Config, Scalar
+from fedkd.protocol.resolve import experiment_of
+from sims.local_grid import LocalGrid
 
 RunConfig = Mapping[str, Scalar]
-# Keys of a node's configuration that say where clients keep their state, see ``clients.app``.
+# Keys of a node's configuration that say where clients keep their state, see ``clients.node.app``.
 Storage = Mapping[str, Scalar]
 
 _FIRST_NODE = 2
@@ -32,7 +32,7 @@ def run_local(config: Config, run_config: RunConfig, storage: Storage) -> None:
         return _context(node, {**partition, **storage}, run_config)
 
     partitions = {i: i + _FIRST_NODE for i in range(config.clients)}
-    grid = LocalGrid(clients.app.app, partitions, context, experiment_of(run_config).threads)
+    grid = LocalGrid(clients.node.app.app, partitions, context, experiment_of(run_config).threads)
     server.app.app(grid, _context(1, {}, run_config))
 
 
@@ -63,7 +63,7 @@ def _with_config(run_config: RunConfig, storage: Storage) -> tuple[ServerApp, Cl
 
     def call(message: Message, context: Context) -> Message:
         node_config = {**context.node_config, **storage}
-        return clients.app.app(message, _context(context.node_id, node_config, settings))
+        return clients.node.app.app(message, _context(context.node_id, node_config, settings))
 
     client_app.train()(call)
     client_app.query()(call)

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from fedkd.config import Scalar
-from fedkd.errors import InputError
-from fedkd.settings import build, read_toml
+from fedkd.base.errors import InputError
+from fedkd.config.config import Scalar
+from fedkd.config.settings import build, read_toml
 from fedkd.tasks.registry import load_task
 
-RUNTIMES = ("litert", "litert-reference", "tflm")
+RUNTIMES = ("litert", "litert_reference", "tflm")
 
 
 def evaluate(file: Path, task: str, runtime: str, given: Mapping[str, Scalar]) -> str:
@@ -41,10 +41,10 @@ def evaluate(file: Path, task: str, runtime: str, given: Mapping[str, Scalar]) -
 def _answers(file: Path, runtime: str, x: np.ndarray) -> tuple[np.ndarray, str]:
     """A file's logits, and what to say of its memory."""
     if runtime != "tflm":
-        from fedkd.edge.lite import run_lite
+        from fedkd.edge.litert import run_lite
 
         return run_lite(file, x, "xnnpack" if runtime == "litert" else "reference").logits, ""
-    from fedkd.edge.micro import run_micro
+    from fedkd.edge.tflm import run_micro
 
     logits, arena = run_micro(file, x)
     return logits, f", arena {arena.total:,} B ({arena.head:,} B of activations)"

@@ -13,13 +13,13 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from fedkd import runtime
-from fedkd.config import Config, Scalar
+from fedkd.base import runtime
+from fedkd.base.errors import InputError, RunError
+from fedkd.base.seeding import Purpose, generator
+from fedkd.config.config import Config, Scalar
+from fedkd.config.settings import build, check_settings
 from fedkd.data.dataset import Dataset
-from fedkd.errors import InputError, RunError
-from fedkd.resolve import chosen_rows, resolve
-from fedkd.seeding import Purpose, generator
-from fedkd.settings import build, check_settings
+from fedkd.protocol.resolve import chosen_rows, resolve
 from fedkd.tasks.registry import load_task
 from server.run_folder import run_path
 from sims.run import absolute
@@ -36,8 +36,8 @@ def pretrain(
     """Train a task's teacher on examples without their labels, and write its weights.
 
     Args:
-        settings: Dotted keys, see ``fedkd.settings``; ``partition.examples`` and ``train.batch_size``, ``optimizer``
-            and ``teacher_lr`` count.
+        settings: Dotted keys, see ``fedkd.config.settings``; ``partition.examples`` and ``train.batch_size``,
+            ``optimizer`` and ``teacher_lr`` count.
         epochs: Passes over the examples.
         left_out: Train on the training examples that ``partition.examples`` keeps out of a run with these settings.
         out: File to write; ``runs/TASK-teacher-SEED.weights.h5`` where None.

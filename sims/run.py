@@ -12,14 +12,14 @@ import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
-from fedkd import runtime
-from fedkd.calibration import calibration_rows, without_examples
-from fedkd.config import Scalar
-from fedkd.errors import InputError
-from fedkd.experiment import Experiment
-from fedkd.files import check_free, replace_file
-from fedkd.resolve import experiment_of
-from fedkd.settings import check_settings, to_settings
+from fedkd.base import runtime
+from fedkd.base.errors import InputError
+from fedkd.base.files import check_free, replace_file
+from fedkd.config.config import Scalar
+from fedkd.config.settings import check_settings, to_settings
+from fedkd.protocol.calibration import calibration_rows, without_examples
+from fedkd.protocol.experiment import Experiment
+from fedkd.protocol.resolve import experiment_of
 from server.run_folder import CHECKPOINT, is_run, remove, resumable, run_path
 
 ENGINE_NAMES = ("local", "ray")
@@ -39,7 +39,7 @@ def run(
     """Run an experiment and write its folder.
 
     Args:
-        settings: Dotted keys, see ``fedkd.settings``.
+        settings: Dotted keys, see ``fedkd.config.settings``.
         engine: ``local`` or ``ray``.
         out: Folder of the run; ``runs/TASK-METHOD-SEED`` where None.
         overwrite: Replace the folder of an earlier run.
@@ -158,7 +158,7 @@ def absolute(settings: Mapping[str, Scalar]) -> dict[str, Scalar]:
 
 
 def _introduce(experiment: Experiment, console: Console) -> None:
-    from fedkd.finishing import check  # imports TensorFlow
+    from fedkd.protocol.finishing import check  # imports TensorFlow
 
     config, count = experiment.config, experiment.parameters
     sizes = [len(rows) for rows in experiment.rows]

@@ -11,7 +11,7 @@ from fedkd.exchange.blob import _DICTIONARY, Header, write_blob
 from fedkd.exchange.codec import encode, largest, pack_forms
 from fedkd.exchange.coding import PLAIN, Coding, dense
 from fedkd.exchange.forms import Factors
-from fedkd.federation import header_of
+from fedkd.protocol.federation import header_of
 from tests.forged import drawn
 
 BAD = {}

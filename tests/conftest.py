@@ -4,7 +4,7 @@ from collections import defaultdict
 
 import pytest
 
-from fedkd import runtime
+from fedkd.base import runtime
 
 runtime.configure()
 

@@ -6,16 +6,16 @@ import numpy as np
 from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
+from fedkd.base.tensors import TensorSpec
 from fedkd.exchange.codec import encode
-from fedkd.experiment import Experiment
-from fedkd.federation import header_of, new_server
-from fedkd.messages import Answer, answer_fields, read_offer
-from fedkd.parts import joined
-from fedkd.resolve import resolve
-from fedkd.tensors import TensorSpec
+from fedkd.protocol.chunking import join
+from fedkd.protocol.experiment import Experiment
+from fedkd.protocol.federation import header_of, new_server
+from fedkd.protocol.messages import Answer, answer_fields, read_offer
+from fedkd.protocol.resolve import resolve
 from server.checkpoint import Progress
 from server.strategy import FedKD
-from sims.grid import LocalGrid
+from sims.local_grid import LocalGrid
 
 FIRST_NODE = 11
 LIAR = 2
@@ -71,7 +71,7 @@ class ForgedGrid(LocalGrid):
         return [reply for message in messages for reply in self._replies_to(message)]
 
     def _replies_to(self, message):
-        offer = read_offer(joined("offer", message.content.config_records))
+        offer = read_offer(join("offer", message.content.config_records))
         for said in self.says(offer, message.metadata.dst_node_id - FIRST_NODE):
             if isinstance(said, Exception):
                 yield Message(Error(2, repr(said)), reply_to=message)

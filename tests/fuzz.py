@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fedkd.base.tensors import TensorSpec
 from fedkd.exchange.basis import shared_bases
 from fedkd.exchange.blob import _DICTIONARY, Header, PayloadError, read_blob, write_blob
 from fedkd.exchange.codec import decode, encode, largest
-from fedkd.exchange.coding import REDUCERS, Coding
-from fedkd.tensors import TensorSpec
+from fedkd.exchange.coding import COMPRESSORS, Coding
 
 SPEC = (TensorSpec("conv", (3, 2, 8), 2), TensorSpec("bias", (8,), 0), TensorSpec("still", (4, 4), 1))
 HEADER = Header(3, "ab" * 8, "fedkd")
 CODINGS = [
-    Coding(REDUCERS[name], 0.6, 2, 0.2, bits, False, deflate)
+    Coding(COMPRESSORS[name], 0.6, 2, 0.2, bits, False, deflate)
     for name, bits, deflate in [
         ("dense", 32, False), ("svd", 32, False), ("topk", 32, False), ("dense", 2, False), ("svd", 8, False),
         ("topk", 16, False), ("svd", 4, True), ("dense", 32, True), ("powersgd", 32, False),

@@ -8,36 +8,31 @@ from pathlib import Path
 
 import pytest
 
-from fedkd.resolve import RUN_KEYS
-from fedkd.settings import keys
+from fedkd.config.settings import keys
+from fedkd.protocol.resolve import RUN_KEYS
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("fedkd", "clients", "server", "sims")
-# What each part may import of the others; inside fedkd, by folder or module. A hub speaks the devices' protocol.
+# What each part may import of the others; inside fedkd, by folder. A hub runs models as its devices do.
 MAY_IMPORT = {
     "fedkd": {"fedkd"},
     "clients": {"fedkd", "clients"},
-    "server": {"fedkd", "server", "clients.device.protocol"},
+    "server": {"fedkd", "server", "clients.device"},
     "sims": {"fedkd", "clients", "server", "sims"},
 }
 LAYERS = {
-    "data": {"data", "errors", "sections"},
-    "models": {"errors", "models", "sections", "tensors"},
-    "exchange": {"exchange", "tensors", "errors", "user_code"},
-    "distill": {
-        "config",
-        "data",
-        "distill",
-        "errors",
-        "exchange",
-        "models",
-        "runtime",
-        "sections",
-        "tensors",
-        "user_code",
-    },
-    "tasks": {"config", "data", "errors", "models", "runtime", "sections", "tasks", "user_code"},
-    "edge": {"edge", "errors", "exchange", "models", "quiet", "tasks", "tensors"},
+    "base": set(),
+    "config": {"base"},
+    "data": {"base", "config"},
+    "models": {"base"},
+    "exchange": {"base"},
+    "distill": {"base", "config", "data", "models"},
+    "tasks": {"base", "config", "data"},
+    "compress": {"base", "exchange", "models"},
+    "edge": {"base", "compress", "models"},
+    "objectives": set(),
+    "results": {"base"},
+    "protocol": {"base", "compress", "config", "data", "distill", "edge", "exchange", "models", "objectives", "tasks"},
 }
 
 
@@ -75,12 +70,25 @@ def test_a_device_knows_nothing_of_the_rest():
             assert known or within(name, {"clients.device"}), f"{path} imports {name}"
 
 
+def test_every_folder_of_the_method_has_its_layer():
+    assert set(LAYERS) == {path.parent.name for path in (ROOT / "fedkd").glob("*/__init__.py")}
+
+
 @pytest.mark.parametrize("layer", LAYERS)
 def test_layers_of_the_method_import_in_one_direction(layer):
-    for path in sources(f"fedkd/{layer}"):
-        for name in imports(path):
-            parts = name.split(".")
-            assert parts[0] != "fedkd" or parts[1] in LAYERS[layer], f"{path} imports {name}"
+    """A layer imports those that are allowed, no others, and each that is allowed."""
+    names = {name for path in sources(f"fedkd/{layer}") for name in imports(path)}
+    assert {name.split(".")[1] for name in names if name.startswith("fedkd.")} - {layer} == LAYERS[layer]
+
+
+def test_layers_form_no_circle():
+    def reached(layer, path=()):
+        assert layer not in path, (*path, layer)
+        for below in LAYERS[layer]:
+            reached(below, (*path, layer))
+
+    for layer in LAYERS:
+        reached(layer)
 
 
 def test_the_method_knows_no_flower():
@@ -97,7 +105,7 @@ def test_flowers_internals_are_touched_in_one_module():
         for n in imports(p)
         if n.split(".")[0] == "flwr" and n not in public
     }
-    assert inner == {"grid.py"}
+    assert inner == {"local_grid.py"}
 
 
 def test_nothing_is_unpickled():
@@ -116,7 +124,9 @@ def test_flower_app_lists_every_key_of_the_configuration():
 
 
 def test_help_and_checks_of_settings_need_no_tensorflow():
-    code = "import sys, sims.cli, sims.run, fedkd.resolve as r; r.resolve({}); print('tensorflow' in sys.modules)"
+    code = (
+        "import sys, sims.cli, sims.run, fedkd.protocol.resolve as r; r.resolve({}); print('tensorflow' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "False"
 

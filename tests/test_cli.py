@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from fedkd.methods import method as find
-from fedkd.settings import read_toml
+from fedkd.config.methods import method as find
+from fedkd.config.settings import read_toml
 from sims.cli import _without_preset, app
 
 FEDKD = [sys.executable, "-c", "from sims.cli import main; main()"]
@@ -86,7 +86,7 @@ def test_an_unknown_runtime_is_refused_with_the_known_ones(tmp_path):
     result = call("evaluate", tmp_path / "any.tflite", "--task", "digits", "--runtime", "cuda")
     assert (result.exit_code, result.stderr) == (
         2,
-        "error: --runtime must be one of litert, litert-reference, tflm, got 'cuda'\n",
+        "error: --runtime must be one of litert, litert_reference, tflm, got 'cuda'\n",
     )
 
 
@@ -121,8 +121,8 @@ def test_run_evaluate_and_report_agree(tmp_path):
     summary = json.loads((run / "summary.json").read_text())
     printed = call("evaluate", run / "student_int8.tflite", "--task", "digits").output
     assert f"accuracy {summary['edge'][0]['accuracy']:.4f} in litert (" in printed
-    printed = call("evaluate", run / "student_int8.tflite", "--task", "digits", "--runtime", "litert-reference").output
-    assert re.search(r"accuracy 0\.\d{4} in litert-reference \(", printed)
+    printed = call("evaluate", run / "student_int8.tflite", "--task", "digits", "--runtime", "litert_reference").output
+    assert re.search(r"accuracy 0\.\d{4} in litert_reference \(", printed)
     if importlib.util.find_spec("tflite_micro"):
         printed = call("evaluate", run / "student_int8.tflite", "--task", "digits", "--runtime", "tflm").output
         assert re.search(r"accuracy 0\.\d{4} in tflm \(\d+ of 360 test examples\), arena [\d,]+ B", printed)

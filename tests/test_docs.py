@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from fedkd.methods import METHODS
+from fedkd.config.methods import METHODS
 from fedkd.tasks.named import NAMED
 from sims.run import run
 

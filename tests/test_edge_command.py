@@ -11,10 +11,10 @@ import pytest
 from keras import layers
 from typer.testing import CliRunner
 
+from fedkd.compress.qat import quantize_aware
 from fedkd.edge.budget import parse_budget
 from fedkd.edge.convert import Conversion, convert_here
-from fedkd.edge.micro import installed
-from fedkd.edge.qat import quantize_aware
+from fedkd.edge.tflm import installed
 from sims.cli import app
 from tests import tiny
 from tests.report.runs import a_round, write

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fedkd.base.errors import InputError
 from fedkd.edge.budget import Budget
-from fedkd.errors import InputError
 from sims.edge.candidate import Bench, Candidate
 from sims.edge.emulated import emulate_best
 from sims.edge.result import closest

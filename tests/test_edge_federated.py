@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from keras import layers
 
-from fedkd.edge.held import hold_clusters
-from fedkd.edge.qat import quantize_aware
-from fedkd.resolve import resolve
-from fedkd.tensors import digest
+from fedkd.base.tensors import digest
+from fedkd.compress.constraints import keep_clusters
+from fedkd.compress.qat import quantize_aware
+from fedkd.protocol.resolve import resolve
 from sims.edge.federated import by_clients
 
 
@@ -39,7 +39,7 @@ def test_clients_train_what_rounds_and_learn_its_ranges_alike_each_time(experime
 
 def test_clusters_stay_few_though_clients_know_nothing_of_them(experiment):
     model = network()
-    hold_clusters(model, 3)
+    keep_clusters(model, 3)
     before = accuracy(model, experiment)
     by_clients(experiment, seed=0)(model)
     assert accuracy(model, experiment) > before

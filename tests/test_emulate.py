@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from keras import layers
 
+from fedkd.base.errors import InputError, RunError
 from fedkd.edge.convert import convert_here
-from fedkd.edge.emulate import Comparison, Pi4, check, compare, emulate, output_scale
+from fedkd.edge.emulated import Comparison, Pi4, check, compare, emulate, output_scale
 from fedkd.edge.runtime import predict
-from fedkd.errors import InputError, RunError
 from sims.emulate.setup import reason, setup, write_processor
 
 X = np.random.default_rng(0).normal(size=(20, 8, 8, 1)).astype(np.float32)
@@ -59,7 +59,7 @@ def test_the_device_has_its_own_packages_and_answers_as_predict_does(files, home
 
 def test_device_code_needs_no_more_than_the_device_has(home):
     """The stand-in has all of this machine's packages, so what is imported shows what is asked for."""
-    code = "import sys, fedkd.edge.emulate; print({'keras', 'tensorflow', 'sklearn', 'typer'} & set(sys.modules))"
+    code = "import sys, fedkd.edge.emulated; print({'keras', 'tensorflow', 'sklearn', 'typer'} & set(sys.modules))"
     assert Pi4(home).run("-c", code).stdout.strip() == "set()"
 
 

@@ -9,10 +9,10 @@ from flwr.app import Context, RecordDict
 from flwr.clientapp import ClientApp
 from rich.console import Console
 
-import clients.app
-from fedkd.errors import RunError
+import clients.node.app
+from fedkd.base.errors import RunError
 from server.strategy import NoAnswerError
-from sims.grid import LocalGrid
+from sims.local_grid import LocalGrid
 from sims.report.page import write_report
 from sims.run import run
 
@@ -83,7 +83,7 @@ def test_another_seed_gives_other_bytes(reference, tmp_path):
 
 
 def test_written_configuration_repeats_the_run(reference, tmp_path):
-    from fedkd.settings import read_toml
+    from fedkd.config.settings import read_toml
 
     folder, summary = reference
     again = run_in(tmp_path / "run", **read_toml(folder / "config.toml"))
@@ -141,7 +141,7 @@ def test_npz_of_sensor_windows_or_words_trains_to_int8(make, tmp_path):
 def with_training(train):
     """The real ClientApp, but for its training handler."""
     app = ClientApp()
-    app.query()(clients.app.app)
+    app.query()(clients.node.app.app)
     app.train()(train)
     return app
 
@@ -152,15 +152,15 @@ def failing(*bad):
     def train(message, context):
         if context.node_config["partition-id"] in bad:
             raise OSError("disk full")
-        return clients.app.app(message, context)
+        return clients.node.app.app(message, context)
 
     return with_training(train)
 
 
 def serve(client_app, tmp_path):
     import server.app
-    from fedkd.resolve import experiment_of
-    from fedkd.settings import to_settings
+    from fedkd.config.settings import to_settings
+    from fedkd.protocol.resolve import experiment_of
 
     config = experiment_of({**SETTINGS, "fraction": 1.0}).config
     options = {**to_settings(config), "out": str(tmp_path / "run")}
@@ -186,7 +186,7 @@ def test_a_run_whose_clients_find_the_disk_full_ends(tmp_path):
     def train(message, context):
         if context.node_config["partition-id"] == 2:
             raise RunError("clients.state can't be written (No space left on device)")
-        return clients.app.app(message, context)
+        return clients.node.app.app(message, context)
 
     with pytest.raises(RunError, match="No space left on device"):
         serve(with_training(train), tmp_path)
@@ -199,27 +199,27 @@ def test_run_ends_with_the_reason_where_every_client_fails(tmp_path):
 
 def test_apps_hold_the_servers_student_after_every_round_also_with_lost_state(tmp_path):
     """Through Flower: partial participation, and one client's file deleted in the middle of the run."""
-    from clients.vault import Vault
-    from fedkd.messages import read_answer, read_offer
-    from fedkd.parts import joined
-    from fedkd.resolve import experiment_of
-    from fedkd.settings import hash_of
-    from fedkd.tensors import digest
+    from clients.node.state_folder import StateFolder
+    from fedkd.base.tensors import digest
+    from fedkd.config.settings import hash_of
+    from fedkd.protocol.chunking import join
+    from fedkd.protocol.messages import read_answer, read_offer
+    from fedkd.protocol.resolve import experiment_of
 
     seen, asked = [], []
 
     def train(message, context):
         partition = context.node_config["partition-id"]
-        offer = read_offer(joined("offer", message.content.config_records))
+        offer = read_offer(join("offer", message.content.config_records))
         folder = tmp_path / f"client-{partition}"
         if offer.round == 3 and partition == 1 and not offer.dense:
             shutil.rmtree(folder)
-        reply = clients.app.app(message, context)
-        if read_answer(joined("answer", reply.content.config_records)).needs_dense:
+        reply = clients.node.app.app(message, context)
+        if read_answer(join("answer", reply.content.config_records)).needs_dense:
             asked.append((offer.round, partition))
         else:
             run = f"{offer.run}:{hash_of(experiment_of(context.run_config).config)}"
-            seen.append((offer.round, partition, offer.base, digest(Vault(folder, run).load().base)))
+            seen.append((offer.round, partition, offer.base, digest(StateFolder(folder, run).load().base)))
         return reply
 
     lines = serve(with_training(train), tmp_path)

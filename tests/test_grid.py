@@ -7,11 +7,11 @@ import pytest
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedkd.errors import RunError
-from fedkd.federation import new_server
+from fedkd.base.errors import RunError
+from fedkd.protocol.federation import new_server
 from server.checkpoint import Progress
 from server.strategy import FedKD
-from sims.grid import LocalGrid
+from sims.local_grid import LocalGrid
 from tests.forged import FIRST_NODE, light
 
 

@@ -8,9 +8,9 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from fedkd.federation import new_client, new_server
-from fedkd.resolve import chosen_rows, resolve
-from fedkd.settings import read_toml
+from fedkd.config.settings import read_toml
+from fedkd.protocol.federation import new_client, new_server
+from fedkd.protocol.resolve import chosen_rows, resolve
 from fedkd.tasks import digits
 from sims.cli import app
 from sims.run import run

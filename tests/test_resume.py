@@ -10,14 +10,14 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import server.app
-from clients.pool import PooledVault
-from clients.vault import Vault
-from fedkd.errors import InputError, RunError
-from fedkd.federation import new_client
-from fedkd.finishing import at
-from fedkd.resolve import experiment_of
-from fedkd.settings import read_toml
-from fedkd.tensors import digest
+from clients.node.state_file import StateFile
+from clients.node.state_folder import StateFolder
+from fedkd.base.errors import InputError, RunError
+from fedkd.base.tensors import digest
+from fedkd.config.settings import read_toml
+from fedkd.protocol.federation import new_client
+from fedkd.protocol.finishing import experiment_at
+from fedkd.protocol.resolve import experiment_of
 from server.checkpoint import Checkpoint
 from server.run_folder import RunFolder, alone
 from sims.cli import app
@@ -70,7 +70,14 @@ def everything(folder):
     experiment = experiment_of(read_toml(folder / "config.toml"))
     server = Checkpoint(folder / "checkpoint", experiment.fingerprint).load()
     state = server.state
-    told = [digest(state.shared), digest(state.residual), digest(server.trained), state.update, state.steps, state.gone]
+    told = [
+        digest(state.shared),
+        digest(state.residual),
+        digest(server.trained),
+        state.update,
+        state.steps,
+        state.removed_channels,
+    ]
     told += [sorted(server.held.items()), sorted(server.quality.items())]
     clients = [states_of(folder, experiment, state, partition) for partition in range(experiment.config.clients)]
     student = digest(keras.models.load_model(folder / "student.keras").get_weights())
@@ -81,11 +88,11 @@ def everything(folder):
 def states_of(folder, experiment, state, partition):
     """A client's last two states, before the finishing rounds and in them."""
     run, found = f"{state.run}:{experiment.fingerprint}", []
-    finishing, last = at(experiment, state.round, state.gone), state.round
+    finishing, last = experiment_at(experiment, state.round, state.removed_channels), state.round
     for stage, name in ((experiment, "clients.state"), (finishing, "clients.state.finishing")):
-        vault = PooledVault(folder / name, run, partition, new_client(stage))
+        vault = StateFile(folder / name, run, partition, new_client(stage))
         if (folder / "clients").exists():
-            vault = Vault(folder / "clients" / f"client-{partition}", run)
+            vault = StateFolder(folder / "clients" / f"client-{partition}", run)
         for before in (None, last, last - 1):
             held = vault.load(before)
             found.append(held and (held.round, digest(held.base), {k: digest(v) for k, v in held.local.items()}))
@@ -169,7 +176,7 @@ def rounds(folder):
 @pytest.mark.faults
 def test_a_full_disk_ends_the_run_in_one_line_and_it_goes_on_when_there_is_room(uninterrupted, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("fedkd.files.os.fsync", full_after(12))
+        patch.setattr("fedkd.base.files.os.fsync", full_after(12))
         with pytest.raises(RunError, match=r"can't be written \(No space left on device\)"):
             start(tmp_path / "run")
     assert everything(go_on(tmp_path / "run")) == uninterrupted

@@ -1,6 +1,6 @@
 """In a child process: a model over examples. A damaged file, or a signed one, can take its interpreter down.
 
-Rows come as .npy on standard input; on standard output go, as .npz, dequantised logits and how long each row took.
+Rows come as .npy on standard input; on standard output go, as .npz, dequantized logits and how long each row took.
 """
 
 import io

@@ -34,7 +34,7 @@ def run(model: Path, x: np.ndarray, seconds: float = _SECONDS) -> Answer:
 
     Args:
         model: A TFLite file of one input with batch 1 and one output.
-        x: Numbers (n, *input shape), at most float32's; quantised here with the file's own scale.
+        x: Numbers (n, *input shape), at most float32's; quantized here with the file's own scale.
         seconds: After which the child is killed.
 
     Raises:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedkd.errors import InputError
+from fedkd.base.errors import InputError
 
 # Examples that models are measured on at a time; the last batch is filled up, so that there is one shape to compile.
 # What more of them make of a convolution leaves a processor's cache.

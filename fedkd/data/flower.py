@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from fedkd.base.errors import InputError
+from fedkd.config.sections import PartitionConfig
 from fedkd.data.dataset import Dataset
-from fedkd.errors import InputError
-from fedkd.sections import PartitionConfig
 
 _MISSING = "partition.library must be fedkd, got 'flwr_datasets': it isn't installed; pip install 'fedkd[datasets]'"
 

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from fedkd.base.errors import InputError
+from fedkd.config.sections import PartitionConfig
 from fedkd.data import flower
 from fedkd.data.dataset import Dataset
-from fedkd.errors import InputError
-from fedkd.sections import PartitionConfig
 
 Rows = list[np.ndarray]
 _TRIES = 200

@@ -1,9 +1,9 @@
 """Whether two models return what the configured kinds of knowledge compare; their symbolic outputs are enough."""
 
+from fedkd.base.errors import InputError
+from fedkd.config.sections import LossConfig
 from fedkd.distill.alignment import spatial_pairs
-from fedkd.errors import InputError
 from fedkd.models.inspect import Outputs
-from fedkd.sections import LossConfig
 
 _COMPARED = {
     "attention_transfer": "hidden",

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from fedkd import runtime
+from fedkd.base import runtime
 
 
 class _Traced(NamedTuple):

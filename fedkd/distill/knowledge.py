@@ -10,9 +10,9 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from fedkd.config.sections import LossConfig
 from fedkd.distill.alignment import align_heads, spatial_pairs
 from fedkd.models.inspect import Outputs
-from fedkd.sections import LossConfig
 
 EPSILON = 1e-8
 

@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from fedkd.base.tensors import Weights
 from fedkd.models.inspect import Outputs, get_weights, split_outputs
 from fedkd.models.pool_first import pooled_first
-from fedkd.tensors import Weights
 
 Tensors = list[Any]
 

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from fedkd.base.errors import InputError
+from fedkd.config.sections import LossConfig
 from fedkd.distill.alignment import align, align_heads
 from fedkd.distill.knowledge import EPSILON, switched_on
-from fedkd.errors import InputError
 from fedkd.models.inspect import Outputs
-from fedkd.sections import LossConfig
 
 
 class Totals(NamedTuple):

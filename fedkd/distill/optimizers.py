@@ -8,9 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from fedkd.errors import InputError
-from fedkd.tensors import Weights
-from fedkd.user_code import import_function
+from fedkd.base.errors import InputError
+from fedkd.base.tensors import Weights
+from fedkd.base.user_code import import_function
 
 
 class PureOptimizer:

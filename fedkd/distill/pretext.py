@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from fedkd.base.errors import InputError
 from fedkd.data.words import UNKNOWN
-from fedkd.errors import InputError
 from fedkd.models.inspect import head_and_input, split_outputs
 
 MASKED_WORDS = 0.15

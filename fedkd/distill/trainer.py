@@ -9,7 +9,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from fedkd import runtime
+from fedkd.base import runtime
+from fedkd.base.tensors import Weights
+from fedkd.config.sections import LossConfig, TrainConfig
 from fedkd.data.dataset import EVALUATION_BATCH, Dataset
 from fedkd.distill.checks import check_knowledge
 from fedkd.distill.compiled import Compiled
@@ -17,8 +19,6 @@ from fedkd.distill.learner import Learner, Tensors
 from fedkd.distill.losses import cross_entropy, mutual_losses, projection_shapes
 from fedkd.distill.optimizers import PureOptimizer, optimizer_factory
 from fedkd.models.inspect import Outputs, split_outputs
-from fedkd.sections import LossConfig, TrainConfig
-from fedkd.tensors import Weights
 
 State = dict[str, Weights]
 Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]

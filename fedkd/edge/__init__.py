@@ -1,1 +1,1 @@
-"""What reaches a device: pruning, conversion to TFLite and the runtime that checks every file."""
+"""Device files: converted, run as a device runs them, measured, and searched within a budget."""

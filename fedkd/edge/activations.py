@@ -7,9 +7,9 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.tools.flatbuffer_utils import read_model
 
-from fedkd.edge.child import Child, answer_for, ending, last_words, rows_run
+from fedkd.base.affine import checked, dequantize, quantize
+from fedkd.edge.child import Child, answer_for, ending, last_message, rows_run
 from fedkd.edge.interpreter import allocate, ends, invoke, opened
-from fedkd.edge.steps import checked, dequantise, quantise
 
 
 def activations(path: Path, x: np.ndarray) -> list[np.ndarray]:
@@ -20,14 +20,14 @@ def activations(path: Path, x: np.ndarray) -> list[np.ndarray]:
         x: Likewise.
 
     Returns:
-        By operation that computes numbers, its first output, dequantised, float32 (n, numbers).
+        By operation that computes numbers, its first output, dequantized, float32 (n, numbers).
 
     Raises:
         InputError: As ``predict``, or the file takes LiteRT down.
     """
 
     def cause(child: Child) -> str:
-        return f"it {ending(child)} where all of its tensors are kept{last_words(child)}"
+        return f"it {ending(child)} where all of its tensors are kept{last_message(child)}"
 
     with (
         rows_run("fedkd.edge.activations", path, x, runtime="LiteRT", cause=cause) as (work, _),
@@ -49,11 +49,11 @@ def _computed(path: Path, x: np.ndarray) -> list[np.ndarray]:
     scales = {tensor["index"]: tensor["quantization"] for tensor in interpreter.get_tensor_details()}
     outputs = _outputs(interpreter, path)
     found: list[list[np.ndarray]] = [[] for _ in outputs]
-    for row in quantise(checked(x, source.shape, source.dtype), source.dtype, source.scale, source.zero_point):
+    for row in quantize(checked(x, source.shape, source.dtype), source.dtype, source.scale, source.zero_point):
         interpreter.set_tensor(source.tensor, row[np.newaxis])
         invoke(interpreter, path)
         for output, rows in zip(outputs, found, strict=True):
-            rows.append(dequantise(interpreter.get_tensor(output), *scales[output]).ravel())
+            rows.append(dequantize(interpreter.get_tensor(output), *scales[output]).ravel())
     return [np.array(rows) for rows in found]
 
 

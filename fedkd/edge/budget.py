@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from fedkd.errors import InputError
+from fedkd.base.errors import InputError
 
 _BYTES = {"": 1, "B": 1, "KB": 1024, "MB": 1024**2}
 _COUNTS = {"": 1, "K": 1000, "M": 1_000_000}

@@ -10,12 +10,12 @@ from string import Template
 
 import numpy as np
 
+from fedkd.base.affine import quantize
+from fedkd.base.errors import InputError
 from fedkd.edge.interpreter import End, ends, opened
-from fedkd.edge.lite import run_lite
-from fedkd.edge.micro import installed, run_micro
+from fedkd.edge.litert import run_lite
 from fedkd.edge.ops import ops
-from fedkd.edge.steps import quantise
-from fedkd.errors import InputError
+from fedkd.edge.tflm import installed, run_micro
 
 _TYPES = {"float32": "float", "int8": "int8_t", "int16": "int16_t", "int32": "int32_t"}
 _PER_LINE = 16
@@ -155,7 +155,7 @@ def _calls(path: Path) -> list[str]:
 
 def _raw(row: np.ndarray, end: End) -> np.ndarray:
     """A row of real numbers as the device has it."""
-    return quantise(row, end.dtype, end.scale, end.zero_point).ravel()
+    return quantize(row, end.dtype, end.scale, end.zero_point).ravel()
 
 
 def _described(name: str, end: End, golden: np.ndarray) -> dict[str, object]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fedkd.errors import InputError
+from fedkd.base.errors import InputError
 
 Child = subprocess.CompletedProcess[str]
 
@@ -75,7 +75,7 @@ def ending(child: Child) -> str:
     return f"died of {signal.Signals(-code).name}" if code < 0 else f"stopped with exit code {code}"
 
 
-def last_words(child: Child) -> str:
+def last_message(child: Child) -> str:
     """What a child said last of why it ended, after a colon; empty where it said nothing."""
     words = [line for line in child.stderr.splitlines() if not _CHATTER.match(line)]
     return f": {words[-1].strip()[:_LENGTH]}" if words else ""

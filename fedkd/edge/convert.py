@@ -16,8 +16,8 @@ from typing import TextIO
 
 import numpy as np
 
-from fedkd.edge.child import ending, last_words, run_module
-from fedkd.errors import InputError
+from fedkd.base.errors import InputError
+from fedkd.edge.child import ending, last_message, run_module
 
 # int8_per_tensor has one scale a kernel where int8 has one a filter; int16x8 is activations of 16 bits, kernels of 8.
 PRECISIONS = ("float32", "float16", "dynamic", "int8", "int8_per_tensor", "int16x8")
@@ -101,7 +101,7 @@ def _run_child(
     left = precisions[len(done) :]
     # A signal says nothing of the other precisions; a plain exit means that no child would get any further.
     failed = left[:1] if child.returncode < 0 else left
-    return done + [Conversion(precision, None, _obituary(precision, child)) for precision in failed]
+    return done + [Conversion(precision, None, _failure_message(precision, child)) for precision in failed]
 
 
 def _parse(line: str) -> Conversion:
@@ -110,11 +110,11 @@ def _parse(line: str) -> Conversion:
     return Conversion(said["precision"], Path(said["path"]) if said["path"] else None, said["error"])
 
 
-def _obituary(precision: str, child: subprocess.CompletedProcess[str]) -> str:
+def _failure_message(precision: str, child: subprocess.CompletedProcess[str]) -> str:
     """Say how the child died and what it said last."""
     known = precision in CALIBRATED and child.returncode == -signal.SIGSEGV
     hint = " (calibration crashes on LSTM and GRU layers unless unroll=True)" if known else ""
-    return f"the converter {ending(child)} in {precision}{hint}{last_words(child)}"
+    return f"the converter {ending(child)} in {precision}{hint}{last_message(child)}"
 
 
 # From here on: what runs in the child. Only this imports TensorFlow.

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+from fedkd.base.errors import InputError
+from fedkd.base.stderr import suppress_stderr
 from fedkd.edge.ops import ops
-from fedkd.errors import InputError
-from fedkd.quiet import silent_stderr
 
 # What LiteRT takes by default, and plain loops, which avoid XNNPACK and which other runtimes' kernels are made after.
 KERNELS = {"xnnpack": OpResolverType.AUTO, "reference": OpResolverType.BUILTIN_REF}
@@ -85,7 +85,7 @@ def allocate(interpreter: Interpreter, path: Path) -> None:
         InputError: LiteRT lacks an op, which is named, or refuses one.
     """
     try:
-        with silent_stderr():
+        with suppress_stderr():
             interpreter.allocate_tensors()
     except RuntimeError as error:
         lacking = ", ".join(op.name for op in ops(path) if not op.litert)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fedkd.edge.lite import run_lite
-from fedkd.edge.micro import Arena, run_micro
+from fedkd.base.errors import InputError
+from fedkd.edge.litert import run_lite
 from fedkd.edge.ops import Op
 from fedkd.edge.runtime import Latency
-from fedkd.errors import InputError
+from fedkd.edge.tflm import Arena, run_micro
 
 
 @dataclass(frozen=True)

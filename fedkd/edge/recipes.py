@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fedkd.edge.child import ending, last_words, run_module
-from fedkd.errors import InputError
+from fedkd.base.errors import InputError
+from fedkd.edge.child import ending, last_message, run_module
 
 _WEIGHTS, _ACTIVATIONS = (4, 8), (8, 16, None)
 _FOUR_BITS = ("CONV_2D", "FULLY_CONNECTED")  # the operations that have kernels for it; others of a rule take 8 bits
@@ -67,7 +67,7 @@ def apply_recipe(source: Path, rules: Sequence[Rule], calibration: np.ndarray, o
         np.save(Path(work, "calibration.npy"), calibration, allow_pickle=False)
         child = run_module("fedkd.edge.recipes", str(source), work, json.dumps(rules))
         if child.returncode:
-            raise InputError(f"{source} can't be quantised by the recipe: it {ending(child)}{last_words(child)}")
+            raise InputError(f"{source} can't be quantized by the recipe: it {ending(child)}{last_message(child)}")
         os.replace(Path(work, "made.tflite"), out)
 
 

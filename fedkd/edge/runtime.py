@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
+from fedkd.base.affine import QUANTIZED, checked, dequantize, quantize
+from fedkd.base.errors import InputError
 from fedkd.edge.interpreter import End, allocate, ends, invoke, opened
-from fedkd.edge.steps import QUANTISED, checked, dequantise, quantise
-from fedkd.errors import InputError
 
 _WARM_UP, _FEWEST, _MOST, _SECONDS = 20, 20, 200, 1.0
 
@@ -56,12 +56,12 @@ def predict(path: Path, x: np.ndarray, kernels: str = "xnnpack") -> np.ndarray:
 
     Args:
         path: A TFLite file of one input with batch 1 and one output.
-        x: Floats (n, *input_shape) for a model that takes float32, or int8 or int16, which are quantised here with the
+        x: Floats (n, *input_shape) for a model that takes float32, or int8 or int16, which are quantized here with the
             file's own scale; integers (n, *input_shape) for one that takes int32 ids.
         kernels: One of ``fedkd.edge.interpreter.KERNELS``.
 
     Returns:
-        Logits, float32 (n, classes), dequantised if the file gives integers.
+        Logits, float32 (n, classes), dequantized if the file gives integers.
 
     Raises:
         InputError: The file is missing, is not TFLite, can't run here, or `x` does not fit its input.
@@ -72,7 +72,7 @@ def predict(path: Path, x: np.ndarray, kernels: str = "xnnpack") -> np.ndarray:
         interpreter.set_tensor(source.tensor, row[np.newaxis])
         invoke(interpreter, path)
         logit[...] = interpreter.get_tensor(sink.tensor)[0]
-    return dequantise(logits, sink.scale, sink.zero_point)
+    return dequantize(logits, sink.scale, sink.zero_point)
 
 
 def latency(path: Path, x: np.ndarray, kernels: str = "xnnpack") -> Latency:
@@ -135,13 +135,13 @@ def _ready(path: Path, x: np.ndarray, kernels: str) -> tuple[Any, End, End, np.n
     interpreter = opened(path, kernels)
     source, sink = ends(interpreter, path)
     allocate(interpreter, path)
-    rows = quantise(checked(x, source.shape, source.dtype), source.dtype, source.scale, source.zero_point)
+    rows = quantize(checked(x, source.shape, source.dtype), source.dtype, source.scale, source.zero_point)
     return interpreter, source, sink, rows
 
 
 def _precision(dtypes: list[np.dtype], output: np.dtype) -> str:
     """Name the precision by the tensors a file holds."""
-    if output in QUANTISED:
+    if output in QUANTIZED:
         return "int8" if output == np.int8 else "int16x8"
     if np.dtype(np.float16) in dtypes:
         return "float16"

@@ -7,10 +7,10 @@ from typing import TypedDict
 import keras
 import numpy as np
 
+from fedkd.compress.cost import layer_macs, layer_parameters
+from fedkd.compress.fake_quant import ActivationRange
+from fedkd.compress.qat import ROUNDED
 from fedkd.edge.activations import activations
-from fedkd.edge.cost import layer_macs, layer_parameters
-from fedkd.edge.fake_quant import ActivationRange
-from fedkd.edge.qat import ROUNDED
 from fedkd.models.graph import Graph, Node, copy, functional, graph_of, rebuild
 
 # What a file computes in one operation with the kernel before it.
@@ -46,7 +46,7 @@ def layer_table(model: keras.Model, path: Path | None, x: np.ndarray) -> list[La
     its size with the largest correlation.
 
     Args:
-        model: Functional or Sequential, of one input and one output; a quantisation-aware one counts without rounding.
+        model: Functional or Sequential, of one input and one output; a quantization-aware one counts without rounding.
         path: Its TFLite file, of any precision; None for a table without noise.
         x: Some dozens of examples (n, *input_shape), as ``fedkd.edge.runtime.predict`` takes them.
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedkd.tensors import Spec
+from fedkd.base.tensors import Spec
 
 
 @dataclass(frozen=True)

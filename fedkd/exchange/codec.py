@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fedkd.base.tensors import Spec, TensorSpec, Weights
 from fedkd.exchange.basis import Bases, Basis
 from fedkd.exchange.blob import HEADER_LIMIT, Header, PayloadError, read_blob, write_blob
 from fedkd.exchange.coding import PLAIN, Coding
 from fedkd.exchange.forms import Form, Sparse, nothing, restore
 from fedkd.exchange.layout import Kind, Layout, bits_of, fits, form_of, layout_of, read_layout, rows_of, shape_of
 from fedkd.exchange.quantize import read_rows, write_rows
-from fedkd.tensors import Spec, TensorSpec, Weights
 
 DENSE = -1
 _NO_MASK = np.empty((0, 0), bool)

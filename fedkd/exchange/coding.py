@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedkd.errors import InputError
+from fedkd.base.errors import InputError
+from fedkd.base.user_code import import_function
 from fedkd.exchange.basis import Basis
 from fedkd.exchange.forms import Factors, Form, Sparse
 from fedkd.exchange.svd import factorise
-from fedkd.user_code import import_function
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Coding:
     """Settings of one update's way over the network.
 
     Args:
-        reduce: Makes a form of each matrix; see ``REDUCERS``.
+        reduce: Makes a form of each matrix; see ``COMPRESSORS``.
         energy: Threshold T in (0, 1], of ``svd``.
         rank: K of ``powersgd``.
         density: Share of the entries that ``topk`` sends, in (0, 1].
@@ -27,7 +27,7 @@ class Coding:
         deflate: Entropy-code the blob (zlib).
     """
 
-    reduce: "Reducer"
+    reduce: "Compressor"
     energy: float = 1.0
     rank: int = 1
     density: float = 1.0
@@ -38,7 +38,7 @@ class Coding:
 
 # Gets a finite matrix (P, Q), float32, not all zero; the settings; directions that both sides know, if any. What it
 # returns is sent where it costs fewer bits than the matrix.
-Reducer = Callable[[np.ndarray, Coding, Basis | None], Form]
+Compressor = Callable[[np.ndarray, Coding, Basis | None], Form]
 
 
 def dense(matrix: np.ndarray, coding: Coding, basis: Basis | None) -> Form:
@@ -73,19 +73,19 @@ def powersgd(matrix: np.ndarray, coding: Coding, basis: Basis | None) -> Form:
     return Factors(basis.vectors, basis.vectors.T @ matrix, known="left")
 
 
-REDUCERS: Mapping[str, Reducer] = {"dense": dense, "svd": svd, "topk": topk, "powersgd": powersgd}
+COMPRESSORS: Mapping[str, Compressor] = {"dense": dense, "svd": svd, "topk": topk, "powersgd": powersgd}
 
 PLAIN = Coding(dense)
 
 
-def reducer(name: str) -> Reducer:
-    """Find a reducer by its name, or the user's own by ``package.module:function``.
+def compressor(name: str) -> Compressor:
+    """Find a compressor by its name, or the user's own by ``package.module:function``.
 
     Raises:
         InputError: No such function.
     """
-    if name in REDUCERS:
-        return REDUCERS[name]
+    if name in COMPRESSORS:
+        return COMPRESSORS[name]
     try:
         return import_function(name)
     except Exception as error:

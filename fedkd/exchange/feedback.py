@@ -2,11 +2,11 @@
 
 import numpy as np
 
+from fedkd.base.tensors import Spec, Weights, add, subtract
 from fedkd.exchange.basis import Bases
 from fedkd.exchange.blob import Header
 from fedkd.exchange.codec import decode, encode
 from fedkd.exchange.coding import Coding
-from fedkd.tensors import Spec, Weights, add, subtract
 
 
 def encode_with_feedback(

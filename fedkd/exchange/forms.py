@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedkd.tensors import TensorSpec
+from fedkd.base.tensors import TensorSpec
 
 # Elements of a product that are summed at a time: what float64 needs then stays in a processor's cache.
 _BLOCK = 2**14

@@ -6,10 +6,10 @@ from enum import IntEnum
 
 import numpy as np
 
+from fedkd.base.tensors import TensorSpec
 from fedkd.exchange.basis import Basis
 from fedkd.exchange.forms import Factors, Form, Sparse
 from fedkd.exchange.quantize import FLOAT, STEP_BITS
-from fedkd.tensors import TensorSpec
 
 
 class Kind(IntEnum):
@@ -102,7 +102,7 @@ def shape_of(form: Form) -> tuple[int, ...]:
 
 
 def bits_of(form: Form, bits: int) -> int:
-    """Bits that a form costs: its numbers, a step for each row where they are quantised, and its mask."""
+    """Bits that a form costs: its numbers, a step for each row where they are quantized, and its mask."""
     step = 0 if bits == FLOAT else STEP_BITS
     mask = form.mask.size if isinstance(form, Sparse) else 0
     return sum(row.size * bits + len(row) * step for row in rows_of(form)) + mask

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 BITS = (16, 8, 4, 2)
-FLOAT = 32  # bits of a number that isn't quantised
+FLOAT = 32  # bits of a number that isn't quantized
 STEP_BITS = 16
 _INFINITE = 0x7F80  # the first bfloat16 that is no finite number of at least 0
 

@@ -12,7 +12,7 @@ import numpy as np
 GRAM_LIMIT = 1.0 - 1e-12
 # Shorter sides are decomposed faster than projected (see `fedkd bench svd`).
 RANDOMISED_FROM = 1024
-_FIRST_WIDTH, _GROWTH, _POWERS, _PROBES, _NOISE, _HOPELESS = 32, 4, 2, 16, 1e-12, 0.75
+_FIRST_WIDTH, _GROWTH, _POWERS, _PROBES, _NOISE, _TOO_FLAT = 32, 4, 2, 16, 1e-12, 0.75
 
 
 def rank_for_energy(eigenvalues: np.ndarray, threshold: float) -> int:
@@ -81,7 +81,7 @@ def by_projection(tall: np.ndarray, threshold: float) -> np.ndarray | None:
         rank = int(np.searchsorted(cumulative, threshold * total, side="right")) + 1
         if rank == 1 or (rank <= len(values) and _is_minimal(tall, left, right, values, rank - 1, threshold, rng)):
             return right[:, :rank]
-        if cumulative[-1] < _HOPELESS * threshold * total:
+        if cumulative[-1] < _TOO_FLAT * threshold * total:
             break
         width *= _GROWTH
     return None

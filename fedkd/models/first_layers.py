@@ -2,7 +2,7 @@
 
 import keras
 
-from fedkd.errors import InputError
+from fedkd.base.errors import InputError
 from fedkd.models.inspect import head
 
 Pairs = list[tuple[keras.layers.Layer, keras.layers.Layer]]

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-from fedkd.errors import InputError
+from fedkd.base.errors import InputError
 
 INPUT = ""  # stands among a node's sources for an input of the model
 

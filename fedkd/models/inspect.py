@@ -9,8 +9,8 @@ import keras
 import numpy as np
 from keras.src.random import seed_generator
 
-from fedkd.errors import InputError
-from fedkd.tensors import Spec, TensorSpec, Weights
+from fedkd.base.errors import InputError
+from fedkd.base.tensors import Spec, TensorSpec, Weights
 
 
 class Outputs(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from fedkd.errors import InputError
+from fedkd.base.errors import InputError
 from fedkd.models.graph import Chain, Graph, Node, functional, graph_of, rebuild
 
 _CONVOLUTIONS = (layers.Conv1D, layers.Conv2D)

@@ -13,7 +13,7 @@ import h5py
 import keras
 import numpy as np
 
-from fedkd.errors import InputError
+from fedkd.base.errors import InputError
 from fedkd.models.inspect import head
 
 

@@ -4,8 +4,8 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from fedkd.config import Scalar
-from fedkd.sections import ModelConfig
+from fedkd.config.config import Scalar
+from fedkd.config.sections import ModelConfig
 
 if TYPE_CHECKING:
     import keras

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from fedkd.config import Scalar
+from fedkd.config.config import Scalar
+from fedkd.config.sections import ModelConfig
 from fedkd.data.augment import shift_images
 from fedkd.data.dataset import Dataset
-from fedkd.sections import ModelConfig
 from fedkd.tasks.builtin import builder
 from fedkd.tasks.task import Task
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from fedkd.config import Scalar
+from fedkd.base.errors import InputError
+from fedkd.config.config import Scalar
+from fedkd.config.sections import ModelConfig
 from fedkd.data import words
-from fedkd.errors import InputError
-from fedkd.sections import ModelConfig
 from fedkd.tasks import npz
 from fedkd.tasks.task import Task
 

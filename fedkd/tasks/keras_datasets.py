@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from fedkd import runtime
-from fedkd.errors import InputError
+from fedkd.base import runtime
+from fedkd.base.errors import InputError
 
 
 def download(name: str) -> dict[str, np.ndarray]:

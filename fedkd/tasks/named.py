@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fedkd.config import Scalar
-from fedkd.errors import InputError
-from fedkd.sections import ModelConfig
+from fedkd.base.errors import InputError
+from fedkd.config.config import Scalar
+from fedkd.config.sections import ModelConfig
 from fedkd.tasks import npz, uci_har
 from fedkd.tasks.keras_datasets import download
 from fedkd.tasks.task import Task

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from fedkd.base.errors import InputError
+from fedkd.config.sections import ModelConfig
 from fedkd.data.dataset import Dataset
 from fedkd.data.words import UNKNOWN
-from fedkd.errors import InputError
-from fedkd.sections import ModelConfig
 from fedkd.tasks.builtin import builders
 from fedkd.tasks.task import Task
 

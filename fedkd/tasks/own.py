@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fedkd.base.errors import InputError
 from fedkd.data.dataset import Dataset, checked
-from fedkd.errors import InputError
 from fedkd.tasks.task import Task
 
 _NEEDED = ("x", "y")

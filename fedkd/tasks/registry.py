@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from fedkd import runtime
+from fedkd.base import runtime
+from fedkd.base.errors import InputError
+from fedkd.base.user_code import import_function
+from fedkd.config.sections import ModelConfig
 from fedkd.data.dataset import checked
-from fedkd.errors import InputError
-from fedkd.sections import ModelConfig
 from fedkd.tasks import digits, hugging_face, npz
 from fedkd.tasks.named import NAMED
 from fedkd.tasks.task import Task
-from fedkd.user_code import import_function
 
 # What `fedkd tasks` lists: each name with what it is and where its data come from.
 TASKS = {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fedkd.errors import InputError
+from fedkd.base.errors import InputError
 
 _INNER = "UCI HAR Dataset.zip"
 _SIGNALS = tuple(f"{kind}_{axis}" for kind in ("body_acc", "body_gyro", "total_acc") for axis in "xyz")

@@ -5,7 +5,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificate
 
-from fedkd.errors import InputError
+from fedkd.base.errors import InputError
 
 
 def read_certificate(cert: Path | None, key: Path | None) -> tuple[bytes, bytes]:

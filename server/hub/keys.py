@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Root
 
-from fedkd.errors import InputError
+from fedkd.base.errors import InputError
 
 ROLES = ("root", "targets", "snapshot", "timestamp")
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import MetaFile, Root, TargetFile
 
-from fedkd.errors import InputError
-from fedkd.files import replace_file
+from fedkd.base.errors import InputError
+from fedkd.base.files import replace_file
 from server.hub.keys import ROLES, find_key, make_key, need_key
 from server.hub.store import Published, Store, first
 

@@ -12,7 +12,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from clients.device.protocol import hub_pb2, hub_pb2_grpc
 from clients.device.protocol.manifest import Manifest, unpack
-from fedkd.errors import InputError, RunError
+from fedkd.base.errors import InputError, RunError
 from server.hub.reports import Reports
 from server.hub.repository import Repository
 

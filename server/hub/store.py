@@ -9,8 +9,8 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
-from fedkd.errors import InputError
-from fedkd.files import replace_file
+from fedkd.base.errors import InputError
+from fedkd.base.files import replace_file
 
 LIFETIME = {
     "root": timedelta(days=365),

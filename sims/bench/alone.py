@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from fedkd import runtime
+from fedkd.base import runtime
+from fedkd.base.tensors import Weights
 from fedkd.distill.compiled import Compiled
 from fedkd.distill.trainer import Bounds
-from fedkd.experiment import Experiment
-from fedkd.tensors import Weights
+from fedkd.protocol.experiment import Experiment
 from sims.bench import work
 from sims.bench.bare import tensors
 from sims.bench.measure import Measured, batch_order

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from fedkd import runtime
+from fedkd.base import runtime
+from fedkd.base.tensors import Weights
+from fedkd.config.sections import LossConfig
 from fedkd.distill.losses import cross_entropy, mutual_losses
-from fedkd.experiment import Experiment
 from fedkd.models.inspect import Outputs
-from fedkd.sections import LossConfig
-from fedkd.tensors import Weights
+from fedkd.protocol.experiment import Experiment
 from sims.bench.measure import Measured, batch_order
 from sims.bench.timing import timed
 

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from fedkd.config import Scalar
-from fedkd.errors import InputError
+from fedkd.base.errors import InputError
+from fedkd.config.config import Scalar
 from sims.bench.report import report, show
-from sims.exits import errors_for_people
+from sims.exit_codes import errors_for_people
 
 app = typer.Typer(no_args_is_help=True, help="Measure speed and memory, as ratios to this machine's matrix products.")
 
@@ -133,7 +133,7 @@ def _measure(bench: str, threads: int = 0, **options: int | str) -> dict[str, An
 
 
 def _show(measure: Callable[[], dict[str, Any]], json: bool) -> None:
-    from fedkd import runtime
+    from fedkd.base import runtime
     from sims.bench.machine import describe
 
     with Console(stderr=True).status("measuring; other work on this machine falsifies it"):

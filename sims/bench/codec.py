@@ -4,11 +4,11 @@ from functools import partial
 
 import numpy as np
 
+from fedkd.base.tensors import Spec, Weights, default_spec
 from fedkd.exchange.blob import Header
 from fedkd.exchange.codec import decode, encode
 from fedkd.exchange.coding import PLAIN, Coding, svd
 from fedkd.models.inspect import model_spec
-from fedkd.tensors import Spec, Weights, default_spec
 from sims.bench import work
 from sims.bench.report import Row
 from sims.bench.svd import matrix

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fedkd.experiment import Experiment
+from fedkd.protocol.experiment import Experiment
 from sims.bench.alone import training_alone
 from sims.bench.bare import bare_loop
 from sims.bench.engine import whole_path, write_work

@@ -10,10 +10,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from fedkd.errors import RunError
-from fedkd.experiment import Experiment
+from fedkd.base.errors import RunError
+from fedkd.config.settings import to_settings
 from fedkd.models.inspect import get_weights
-from fedkd.settings import to_settings
+from fedkd.protocol.experiment import Experiment
 from sims.bench.measure import Measured, batch_order
 from sims.engines import run_local
 

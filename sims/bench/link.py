@@ -13,11 +13,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fedkd.config import Scalar
-from fedkd.errors import RunError
-from fedkd.experiment import Experiment
-from fedkd.resolve import experiment_of
-from fedkd.settings import to_settings
+from fedkd.base.errors import RunError
+from fedkd.config.config import Scalar
+from fedkd.config.settings import to_settings
+from fedkd.protocol.experiment import Experiment
+from fedkd.protocol.resolve import experiment_of
 from sims.bench.slow_link import SlowLink
 from sims.deploy.signals import interruptible, uninterrupted
 from sims.deploy.up import LocalFederation

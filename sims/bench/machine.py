@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fedkd import runtime
+from fedkd.base import runtime
 
 _SIDE = 1024
 

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fedkd.base.errors import RunError
+from fedkd.base.seeding import Purpose, generator
+from fedkd.base.tensors import Weights
 from fedkd.distill.trainer import batches
-from fedkd.errors import RunError
-from fedkd.experiment import Experiment
-from fedkd.resolve import experiment_of
-from fedkd.seeding import Purpose, generator
-from fedkd.tensors import Weights
+from fedkd.protocol.experiment import Experiment
+from fedkd.protocol.resolve import experiment_of
 from sims.bench import work
 from sims.bench.machine import matmul_gflops
 from sims.bench.report import Row

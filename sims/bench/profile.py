@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from clients.pool import PooledVault
-from fedkd import runtime
+from clients.node.state_file import StateFile
+from fedkd.base import runtime
+from fedkd.base.seeding import Purpose, generator
+from fedkd.base.tensors import subtract
 from fedkd.distill.trainer import Bounds, batches
 from fedkd.exchange.codec import decode, encode
-from fedkd.experiment import Experiment
-from fedkd.federation import header_of
-from fedkd.protocol import ClientState
-from fedkd.resolve import experiment_of
-from fedkd.seeding import Purpose, generator
-from fedkd.tensors import subtract
+from fedkd.protocol.experiment import Experiment
+from fedkd.protocol.federation import header_of
+from fedkd.protocol.resolve import experiment_of
+from fedkd.protocol.state import ClientState
 from sims.bench import work
 from sims.bench.measure import experiment
 from sims.bench.report import Row
@@ -69,7 +69,7 @@ def _parts(held: Experiment, repeats: int) -> Spent:
     trainer.fit({**new.local, shared: new.base}, held.client_data(0)[0], generator(0, Purpose.TRAINING, 0, 0))
     with tempfile.TemporaryDirectory(prefix="fedkd-bench-") as folder, runtime.inline_operations():
         for client in range(repeats):
-            vault = PooledVault(Path(folder) / "clients.state", "run", client, new)
+            vault = StateFile(Path(folder) / "clients.state", "run", client, new)
             vault.save(new)
             with timed(spent["state: read"]):
                 state = vault.load() or new

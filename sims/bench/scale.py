@@ -12,9 +12,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from fedkd import runtime
-from fedkd.errors import RunError
-from fedkd.resolve import experiment_of
+from fedkd.base import runtime
+from fedkd.base.errors import RunError
+from fedkd.protocol.resolve import experiment_of
 from sims.bench import work
 from sims.bench.engine import run_whole_path
 from sims.bench.report import Row

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedkd.config import Scalar
+from fedkd.config.config import Scalar
 from fedkd.data.dataset import Dataset
 from fedkd.tasks.task import Task
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import tomli_w
 
-from fedkd.config import Scalar
-from fedkd.settings import nest
+from fedkd.config.config import Scalar
+from fedkd.config.settings import nest
 
 _PACKAGES = ("fedkd", "clients", "server")
 
@@ -27,7 +27,7 @@ def write_app(folder: Path, run_config: Mapping[str, Scalar]) -> None:
         shutil.copytree(source, folder / package, ignore=_all_but_python)
     app = {
         "publisher": "fedkd",
-        "components": {"serverapp": "server.app:app", "clientapp": "clients.app:app"},
+        "components": {"serverapp": "server.app:app", "clientapp": "clients.node.app:app"},
         "config": nest(run_config),
     }
     project = {"name": "fedkd", "version": version("fedkd"), "description": "FedKD", "license": "Apache-2.0"}

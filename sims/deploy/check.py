@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from clients.node import own_data, state_checked
-from fedkd.config import Scalar
-from fedkd.errors import InputError
-from fedkd.sections import ModelConfig
-from fedkd.settings import build
+from clients.node.node_config import own_data, state_checked
+from fedkd.base.errors import InputError
+from fedkd.config.config import Scalar
+from fedkd.config.sections import ModelConfig
+from fedkd.config.settings import build
 from fedkd.tasks.named import NAMED
 from fedkd.tasks.registry import load_task
 

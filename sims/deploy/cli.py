@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from fedkd.config import Scalar
-from fedkd.settings import parse_assignment, read_toml
-from sims.exits import errors_for_people
+from fedkd.config.config import Scalar
+from fedkd.config.settings import parse_assignment, read_toml
+from sims.exit_codes import errors_for_people
 
 app = typer.Typer(no_args_is_help=True, help="Federations of real machines, on Flower's SuperLink and SuperNodes.")
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fedkd.errors import RunError
+from fedkd.base.errors import RunError
 
 _BIN = Path(sys.executable).parent
 _SECONDS = 120.0

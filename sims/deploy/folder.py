@@ -10,8 +10,8 @@ from pathlib import Path
 
 import tomli_w
 
-from fedkd.errors import InputError
-from fedkd.files import check_free
+from fedkd.base.errors import InputError
+from fedkd.base.files import check_free
 from sims.deploy import scripts
 from sims.deploy.keys import VALID_DAYS, Signed, authority, node_pair, server, write_secret
 

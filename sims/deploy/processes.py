@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from fedkd.errors import RunError
+from fedkd.base.errors import RunError
 from sims.deploy.signals import uninterrupted
 
 # Handed down to every process that another one starts, in whichever session: so none is missed.
@@ -53,7 +53,7 @@ class Processes:
         """
         for name, process in self._running.items():
             if process.poll() is not None:
-                raise RunError(f"{name} ended: {last_words(self.log(name))} (log: {self.log(name)})")
+                raise RunError(f"{name} ended: {last_message(self.log(name))} (log: {self.log(name)})")
 
     def kill(self, name: str) -> None:
         """End a process and all it started at once, as a power cut would; it is no longer expected to live."""
@@ -93,7 +93,7 @@ class Processes:
         return marked or [p.pid for p in self._running.values() if p.poll() is None]
 
 
-def last_words(log: Path) -> str:
+def last_message(log: Path) -> str:
     """What a log says of why its process ended: Flower's own words, else the last line about an error."""
     lines = [" ".join(line.split()) for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
     lines = [line for line in lines if line and "retrying in" not in line]

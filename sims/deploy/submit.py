@@ -8,15 +8,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fedkd.config import Scalar
-from fedkd.errors import RunError
-from fedkd.resolve import experiment_of
-from fedkd.settings import check_settings, read_toml, to_settings
+from fedkd.base.errors import RunError
+from fedkd.config.config import Scalar
+from fedkd.config.settings import check_settings, read_toml, to_settings
+from fedkd.protocol.resolve import experiment_of
 from server.run_folder import check_resumable
 from sims.deploy import flower
 from sims.deploy.app_folder import write_app
 from sims.deploy.folder import MARK
-from sims.deploy.processes import last_words
+from sims.deploy.processes import last_message
 from sims.progress import watch
 from sims.run import absolute
 
@@ -61,7 +61,7 @@ def submit(
         handle, log = tempfile.mkstemp(prefix=f"fedkd-run-{run}-", suffix=".log")
         with open(handle, "w", encoding="utf-8") as file:
             file.write(flower.log_of(env, run))
-        raise RunError(f"the run ended as {state}: {last_words(Path(log))} (log: {log})")
+        raise RunError(f"the run ended as {state}: {last_message(Path(log))} (log: {log})")
 
 
 def _visible(out: Path) -> bool:

@@ -8,18 +8,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fedkd.config import Scalar
-from fedkd.errors import InputError, RunError
-from fedkd.experiment import Experiment
-from fedkd.files import check_free
-from fedkd.resolve import experiment_of
-from fedkd.settings import check_settings, to_settings
+from fedkd.base.errors import InputError, RunError
+from fedkd.base.files import check_free
+from fedkd.config.config import Scalar
+from fedkd.config.settings import check_settings, to_settings
+from fedkd.protocol.experiment import Experiment
+from fedkd.protocol.resolve import experiment_of
 from fedkd.tasks.own import write_own
 from server.run_folder import is_run, remove, run_path
 from sims.deploy import flower
 from sims.deploy.app_folder import write_app
 from sims.deploy.folder import Deployment, write_deployment
-from sims.deploy.processes import Processes, free_ports, last_words, wait_for_port
+from sims.deploy.processes import Processes, free_ports, last_message, wait_for_port
 from sims.deploy.signals import interruptible
 from sims.run import absolute, how_far, write_partition
 
@@ -108,7 +108,7 @@ class LocalFederation:
         if state != "finished:completed":
             log = self.processes.log("serverapp")
             log.write_text(flower.log_of(self.env, run), encoding="utf-8")
-            raise RunError(f"the run ended as {state}: {last_words(log)} (log: {log})")
+            raise RunError(f"the run ended as {state}: {last_message(log)} (log: {log})")
 
     @property
     def _link(self) -> dict[str, str]:
@@ -128,7 +128,7 @@ def up(settings: Mapping[str, Scalar], nodes: int, out: Path | None, overwrite: 
     """Run an experiment on a federation of this machine and write the run's folder.
 
     Args:
-        settings: Dotted keys, see ``fedkd.settings``.
+        settings: Dotted keys, see ``fedkd.config.settings``.
         nodes: Number of SuperNodes, which is that of the clients.
         out: Folder of the run; ``runs/TASK-METHOD-SEED`` where None.
         overwrite: Replace the folder of an earlier run.

@@ -10,17 +10,17 @@ from typing import Any
 import keras
 import numpy as np
 
+from fedkd.base.errors import InputError
+from fedkd.compress.constraints import codebook_bytes
+from fedkd.compress.cost import Cost, cost
 from fedkd.data.dataset import EVALUATION_BATCH
 from fedkd.edge.budget import Budget, Check, Facts, checks, verdict
 from fedkd.edge.convert import Conversion, convert
-from fedkd.edge.cost import Cost, cost
-from fedkd.edge.held import codebook_bytes
 from fedkd.edge.measure import Measurement, measure
 from fedkd.edge.search import Variant
 from fedkd.edge.snr import Layer, layer_table
-from fedkd.errors import InputError
 from fedkd.models.inspect import layer_modules
-from fedkd.quality import wilson
+from fedkd.objectives.scores import wilson
 
 Row = dict[str, Any]
 RUNTIMES = ("litert", "litert_reference", "tflm")

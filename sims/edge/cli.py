@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from sims.exits import NOTHING_FITS, errors_for_people
+from sims.exit_codes import NOTHING_FITS, errors_for_people
 
 if TYPE_CHECKING:
     from sims.edge.run import Order

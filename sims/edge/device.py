@@ -1,7 +1,7 @@
 """Which devices can be emulated."""
 
-from fedkd.edge.emulate import HOME, Pi4
-from fedkd.errors import InputError
+from fedkd.base.errors import InputError
+from fedkd.edge.emulated import HOME, Pi4
 
 DEVICES = ("pi4",)
 

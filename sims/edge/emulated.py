@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from fedkd.base.errors import InputError
 from fedkd.edge.budget import Check, verdict
-from fedkd.edge.emulate import compare, emulate, output_scale
+from fedkd.edge.emulated import compare, emulate, output_scale
 from fedkd.edge.runtime import predict
-from fedkd.errors import InputError
 from sims.edge.candidate import Bench, Candidate
 from sims.edge.search import Found
 

@@ -7,23 +7,23 @@ from dataclasses import replace
 import keras
 import numpy as np
 
-from fedkd.config import Config
-from fedkd.errors import InputError
+from fedkd.base.errors import InputError
+from fedkd.base.seeding import Purpose, generator
+from fedkd.config.config import Config
+from fedkd.config.sections import LossConfig
 from fedkd.exchange.blob import PayloadError
 from fedkd.exchange.codec import decode
-from fedkd.experiment import Experiment
-from fedkd.federation import begin_round, client_round, make_offer, new_client, new_server, server_round
-from fedkd.protocol import ClientState, ServerState, Upload
-from fedkd.sections import LossConfig
-from fedkd.seeding import Purpose, generator
-from sims.edge.fit import Tune
+from fedkd.protocol.experiment import Experiment
+from fedkd.protocol.federation import begin_round, client_round, make_offer, new_client, new_server, server_round
+from fedkd.protocol.state import ClientState, ServerState, Upload
+from sims.edge.fine_tune import FineTune
 
 ROUNDS = 5
 # Of the rate that the run began with: what is trained here has been trained before.
 _RATE = 0.3
 
 
-def by_clients(experiment: Experiment, seed: int, rounds: int = ROUNDS) -> Tune:
+def by_clients(experiment: Experiment, seed: int, rounds: int = ROUNDS) -> FineTune:
     """Return what trains a classifier alone, in rounds of FedAvg among the clients of an experiment.
 
     Args:

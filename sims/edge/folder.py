@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fedkd.errors import InputError
+from fedkd.base.errors import InputError
 
 RESULT = "edge.json"
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import keras
 from rich.console import Console
 
-from fedkd.errors import InputError, RunError
-from fedkd.experiment import Experiment
-from fedkd.settings import to_settings
+from fedkd.base.errors import InputError, RunError
+from fedkd.config.finish import parse_finish
+from fedkd.config.settings import to_settings
+from fedkd.protocol.experiment import Experiment
+from fedkd.results.run_folder import read
 from sims.edge.source import load_model
-from sims.finish import parse_finish
-from sims.report.run_folder import read
 from sims.run import run
 
 # Seconds that a run may have taken to be repeated.

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from fedkd.base.files import replace_file
 from fedkd.edge.budget import Budget, excess, misses, relaxed, to_leave_out
-from fedkd.files import replace_file
-from fedkd.quality import wilson
+from fedkd.objectives.scores import wilson
 from sims.edge.candidate import Candidate
 from sims.edge.folder import RESULT
 from sims.edge.search import Found

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from fedkd import runtime
+from fedkd.base import runtime
+from fedkd.base.errors import InputError
+from fedkd.base.files import check_free
 from fedkd.edge.budget import Budget
-from fedkd.edge.micro import MOST_ARENA, installed
-from fedkd.errors import InputError
-from fedkd.files import check_free
+from fedkd.edge.tflm import MOST_ARENA, installed
 from sims.bench.machine import describe
 from sims.edge.folder import appearing, is_search
 

@@ -9,16 +9,16 @@ import keras
 import numpy as np
 from rich.console import Console
 
+from fedkd.base.errors import InputError
+from fedkd.compress.constraints import keep_clusters
+from fedkd.compress.fold import folded
+from fedkd.compress.qat import quantize_aware, skipped, stand_in_rows
+from fedkd.compress.structured import prune_channels
 from fedkd.edge.budget import Budget
 from fedkd.edge.convert import CALIBRATED
-from fedkd.edge.fold import folded
-from fedkd.edge.held import hold_clusters
-from fedkd.edge.qat import quantize_aware, skipped, stand_in_rows
 from fedkd.edge.search import Variant, accurate, fits, precisions, ruled_out, shares
-from fedkd.edge.structured import prune_channels
-from fedkd.errors import InputError
 from sims.edge.candidate import Bench, Candidate, Trained, size_of
-from sims.edge.fit import Tune
+from sims.edge.fine_tune import FineTune
 from sims.edge.source import Finished, Stage
 
 _BITS = 4
@@ -61,7 +61,7 @@ class Search:
 
     bench: Bench
     calibration: np.ndarray
-    tune: Tune
+    tune: FineTune
     found: Found
     console: Console
 
@@ -106,7 +106,7 @@ class Search:
             except InputError as error:
                 self.found.failed.append((variant.name, str(error)))
                 break
-            if why := self._hopeless(smaller):
+            if why := self._cannot_fit(smaller):
                 self.found.failed.append((variant.name, why))
                 too_large = variant, smaller
                 continue
@@ -150,7 +150,7 @@ class Search:
         except InputError as error:
             self.found.failed.append((variant.name or "as it is", str(error)))
 
-    def _hopeless(self, model: keras.Model) -> str:
+    def _cannot_fit(self, model: keras.Model) -> str:
         """Why no file of a model could meet the budget, known before it is trained."""
         size = size_of(model)
         return ruled_out(size.macs, size.parameters, "int8", self._budget)
@@ -164,7 +164,7 @@ class Search:
         integers = [each for each in made if each.row["precision"].startswith("int")]
         roomy = [each for each in integers if fits(each.checks)]
         lossy = bool(roomy) and not any(accurate(each.checks, each.lost) for each in roomy)
-        if (lossy or not integers) and not self._hopeless(float_.model):
+        if (lossy or not integers) and not self._cannot_fit(float_.model):
             made += self._harder(float_)
         if any(each.usable and each.row["precision"].startswith("int") for each in made):
             self._clustered(float_)
@@ -191,14 +191,14 @@ class Search:
         with self._listed(variant):
             if len(self.calibration):
                 model = folded(float_.model)
-                hold_clusters(model, _BITS)
+                keep_clusters(model, _BITS)
                 made = self._make(self._trained(variant, model), self.calibration, ["int8_per_tensor"])
             if any(accurate((), each.lost) for each in made):
                 return
             # It isn't the clusters that cost too much.
             aware, skipped = quantize_aware(folded(float_.model), per_tensor=True)
             self._check_rows(skipped)
-            hold_clusters(aware, _BITS)
+            keep_clusters(aware, _BITS)
             trained = self._trained(replace(variant, aware=True), aware, skipped)
             self._make(trained, self._rows(aware, skipped), ["int8_per_tensor"])
 

@@ -8,19 +8,19 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from fedkd.calibration import calibration_rows, read_rows
-from fedkd.errors import InputError
-from fedkd.experiment import Experiment
+from fedkd.base.errors import InputError
+from fedkd.base.seeding import Purpose, generator
+from fedkd.config.sections import ModelConfig
+from fedkd.config.settings import read_toml
 from fedkd.models.graph import functional
-from fedkd.resolve import experiment_of
-from fedkd.sections import ModelConfig
-from fedkd.seeding import Purpose, generator
-from fedkd.settings import read_toml
+from fedkd.protocol.calibration import calibration_rows, read_rows
+from fedkd.protocol.experiment import Experiment
+from fedkd.protocol.resolve import experiment_of
+from fedkd.results.run_folder import read
 from fedkd.tasks.registry import load_task
 from fedkd.tasks.task import Task
 from sims.edge.federated import by_clients
-from sims.edge.fit import Tune, fitted
-from sims.report.run_folder import read
+from sims.edge.fine_tune import FineTune, fine_tuned
 from sims.run import absolute
 
 _CALIBRATION_ROWS = 128
@@ -71,7 +71,7 @@ class Source:
     model: keras.Model
     task: Task
     calibration: np.ndarray
-    tune: Tune
+    tune: FineTune
     stages: tuple[Stage, ...] = ()
     experiment: Experiment | None = None
     finished: Finished | None = None
@@ -139,7 +139,7 @@ def _of_model(path: Path, task: str, data: str, seed: int) -> Source:
     found = load_task(task, ModelConfig(), data)
     order = generator(seed, Purpose.CALIBRATION).permutation(len(found.train))
     rows = found.train.x[np.sort(order[:_CALIBRATION_ROWS])]
-    return Source(path, model, found, rows, fitted(found, seed))
+    return Source(path, model, found, rows, fine_tuned(found, seed))
 
 
 def load_model(path: Path) -> keras.Model:
@@ -148,7 +148,7 @@ def load_model(path: Path) -> keras.Model:
     Raises:
         InputError: It is no .keras file, or Keras can't load it, or its graph can't be seen.
     """
-    import fedkd.edge.fake_quant
+    import fedkd.compress.fake_quant
     import fedkd.models.transformer  # noqa: F401  (both for the layers that Keras finds by registered name)
 
     if not zipfile.is_zipfile(path):

@@ -1,1 +1,1 @@
-"""Devices that aren't there: setting up what ``fedkd.edge.emulate`` runs files on."""
+"""Devices that aren't there: setting up what ``fedkd.edge.emulated`` runs files on."""

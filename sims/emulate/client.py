@@ -10,15 +10,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from clients.vault import Vault
-from fedkd import runtime
-from fedkd.config import Scalar
+from clients.node.state_folder import StateFolder
+from fedkd.base import runtime
+from fedkd.base.errors import InputError, RunError
+from fedkd.base.seeding import Purpose, generator
+from fedkd.base.tensors import Weights, digest
+from fedkd.config.config import Scalar
 from fedkd.edge.child import answer_for, raise_refused, run_module
-from fedkd.edge.emulate import Pi4
-from fedkd.errors import InputError, RunError
+from fedkd.edge.emulated import Pi4
 from fedkd.exchange.codec import decode, encode
-from fedkd.experiment import Experiment
-from fedkd.federation import (
+from fedkd.protocol.experiment import Experiment
+from fedkd.protocol.federation import (
     begin_round,
     client_round,
     follow,
@@ -28,11 +30,9 @@ from fedkd.federation import (
     new_server,
     server_round,
 )
-from fedkd.messages import offer_fields, read_offer
-from fedkd.protocol import Offer, ServerState
-from fedkd.resolve import experiment_of
-from fedkd.seeding import Purpose, generator
-from fedkd.tensors import Weights, digest
+from fedkd.protocol.messages import offer_fields, read_offer
+from fedkd.protocol.resolve import experiment_of
+from fedkd.protocol.state import Offer, ServerState
 
 _RUN = "emulated"
 _PARTITION = 0
@@ -121,9 +121,9 @@ def play(folder: Path, device: Pi4 | None = None) -> Played:
 
 
 def main(work: str) -> None:
-    """In the client's process: what ``clients.app`` does with a message."""
+    """In the client's process: what ``clients.node.app`` does with a message."""
     runtime.configure()
-    import clients.app  # noqa: F401  -- Flower, which every client's process holds in memory too
+    import clients.node.app  # noqa: F401  -- Flower, which every client's process holds in memory too
 
     folder = Path(work)
     experiment = experiment_of(json.loads((folder / _SETTINGS).read_text()))
@@ -165,8 +165,8 @@ def _dense(server: ServerState, experiment: Experiment) -> bytes:
     return encode(server.base, experiment.spec, header_of(server.round, server.digest, experiment))
 
 
-def _vault(folder: Path) -> Vault:
-    return Vault(folder / _STATE, _RUN)
+def _vault(folder: Path) -> StateFolder:
+    return StateFolder(folder / _STATE, _RUN)
 
 
 def _text(blob: bytes) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from fedkd.edge.emulate import Pi4
+from fedkd.edge.emulated import Pi4
 
 _PROGRAM = "import sys; sys.executable = sys.argv.pop(1); from clients.device.cli import main; main()"
 

@@ -8,12 +8,12 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from fedkd.config import Scalar
-from fedkd.edge.emulate import HOME, Pi4
-from fedkd.errors import InputError, RunError
+from fedkd.base.errors import InputError, RunError
+from fedkd.config.config import Scalar
+from fedkd.edge.emulated import HOME, Pi4
 from sims.emulate.client import ClientPi4, play, prepare
 from sims.emulate.device import DevicePi4
-from sims.exits import errors_for_people
+from sims.exit_codes import errors_for_people
 
 _SETTINGS: dict[str, Scalar] = {"clients": 30, "rounds": 3, "train.epochs": 1, "exchange.energy_start": 0.6}
 _BIN = Path(sys.executable).parent

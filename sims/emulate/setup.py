@@ -1,4 +1,4 @@
-"""``python -m sims.emulate.setup [DIR]``: a Raspberry Pi 4 for ``fedkd.edge.emulate``; the system stays as it is.
+"""``python -m sims.emulate.setup [DIR]``: a Raspberry Pi 4 for ``fedkd.edge.emulated``; the system stays as it is.
 
 With ``--client`` or ``--device`` it gets all that a client of a federation, or ``fedkd-device``, takes.
 """
@@ -13,12 +13,12 @@ from typing import Annotated
 
 import typer
 
-from fedkd.edge.emulate import HOME, Pi4
-from fedkd.errors import RunError
+from fedkd.base.errors import RunError
+from fedkd.edge.emulated import HOME, Pi4
 from sims.emulate.client import ClientPi4
 from sims.emulate.device import DevicePi4
 from sims.emulate.wheels import for_pi, requirements
-from sims.exits import errors_for_people
+from sims.exit_codes import errors_for_people
 
 _PACKAGES = ("python3:arm64", "libstdc++6:arm64")
 _QEMU = "qemu-user-static"

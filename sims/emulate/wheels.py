@@ -12,8 +12,8 @@ import typer
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from fedkd.errors import RunError
-from sims.exits import errors_for_people
+from fedkd.base.errors import RunError
+from sims.exit_codes import errors_for_people
 
 _PROJECT = Path(__file__).parents[2]
 _FILES = {"client": _PROJECT / "pyproject.toml", "device": _PROJECT / "clients" / "device" / "pyproject.toml"}

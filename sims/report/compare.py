@@ -10,12 +10,12 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fedkd.errors import InputError
-from fedkd.files import replace_file
-from fedkd.settings import flatten
+from fedkd.base.errors import InputError
+from fedkd.base.files import replace_file
+from fedkd.config.settings import flatten
+from fedkd.results.run_folder import RunFolder, read
 from sims.report.html import Picture, picture, render
 from sims.report.plots import Series, frontier, quality_by_rounds
-from sims.report.run_folder import RunFolder, read
 from sims.report.table import NONE, percent, size, total_bytes
 
 HEADINGS = ("run", "accuracy", "F1", "teachers", "a client", "times less", "rounds", "time")

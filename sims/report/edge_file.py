@@ -6,8 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fedkd.errors import InputError
-from fedkd.quality import wilson
+from fedkd.base.errors import InputError
+from fedkd.objectives.scores import wilson
 from sims.report.shape import amount, count, every, flag, having, named, number, optional, share, text
 
 USABLE = "usable"  # the verdict of a file that meets every line; others begin with "failed"

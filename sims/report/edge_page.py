@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fedkd.files import replace_file
+from fedkd.base.files import replace_file
 from sims.report import edge_words as words
 from sims.report.edge_file import EdgeFile, lowest, read_edge
 from sims.report.html import Picture, picture, render

@@ -7,7 +7,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from fedkd.files import replace_file
+from fedkd.base.files import replace_file
+from fedkd.results.run_folder import RunFolder, file_label, read
 from sims.report.html import Picture, picture, render
 from sims.report.plots import (
     Look,
@@ -17,7 +18,6 @@ from sims.report.plots import (
     quality_by_round,
     ranks_heatmap,
 )
-from sims.report.run_folder import RunFolder, file_label, read
 from sims.report.table import NONE, percent, rounds, saving, size, total_bytes
 
 Draw = Callable[[RunFolder, Look], Figure]

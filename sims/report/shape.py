@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from fedkd.errors import InputError
+from fedkd.base.errors import InputError
 
 Check = Callable[[Any, str], None]
 _SHOWN = 40  # letters of a wrong value

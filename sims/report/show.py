@@ -4,8 +4,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from fedkd.results.run_folder import read
 from sims.report.page import write_report
-from sims.report.run_folder import read
 from sims.report.table import summary_table
 
 

@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from sims.report.run_folder import file_label
+from fedkd.results.run_folder import file_label
 
 NONE = "–"
 KB, MB = 1e3, 1e6

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fedkd.errors import InputError
-from fedkd.files import replace_file
-from fedkd.settings import build, read_toml
+from fedkd.base.errors import InputError
+from fedkd.base.files import replace_file
+from fedkd.config.settings import build, read_toml
 from sims.bench.machine import describe
 from sims.suite.plan import Job
 

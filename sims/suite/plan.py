@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from fedkd import runtime
-from fedkd.config import Config
-from fedkd.errors import InputError
-from fedkd.methods import method
-from fedkd.resolve import resolve
-from fedkd.settings import build, check_settings
+from fedkd.base import runtime
+from fedkd.base.errors import InputError
+from fedkd.config.config import Config
+from fedkd.config.methods import method
+from fedkd.config.settings import build, check_settings
+from fedkd.protocol.resolve import resolve
 from fedkd.tasks.registry import load_task
 from sims.run import absolute
-from sims.suite.grid import Cell
+from sims.suite.suite_file import Cell
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,12 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fedkd.files import replace_file
+from fedkd.base.files import replace_file
+from fedkd.results.run_folder import read
 from sims.bench.machine import in_words
 from sims.report.html import png
 from sims.report.plots import Series, frontier, quality_by_setting
-from sims.report.run_folder import read
 from sims.suite.folder import origin_of, summary_of
-from sims.suite.grid import file_name, short_task
 from sims.suite.plan import Job
 from sims.suite.results import (
     Group,
@@ -22,6 +21,7 @@ from sims.suite.results import (
     varied_keys,
     varied_number,
 )
+from sims.suite.suite_file import file_name, short_task
 
 
 def write_results(out: Path, name: str, jobs: Sequence[Job], command: str) -> None:

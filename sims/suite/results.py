@@ -8,7 +8,7 @@ from io import StringIO
 from statistics import mean, stdev
 from typing import Any
 
-from fedkd.settings import to_settings
+from fedkd.config.settings import to_settings
 from sims.report.table import KB, MB, NONE, total_bytes
 from sims.suite.plan import Job
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fedkd.errors import RunError
+from fedkd.base.errors import RunError
 from sims.suite.cells import run_cells
 from sims.suite.folder import claimed, summary_of
-from sims.suite.grid import read_suite
 from sims.suite.plan import Job, plan, side_by_side, with_data
 from sims.suite.progress import Progress
 from sims.suite.report import write_results
+from sims.suite.suite_file import read_suite
 
 
 def run_suite(file: Path, out: Path | None, data: Mapping[str, str], console: Console) -> Path:

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fedkd.errors import InputError, RunError
-from fedkd.settings import to_settings
+from fedkd.base.errors import InputError, RunError
+from fedkd.config.settings import to_settings
 from sims.suite.folder import write_origin
 from sims.suite.plan import Job
 
@@ -128,7 +128,7 @@ def _print_into(log: Path) -> None:
 
 def _forget() -> None:
     """Let go of the cell's data, models and compiled functions, so that memory doesn't grow over cells."""
-    from fedkd.resolve import forget
+    from fedkd.protocol.resolve import forget
 
     forget()
     if "keras" in sys.modules:

@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key, load_ssh_public_key
 from typer.testing import CliRunner
 
-from fedkd.errors import InputError
+from fedkd.base.errors import InputError
 from sims.cli import app
 from sims.deploy import scripts
 from sims.deploy.folder import Deployment, write_deployment

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from fedkd.errors import RunError
-from sims.deploy.processes import Processes, last_words
+from fedkd.base.errors import RunError
+from sims.deploy.processes import Processes, last_message
 from sims.deploy.signals import interruptible
 
 
@@ -86,4 +86,4 @@ def test_flowers_own_words_are_preferred(tmp_path):
     (tmp_path / "log").write_text(
         "INFO: started\nERROR: Exit Code: 305\nFailed to connect.\n[code: 2001] who?\nerror\n"
     )
-    assert last_words(tmp_path / "log") == "Failed to connect. [code: 2001] who?"
+    assert last_message(tmp_path / "log") == "Failed to connect. [code: 2001] who?"

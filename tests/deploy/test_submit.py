@@ -6,8 +6,8 @@ import tomllib
 import pytest
 from rich.console import Console
 
-from fedkd.errors import InputError, RunError
-from fedkd.resolve import experiment_of
+from fedkd.base.errors import InputError, RunError
+from fedkd.protocol.resolve import experiment_of
 from server.run_folder import RunFolder
 from sims.deploy import flower
 from sims.deploy.app_folder import write_app

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.eager import context
 
-from fedkd import runtime
+from fedkd.base import runtime
 from fedkd.distill.compiled import Compiled
 
 

@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from fedkd.base.errors import InputError
+from fedkd.config.sections import LossConfig, TrainConfig
 from fedkd.data.dataset import Dataset
 from fedkd.distill.checks import check_knowledge
 from fedkd.distill.knowledge import KINDS, angle, attention_relation, attention_transfer, distance, value_relation
 from fedkd.distill.losses import confidence, cross_entropy, mutual_losses
 from fedkd.distill.trainer import Trainer
-from fedkd.errors import InputError
 from fedkd.models import cnn, temporal, transformer
 from fedkd.models.inspect import Outputs, build_model, split_outputs
-from fedkd.sections import LossConfig, TrainConfig
 
 N, STEPS = 6, 5
 SHARE = np.full(N, 1 / N, np.float32)

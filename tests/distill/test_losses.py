@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from fedkd.base.errors import InputError
+from fedkd.config.sections import LossConfig
 from fedkd.distill.alignment import align
 from fedkd.distill.knowledge import EPSILON
 from fedkd.distill.losses import cross_entropy, hidden_loss, kl, mutual_losses, projection_shapes
-from fedkd.errors import InputError
 from fedkd.models.inspect import Outputs
-from fedkd.sections import LossConfig
 
 RNG = np.random.default_rng(0)
 LABELS = np.array([0, 2, 1, 2])

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from fedkd.base.errors import InputError
 from fedkd.distill.optimizers import PureOptimizer, known_optimizers, optimizer_factory
-from fedkd.errors import InputError
 
 # On TensorFlow Keras' ScheduleFreeAdamW reads its old momentum after overwriting it. Nadam, which can't be pure, isn't
 # among the known ones.

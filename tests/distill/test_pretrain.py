@@ -8,12 +8,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from fedkd.base.errors import InputError
+from fedkd.config.sections import TrainConfig
 from fedkd.distill.pretext import MaskedPatches, MaskedWords, Rotation, pretext_of
 from fedkd.distill.pretrain import measure, pretrain
-from fedkd.errors import InputError
 from fedkd.models import cnn, temporal, transformer
 from fedkd.models.inspect import build_model, get_weights, head_and_input
-from fedkd.sections import TrainConfig
 from tests import tiny
 
 TRAIN = TrainConfig(batch_size=32, teacher_lr=3e-3)

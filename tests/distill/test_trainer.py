@@ -6,11 +6,11 @@ import keras
 import numpy as np
 import pytest
 
-from fedkd import runtime
+from fedkd.base import runtime
+from fedkd.config.sections import LossConfig, TrainConfig
 from fedkd.data.augment import shift_images
 from fedkd.distill.trainer import Trainer, batches
 from fedkd.models.inspect import build_model, get_weights
-from fedkd.sections import LossConfig, TrainConfig
 from tests import tiny
 
 TRAIN = TrainConfig(epochs=2, batch_size=8, teacher_lr=3e-3, student_lr=3e-3)

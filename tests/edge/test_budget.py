@@ -2,8 +2,8 @@
 
 import pytest
 
+from fedkd.base.errors import InputError
 from fedkd.edge.budget import Budget, Facts, checks, excess, misses, parse_budget, relaxed, to_leave_out, verdict
-from fedkd.errors import InputError
 
 
 def facts(flash=30_000, arena=8_000, macs=50_000, litert=0.0, tflm=0.0):

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fedkd.edge import c_array, micro
+from fedkd.base.affine import dequantize
+from fedkd.base.errors import InputError
+from fedkd.edge import c_array
+from fedkd.edge import tflm as micro
 from fedkd.edge.c_array import write_c_array
 from fedkd.edge.interpreter import ends, opened
 from fedkd.edge.runtime import predict
-from fedkd.edge.steps import dequantise
-from fedkd.errors import InputError
 from tests.edge.flat import calling, codes, renamed
 from tests.edge.test_runtime import TABLE, X, dense, write_tflite
 
@@ -100,8 +101,8 @@ def test_a_compiled_array_is_the_file_and_all_that_goes_with_it(files, tmp_path,
     assert said["scales"] == pytest.approx([source.scale or 1, sink.scale or 1], rel=1e-8)
     assert said["zeros"] == [source.zero_point, sink.zero_point]
     # Half a step of an input in [-1, 1] as int8; other kernels may differ by a step of an output in [-3, 3].
-    assert dequantise(golden[0], *said["scales"][:1], said["zeros"][0]) == pytest.approx(X[0], abs=1.01 / 255)
-    answer = dequantise(golden[1], said["scales"][1], said["zeros"][1])
+    assert dequantize(golden[0], *said["scales"][:1], said["zeros"][0]) == pytest.approx(X[0], abs=1.01 / 255)
+    answer = dequantize(golden[1], said["scales"][1], said["zeros"][1])
     assert answer == pytest.approx(predict(path, X[:1], "reference")[0], abs=6.1 / 255)
 
 

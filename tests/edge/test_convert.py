@@ -9,10 +9,10 @@ from ai_edge_litert.interpreter import Interpreter
 from keras import layers
 from sklearn.datasets import load_digits
 
+from fedkd.base.errors import InputError
+from fedkd.compress.constraints import keep_clusters
 from fedkd.edge.convert import PRECISIONS, Conversion, convert, convert_here
-from fedkd.edge.held import hold_clusters
 from fedkd.edge.runtime import describe, predict
-from fedkd.errors import InputError
 
 DIGITS = load_digits()
 X, Y = (DIGITS.images[..., None] / 16).astype(np.float32), DIGITS.target
@@ -270,6 +270,6 @@ def values_of_a_kernel(path: Path) -> int:
 def test_clusters_survive_where_a_kernel_has_one_scale(tmp_path: Path) -> None:
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((8, 8, 1)), layers.Conv2D(16, 3), layers.Flatten(), layers.Dense(10)])
-    hold_clusters(model, 4)
+    keep_clusters(model, 4)
     files = [done.path for done in here(model, X[:20], tmp_path, "int8", "int8_per_tensor") if done.path]
     assert [values_of_a_kernel(path) > 16 for path in files] == [True, False]

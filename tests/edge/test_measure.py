@@ -8,14 +8,14 @@ import keras
 import numpy as np
 import pytest
 
+from fedkd.base.errors import InputError
 from fedkd.edge import child
 from fedkd.edge.interpreter import KERNELS, allocate, opened
-from fedkd.edge.lite import run_lite
+from fedkd.edge.litert import run_lite
 from fedkd.edge.measure import measure
-from fedkd.edge.micro import installed, run_micro
 from fedkd.edge.ops import Op
 from fedkd.edge.runtime import describe, latency, predict
-from fedkd.errors import InputError
+from fedkd.edge.tflm import installed, run_micro
 from tests.edge.flat import codes, renamed
 from tests.edge.test_runtime import KERNEL, X, dense, write_tflite
 

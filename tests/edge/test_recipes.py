@@ -6,14 +6,14 @@ import keras
 import numpy as np
 import pytest
 
+from fedkd.base.errors import InputError
 from fedkd.edge import recipes
 from fedkd.edge.convert import convert_here
-from fedkd.edge.micro import run_micro
 from fedkd.edge.recipes import RECIPES, Rule, apply_recipe, names
 from fedkd.edge.runtime import describe, predict
 from fedkd.edge.snr import layer_table
-from fedkd.errors import InputError
-from tests.edge.test_qat import cnn, trained
+from fedkd.edge.tflm import run_micro
+from tests.compress.test_qat import cnn, trained
 
 needed = pytest.mark.skipif(
     importlib.util.find_spec("ai_edge_quantizer") is None, reason="needs the extra quantizer: ai-edge-quantizer"

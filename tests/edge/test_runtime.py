@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from fedkd.base.errors import InputError
 from fedkd.edge.runtime import describe, predict
-from fedkd.errors import InputError
 
 TABLE = np.arange(10, dtype=np.float32).reshape(5, 2)
 KERNEL = np.array([[1, 0, -1], [0, 2, 1]], np.float32)
@@ -118,7 +118,7 @@ def test_floats_are_refused_where_ids_are_due(files: dict[str, Path]) -> None:
         predict(files["ids"], np.zeros((4, 1), np.float32))
 
 
-def test_a_number_that_is_none_can_not_be_quantised(files: dict[str, Path]) -> None:
+def test_a_number_that_is_none_can_not_be_quantized(files: dict[str, Path]) -> None:
     with pytest.raises(InputError, match="x must be finite"):
         predict(files["int8"], np.full((1, 2), np.nan, np.float32))
 
@@ -144,7 +144,8 @@ def test_ids_are_described_as_int32(files: dict[str, Path]) -> None:
 def test_a_device_needs_neither_tensorflow_nor_keras(files: dict[str, Path]) -> None:
     code = f"""
 import sys; from pathlib import Path; import numpy as np
-from fedkd.edge import convert, prune, runtime
+from fedkd.compress import prune
+from fedkd.edge import convert, runtime
 runtime.predict(Path({str(files["int8"])!r}), np.zeros((1, 2), np.float32))
 sys.exit(bool({{"tensorflow", "keras"}} & set(sys.modules)))
 """

@@ -4,12 +4,12 @@ import keras
 import numpy as np
 import pytest
 
+from fedkd.base.errors import InputError
+from fedkd.compress.cost import cost
+from fedkd.compress.qat import quantize_aware
 from fedkd.edge.convert import convert_here
-from fedkd.edge.cost import cost
-from fedkd.edge.qat import quantize_aware
 from fedkd.edge.snr import layer_table
-from fedkd.errors import InputError
-from tests.edge.test_qat import depthwise, residual, temporal, words
+from tests.compress.test_qat import depthwise, residual, temporal, words
 
 
 def files(model, rows, folder, *precisions):

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedkd.base.tensors import TensorSpec
 from fedkd.exchange.blob import _DICTIONARY, Header, PayloadError, write_blob
 from fedkd.exchange.codec import DENSE, decode, encode, pack_forms
-from fedkd.exchange.coding import PLAIN, REDUCERS, Coding, svd
+from fedkd.exchange.coding import COMPRESSORS, PLAIN, Coding, svd
 from fedkd.exchange.forms import Factors, nothing
-from fedkd.tensors import TensorSpec
 
 SPEC = (
     TensorSpec("conv", (3, 3, 4, 16), 3),
@@ -116,7 +116,7 @@ def test_form_that_is_none_or_too_large_is_refused(code):
 
 
 CODINGS = {
-    f"{name} {bits} {'deflated' if deflate else ''}": Coding(REDUCERS[name], 0.9, 2, 0.1, bits, bits == 8, deflate)
+    f"{name} {bits} {'deflated' if deflate else ''}": Coding(COMPRESSORS[name], 0.9, 2, 0.1, bits, bits == 8, deflate)
     for name, bits, deflate in [
         ("svd", 32, False),
         ("svd", 4, True),

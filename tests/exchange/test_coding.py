@@ -5,15 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fedkd.errors import InputError
+from fedkd.base.errors import InputError
+from fedkd.base.tensors import TensorSpec
+from fedkd.config.sections import COMPRESSORS as NAMES
 from fedkd.exchange.basis import Basis, shared_bases
 from fedkd.exchange.blob import Header
 from fedkd.exchange.codec import decode, encode
-from fedkd.exchange.coding import REDUCERS, Coding, powersgd, reducer, svd, topk
+from fedkd.exchange.coding import COMPRESSORS, Coding, compressor, powersgd, svd, topk
 from fedkd.exchange.feedback import encode_with_feedback
 from fedkd.exchange.forms import Factors, Sparse
-from fedkd.sections import REDUCTIONS
-from fedkd.tensors import TensorSpec
 
 SPEC = (TensorSpec("conv", (3, 3, 4, 16), 3), TensorSpec("bias", (16,), 0), TensorSpec("dense", (24, 10), 1))
 HEADER = Header(1, "ab" * 8, "any")
@@ -38,12 +38,12 @@ def assert_close(a, b, tolerance=0.0):
 
 
 def test_every_reduction_that_can_be_configured_exists():
-    assert set(REDUCTIONS) == set(REDUCERS)
+    assert set(COMPRESSORS) == set(NAMES)
 
 
-@pytest.mark.parametrize("name", sorted(REDUCERS))
+@pytest.mark.parametrize("name", sorted(COMPRESSORS))
 def test_at_its_maximum_every_reduction_is_dense(name):
-    coding = Coding(REDUCERS[name], energy=1.0, rank=100, density=1.0)
+    coding = Coding(COMPRESSORS[name], energy=1.0, rank=100, density=1.0)
     assert_close(arrive(updates(1)[0], coding, bases(100)), updates(1)[0])
 
 
@@ -141,7 +141,7 @@ def sign(matrix, coding, basis):
 
 
 def test_reduction_of_the_users_own_is_one_function():
-    coding = Coding(reducer("tests.exchange.test_coding:sign"))
+    coding = Coding(compressor("tests.exchange.test_coding:sign"))
     expected = np.sign(updates(1)[0][2][:, :1]) * np.abs(updates(1)[0][2]).mean(0)
     assert_close(arrive(updates(1)[0], coding)[2:], [expected], 1e-6)
 
@@ -162,7 +162,7 @@ def test_reduction_in_other_floats_is_sent_as_float32_and_one_that_costs_more_is
 @pytest.mark.parametrize("name", ["tests.exchange.test_coding:missing", "no.such.module:f"])
 def test_reduction_that_cannot_be_imported_is_refused(name):
     with pytest.raises(InputError, match=name):
-        reducer(name)
+        compressor(name)
 
 
 def test_basis_on_the_left_keeps_the_rows_it_spans():

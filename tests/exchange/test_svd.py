@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from fedkd.base.tensors import TensorSpec
 from fedkd.exchange.blob import Header
 from fedkd.exchange.codec import DENSE, decode, encode
 from fedkd.exchange.coding import Coding, svd
@@ -13,7 +14,6 @@ from fedkd.exchange.forms import Factors, nothing, restore
 from fedkd.exchange.schedule import energy
 from fedkd.exchange.spectrum import rank_for_energy
 from fedkd.exchange.svd import factorise
-from fedkd.tensors import TensorSpec
 
 HEADER = Header(1, "ab" * 8, "fedkd")
 
@@ -100,7 +100,7 @@ def test_zero_update_costs_nothing(spec):
 
 @pytest.mark.parametrize("bits, most", [(32, 4), (4, 3), (2, 2)])
 def test_factors_are_sent_only_where_they_are_fewer_bits(bits, most):
-    """Rank k of a 10 x 10 matrix is 20 k numbers and, where quantised, 2 k steps of 16 bits; dense 100 and one step.
+    """Rank k of a 10 x 10 matrix is 20 k numbers and, where quantized, 2 k steps of 16 bits; dense 100 and one step.
 
     At 32 bits 640 k < 3200, at 4 bits 112 k < 416, at 2 bits 72 k < 216: k is at most 4, 3 and 2.
     """

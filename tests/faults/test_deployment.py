@@ -15,9 +15,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from fedkd.errors import RunError
+from fedkd.base.errors import RunError
+from fedkd.base.seeding import Purpose, generator
+from fedkd.base.tensors import digest
+from fedkd.config.settings import to_settings
 from fedkd.exchange.codec import decode, encode
-from fedkd.federation import (
+from fedkd.protocol.federation import (
     begin_round,
     client_round,
     follow,
@@ -27,12 +30,9 @@ from fedkd.federation import (
     new_server,
     server_round,
 )
-from fedkd.resolve import experiment_of
-from fedkd.seeding import Purpose, generator
-from fedkd.settings import to_settings
-from fedkd.tensors import digest
+from fedkd.protocol.resolve import experiment_of
 from sims.deploy.keys import authority, node_pair, write_secret
-from sims.deploy.processes import Processes, free_ports, last_words, wait_for_port
+from sims.deploy.processes import Processes, free_ports, last_message, wait_for_port
 from sims.deploy.up import SUPERLINK, LocalFederation, node_name
 from sims.run import run
 from tests.faults.proxy import CountingProxy
@@ -205,7 +205,7 @@ def refusal(log):
     """The last words of a SuperNode that gave up, or all of one that tries in vain: in plain text Flower's does."""
     said = log.read_text()
     if "Exit Code:" in said:
-        return last_words(log)
+        return last_message(log)
     return said if said.count("Connection attempt failed") > 2 and "insecure" in said else None
 
 

@@ -8,7 +8,7 @@ import pytest
 from tuf.api.metadata import Metadata
 
 from clients.device.state import State
-from fedkd.errors import InputError
+from fedkd.base.errors import InputError
 from server.hub import repository, store
 from server.hub.repository import Repository
 from server.hub.store import LIFETIME

@@ -21,7 +21,7 @@ from clients.device.protocol import hub_pb2, hub_pb2_grpc
 from clients.device.state import State
 from clients.device.update import update
 from clients.device.web import Web
-from fedkd.errors import InputError, RunError
+from fedkd.base.errors import InputError, RunError
 from server.hub.certificate import read_certificate
 from server.hub.service import CHUNK, served_file, serving
 from tests.device.hubs import hub

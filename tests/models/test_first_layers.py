@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fedkd.errors import InputError
+from fedkd.base.errors import InputError
 from fedkd.models import cnn, temporal, transformer
 from fedkd.models.first_layers import first_layers, hidden_layers, take_first_layers
 

@@ -4,13 +4,13 @@ import keras
 import numpy as np
 import pytest
 
-from fedkd.edge.channels import channels
+from fedkd.compress.channels import channels
+from fedkd.compress.cost import cost
+from fedkd.compress.qat import quantize_aware
+from fedkd.compress.structured import prune_channels
 from fedkd.edge.convert import convert_here
-from fedkd.edge.cost import cost
-from fedkd.edge.micro import run_micro
-from fedkd.edge.qat import quantize_aware
 from fedkd.edge.runtime import describe
-from fedkd.edge.structured import prune_channels
+from fedkd.edge.tflm import run_micro
 from fedkd.models import spectral
 from fedkd.models.inspect import logits_model, parameters
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from fedkd.errors import InputError
+from fedkd.base.errors import InputError
 from fedkd.models import cnn
 from fedkd.models.inspect import build_model, get_weights, head
 from fedkd.models.weights_file import load_weights

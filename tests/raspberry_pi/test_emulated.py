@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from clients.vault import Vault
-from fedkd.errors import InputError, RunError
-from fedkd.tensors import digest
+from clients.node.state_folder import StateFolder
+from fedkd.base.errors import InputError, RunError
+from fedkd.base.tensors import digest
+from server.hub.publish import publish
 from sims.emulate.client import ClientPi4, likeness, play, prepare
 from sims.emulate.device import DevicePi4
 from sims.emulate.setup import setup
-from sims.hub.publish import publish
 from sims.run import run
 
 SETTINGS = {"task": "digits", "clients": 30, "rounds": 3, "train.epochs": 1, "exchange.energy_start": 0.6}
@@ -52,7 +52,7 @@ def test_a_client_on_a_pi_decodes_the_bits_of_the_server_and_trains_like_this_ma
     reached("update of an emulated Pi, largest difference", difference)
     reached("update of an emulated Pi, cosine", f"{cosine:.9f}")
     assert cosine > 0.999
-    saved, ours = (Vault(tmp_path / name / "state", "emulated").load() for name in ("pi", "here"))
+    saved, ours = (StateFolder(tmp_path / name / "state", "emulated").load() for name in ("pi", "here"))
     assert saved.round == ours.round == 2
     assert digest(saved.base) == digest(ours.base)
     assert {group: [a.shape for a in arrays] for group, arrays in saved.local.items()} == {

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fedkd.errors import RunError
+from fedkd.base.errors import RunError
 from sims.emulate import wheels
 
 ROOT = Path(__file__).parents[2]

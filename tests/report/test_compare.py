@@ -9,12 +9,12 @@ from matplotlib.text import Text
 from rich.console import Console
 from typer.testing import CliRunner
 
-from fedkd.errors import InputError
-from fedkd.settings import build, to_toml
+from fedkd.base.errors import InputError
+from fedkd.config.settings import build, to_toml
+from fedkd.results.run_folder import read
 from sims.cli import app
 from sims.report.compare import comparison, differences, figures, notices, tables, write_page
 from sims.report.plots import Series, frontier
-from sims.report.run_folder import read
 from tests.report.runs import a_round, a_summary, write
 
 

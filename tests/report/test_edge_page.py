@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fedkd.errors import InputError
+from fedkd.base.errors import InputError
 from sims.report.edge_page import write_edge_page
 from sims.report.html import Picture
 from tests.report.edges import OPS, a_candidate, a_float_file, an_edge, write_edge

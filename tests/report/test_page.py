@@ -60,7 +60,7 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkey
     def full(*_: Any) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("fedkd.files.os.replace", full)
+    monkeypatch.setattr("fedkd.base.files.os.replace", full)
     with pytest.raises(OSError, match="no space"):
         write_report(run)
     assert (run / "report.html").read_text() == "old"

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text as Label
 
+from fedkd.results.run_folder import Partition, RunFolder, read
 from sims.report import plots
-from sims.report.run_folder import Partition, RunFolder, read
 from tests.report.runs import a_summary
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fedkd.errors import InputError
-from sims.report.run_folder import read
+from fedkd.base.errors import InputError
+from fedkd.results.run_folder import read
 from tests.report.runs import NASTY, a_round, a_summary, lines, write
 
 

@@ -5,10 +5,10 @@ import sys
 import numpy as np
 import pytest
 
-from fedkd.errors import InputError
-from fedkd.resolve import resolve
-from fedkd.sections import ModelConfig
-from fedkd.settings import build
+from fedkd.base.errors import InputError
+from fedkd.config.sections import ModelConfig
+from fedkd.config.settings import build
+from fedkd.protocol.resolve import resolve
 from fedkd.tasks.registry import load_task
 from server.run_folder import run_path
 

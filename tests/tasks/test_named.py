@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from fedkd.errors import InputError
+from fedkd.base.errors import InputError
+from fedkd.config.sections import ModelConfig
+from fedkd.config.settings import build
 from fedkd.models.inspect import parameters
-from fedkd.sections import ModelConfig
-from fedkd.settings import build
 from fedkd.tasks import named
 from fedkd.tasks.named import NAMED
 from fedkd.tasks.registry import TASKS, load_task

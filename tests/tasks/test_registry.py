@@ -5,8 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from fedkd.errors import InputError
-from fedkd.sections import ModelConfig
+from fedkd.base.errors import InputError
+from fedkd.config.sections import ModelConfig
 from fedkd.tasks.registry import load_task
 from fedkd.tasks.task import Task
 
@@ -92,7 +92,7 @@ def test_unknown_task_names_the_known_ones():
 
 def test_own_task_is_found_in_the_current_folder(tmp_path, monkeypatch):
     (tmp_path / "my_task.py").write_text(
-        "from fedkd.config import ModelConfig\n"
+        "from fedkd.config.config import ModelConfig\n"
         "from fedkd.tasks.registry import load_task\n"
         "def task():\n    return load_task('digits', ModelConfig())\n"
         "def wrong():\n    return 3\n"

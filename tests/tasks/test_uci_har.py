@@ -6,8 +6,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from fedkd.errors import InputError
-from fedkd.sections import ModelConfig
+from fedkd.base.errors import InputError
+from fedkd.config.sections import ModelConfig
 from fedkd.tasks.registry import load_task
 from fedkd.tasks.uci_har import read
 

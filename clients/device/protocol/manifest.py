@@ -25,7 +25,7 @@ class Golden:
 
     Args:
         x: float32 or int32 (n, *input shape), as ``feed`` of the manifest says.
-        logits: float32 (n, classes), what the publisher's LiteRT answered, dequantised.
+        logits: float32 (n, classes), what the publisher's LiteRT answered, dequantized.
         tolerance: Largest difference of a logit: processors round differently.
     """
 

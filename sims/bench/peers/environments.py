@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedkd.errors import RunError
+from fedkd.base.errors import RunError
 
 _REQUIREMENTS = Path(__file__).parent / "requirements"
 

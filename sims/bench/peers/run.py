@@ -25,7 +25,7 @@ _SETTINGS = {
     "JAX_PLATFORMS": "cpu",
     "CUDA_VISIBLE_DEVICES": "",
 }
-# What leads a peer's python to packages of this one, and what `fedkd.runtime` sets for itself.
+# What leads a peer's python to packages of this one, and what `fedkd.base.runtime` sets for itself.
 _OURS = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "TF_MKL_OPTIMIZE_PRIMITIVE_MEMUSE")
 
 

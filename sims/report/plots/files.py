@@ -7,8 +7,8 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fedkd.results.run_folder import RunFolder, file_label
 from sims.report.plots.look import LIGHT, Look, canvas, legend, short, size_axis
-from sims.report.run_folder import RunFolder, file_label
 
 KB = 1e3
 

@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from sims.report.run_folder import RunFolder
+from fedkd.results.run_folder import RunFolder
 
 WIDTH, HEIGHT = 6.4, 3.9  # inches; at this width the text is still readable on a phone
 TEXT = 10.0  # points

@@ -8,8 +8,8 @@ from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from fedkd.results.run_folder import RunFolder
 from sims.report.plots.look import LIGHT, TEXT, Look, canvas, short, whole
-from sims.report.run_folder import RunFolder
 
 
 def partition_picture(run: RunFolder, look: Look = LIGHT) -> Figure:

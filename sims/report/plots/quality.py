@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from fedkd.results.run_folder import RunFolder
 from sims.report.plots.look import HEIGHT, LIGHT, Look, canvas, first_finishing, legend, size_axis, whole
-from sims.report.run_folder import RunFolder
 from sims.report.table import MB
 
 

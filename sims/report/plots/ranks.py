@@ -10,8 +10,8 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from fedkd.results.run_folder import RunFolder
 from sims.report.plots.look import LIGHT, TEXT, Look, canvas, first_finishing, legend, short, whole
-from sims.report.run_folder import RunFolder
 
 
 def ranks_heatmap(run: RunFolder, look: Look = LIGHT) -> Figure:

@@ -10,10 +10,10 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fedkd.results.run_folder import RunFolder
 from sims.report.plots.envelope import envelope
 from sims.report.plots.labels import Named, label_points
 from sims.report.plots.look import HEIGHT, LIGHT, TEXT, Look, canvas, legend, size_axis, whole
-from sims.report.run_folder import RunFolder
 from sims.report.table import MB, total_bytes
 
 _MARKERS = "os^Dv"

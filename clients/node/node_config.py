@@ -1,0 +1,44 @@
+"""What a machine brings to a federation: its own examples, and a folder to keep state in."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from fedkd.base.errors import InputError
+from fedkd.config.config import Scalar
+from fedkd.data.dataset import Dataset
+from fedkd.tasks.own import read_own
+from fedkd.tasks.task import Task
+
+NodeConfig = Mapping[str, Scalar]
+
+
+def own_data(node: NodeConfig, task: Task) -> Dataset | None:
+    """Read the examples of a node, named by its ``data``; None where it has none of its own.
+
+    Raises:
+        InputError: See ``fedkd.tasks.own.read_own``.
+    """
+    path = str(node.get("data", ""))
+    return read_own(Path(path), task) if path else None
+
+
+def partition_of(node: NodeConfig) -> int:
+    """Which client a node is."""
+    return int(node["partition-id"])
+
+
+def state_checked(node: NodeConfig) -> NodeConfig:
+    """Return a node's configuration where it can keep its state.
+
+    Raises:
+        InputError: Its ``state-dir`` can't be made or written.
+    """
+    if path := str(node.get("state-dir", "")):
+        try:
+            Path(path).mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=path):
+                pass
+        except OSError as error:
+            raise InputError(f"state-dir: {path} can't be written ({error.strerror})") from None
+    return node

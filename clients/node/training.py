@@ -1,0 +1,69 @@
+"""A client's part in a round: its state, its data, and the pure functions of ``fedkd.protocol.federation``."""
+
+import logging
+import tempfile
+from pathlib import Path
+
+from flwr.app import Context
+
+from clients.node.node_config import own_data, partition_of
+from clients.node.state_file import StateFile
+from clients.node.state_folder import StateFolder
+from fedkd.base.seeding import Purpose, generator
+from fedkd.protocol.experiment import Experiment
+from fedkd.protocol.federation import client_round, follow, new_client
+from fedkd.protocol.finishing import experiment_at
+from fedkd.protocol.messages import Answer
+from fedkd.protocol.resolve import experiment_of
+from fedkd.protocol.state import Offer
+
+log = logging.getLogger("fedkd.client")
+
+
+def take_part(offer: Offer, context: Context, fresh: bool, import_seconds: float) -> Answer:
+    """Take part in a round, or ask for the dense model where the offer can't be followed.
+
+    Args:
+        offer: The server's.
+        context: Of the node.
+        fresh: Whether this process has begun with this message.
+        import_seconds: How long its imports took, for the answer's metrics.
+    """
+    experiment, partition = experiment_of(context.run_config), partition_of(context.node_config)
+    now = experiment_at(experiment, offer.round, offer.removed_channels)
+    now.trainer.unrolls = not fresh
+    vault = _vault(context, offer, experiment, now)
+    # What a client held before the finishing rounds has other shapes, and a place of its own.
+    earlier = vault if now is experiment else _vault(context, offer, experiment, experiment)
+    state = vault.load(offer.round) or earlier.load(offer.round) or new_client(experiment)
+    base = follow(state, offer, experiment)
+    if base is None:
+        log.warning("round %d: can't go on from round %d, so it asks for the dense model", offer.round, state.round)
+        return Answer(partition)
+    data, held = experiment.client_data(partition, own_data(context.node_config, experiment.task))
+    rng = generator(experiment.config.seed, Purpose.TRAINING, offer.round, partition)
+    state, upload = client_round(state, base, offer, data, now, rng)
+    vault.save(state)
+    metrics = {f"loss_{role}": loss for role, loss in upload.losses.items()} | {"import_seconds": import_seconds}
+    if experiment.evaluates(offer.round):
+        metrics |= now.teacher_quality(state.local.get("teacher"), held)
+    return Answer(partition, upload.blob, upload.examples, metrics)
+
+
+def _vault(context: Context, offer: Offer, experiment: Experiment, stage: Experiment) -> StateFolder | StateFile:
+    """Where the client keeps its state: a folder of its own, or its record in a simulation's file of all clients.
+
+    Args:
+        context: Of the client.
+        offer: Says which run it is.
+        experiment: Of the first round.
+        stage: The same, or that of the finishing rounds.
+    """
+    node = context.node_config
+    run, partition = f"{offer.run}:{experiment.fingerprint}", partition_of(node)
+    if pool := node.get("state-file"):
+        path = Path(f"{pool}{'' if stage is experiment else '.finishing'}")
+        return StateFile(path, run, partition, new_client(stage))
+    default = Path(tempfile.gettempdir()) / f"fedkd-{offer.run}"
+    folder = Path(str(node.get("state-dir", default)))
+    return StateFolder(folder / f"client-{partition}", run)

@@ -1,0 +1,1 @@
+"""Surgery on Keras models: pruning, clustering, low rank, and training that sees quantization."""

@@ -1,0 +1,66 @@
+"""What a model costs a device: multiplications and parameters."""
+
+import math
+from typing import NamedTuple
+
+import keras
+from keras import layers
+
+from fedkd.compress.channels import CONVS, DEPTHWISE, SEPARABLE
+from fedkd.compress.fake_quant import ActivationRange
+from fedkd.models.graph import Node, functional, graph_of
+
+_TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose)
+_COUNTED = (*CONVS, *DEPTHWISE, *SEPARABLE, *_TRANSPOSED, layers.Dense)
+
+
+class Cost(NamedTuple):
+    """Of one inference.
+
+    Args:
+        macs: Multiply-accumulates of convolutions and dense layers.
+        parameters: Numbers in the file, but for statistics that are folded into kernels.
+        uncounted: Layers with kernels whose multiply-accumulates aren't in ``macs``, such as attention.
+    """
+
+    macs: int
+    parameters: int
+    uncounted: tuple[str, ...] = ()
+
+
+def cost(model: keras.Model) -> Cost:
+    """Count the multiply-accumulates and parameters of a model.
+
+    Raises:
+        InputError: The model's graph can't be seen, or calls a layer twice.
+    """
+    nodes = graph_of(functional(model)).nodes
+    others = [node for node in nodes if not isinstance(node.operation, (*_COUNTED, layers.Embedding))]
+    uncounted = tuple(node.name for node in others if _kernels(node))
+    return Cost(sum(map(layer_macs, nodes)), sum(map(layer_parameters, nodes)), uncounted)
+
+
+def layer_macs(node: Node) -> int:
+    """Multiply-accumulates of one call, 0 for layers that aren't counted.
+
+    Each number of a kernel meets each place of the output once, a separable convolution's depthwise half included: its
+    pointwise half keeps the places. A transposed convolution's meets each place of the input.
+    """
+    if not isinstance(node.operation, _COUNTED):
+        return 0
+    shape = node.reads[0] if isinstance(node.operation, _TRANSPOSED) else node.shape
+    places = math.prod(size or 1 for size in shape[1:-1])
+    return places * sum(math.prod(kernel.shape) for kernel in _kernels(node))
+
+
+def layer_parameters(node: Node) -> int:
+    """Numbers that a call's layer brings to the file."""
+    layer = node.operation
+    if isinstance(layer, ActivationRange):
+        return 0
+    held = [layer.gamma, layer.beta] if isinstance(layer, layers.BatchNormalization) else getattr(layer, "weights", ())
+    return sum(math.prod(weight.shape) for weight in held if weight is not None)
+
+
+def _kernels(node: Node) -> list[keras.Variable]:
+    return [weight for weight in getattr(node.operation, "weights", ()) if len(weight.shape) > 1]

@@ -1,0 +1,87 @@
+"""A model without some of its channels: fewer filters and units, not zeros in their place."""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+from keras import layers
+
+from fedkd.base.errors import InputError
+from fedkd.compress.channels import DEPTHWISE, SEPARABLE, Channels, channels, makes_channels
+from fedkd.models.graph import Node, copy, functional, rebuild
+
+
+def remove_channels(model: keras.Model, removed: Sequence[int]) -> keras.Model:
+    """Return a copy of a model without some channels: it computes what the model with zeros there would.
+
+    Zeros there means in every tensor that holds the channels: a filter of zeros may still give something after a bias
+    or a sigmoid.
+
+    Args:
+        model: Not changed.
+        removed: Numbers of removable channels, see ``channels``.
+
+    Raises:
+        InputError: A channel has to stay, or a layer would lose all of its channels.
+    """
+    plain, found = functional(model), channels(model)
+    if len(bound := np.setdiff1d(removed, found.removable)):
+        raise InputError(
+            f"channel {bound[0]} can't be removed: no layer makes it, or an output or other layer needs it"
+        )
+    kept = _Kept(found, np.asarray(removed, int))
+
+    smaller = rebuild(plain, kept.resized)
+    for node in found.nodes:
+        if getattr(node.operation, "weights", None):
+            smaller.get_layer(node.name).set_weights(kept.weights(node))
+    return smaller
+
+
+class _Kept:
+    """Layers and weights with the channels that are left."""
+
+    def __init__(self, found: Channels, removed: np.ndarray) -> None:
+        self._found, self._gone = found, removed
+
+    def resized(self, operation: keras.Operation) -> keras.Operation:
+        """A layer with as many filters or units as are left of its output."""
+        if not makes_channels(operation):
+            return copy(operation)
+        left = int(self._stays(self._found.given[operation.name]).sum())
+        if not left:
+            raise InputError(f"layer {operation.name!r} would lose all of its channels; leave it one at least")
+        size = "units" if isinstance(operation, layers.Dense) else "filters"
+        return type(operation).from_config({**operation.get_config(), size: left})
+
+    def weights(self, node: Node) -> list[np.ndarray]:
+        """A layer's weights without what belongs to the channels that go."""
+        layer, held = node.operation, node.operation.get_weights()
+        out = self._stays(self._found.given[node.name])
+        into = self._stays(self._found.taken[node.name][0])
+        if isinstance(layer, SEPARABLE):
+            depth, point, *bias = held
+            depth = _along(depth, _fit(into, depth.shape[-2]), -2)
+            wide = np.repeat(_fit(into, point.shape[-2] // layer.depth_multiplier), layer.depth_multiplier)
+            return [depth, _along(_along(point, wide, -2), out, -1), *(b[out] for b in bias)]
+        if isinstance(layer, DEPTHWISE):
+            kernel, *bias = held
+            return [_along(kernel, _fit(into, kernel.shape[-2]), -2), *(b[out] for b in bias)]
+        if makes_channels(layer):
+            kernel, *bias = held
+            return [_along(_along(kernel, _fit(into, kernel.shape[-2]), -2), out, -1), *(b[out] for b in bias)]
+        if isinstance(layer, layers.BatchNormalization):
+            return [vector[out] for vector in held]
+        return held
+
+    def _stays(self, ids: np.ndarray) -> np.ndarray:
+        return ~np.isin(ids, self._gone)
+
+
+def _fit(stays: np.ndarray, width: int) -> np.ndarray:
+    """The mask of an input of the model holds for all of its channels."""
+    return stays if len(stays) == width else np.full(width, stays.all())
+
+
+def _along(array: np.ndarray, stays: np.ndarray, axis: int) -> np.ndarray:
+    return np.compress(stays, array, axis=axis)

@@ -1,0 +1,1 @@
+"""An experiment's configuration: its sections, settings by dotted keys, methods as presets."""

@@ -1,0 +1,78 @@
+"""An experiment in full: its sections, and the rules between them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from fedkd.base.errors import require
+from fedkd.config.sections import (
+    EdgeConfig,
+    ExchangeConfig,
+    GuardConfig,
+    LossConfig,
+    ModelConfig,
+    PartitionConfig,
+    TrainConfig,
+)
+
+Scalar = str | int | float | bool
+Settings = Mapping[str, Scalar]
+
+
+@dataclass(frozen=True)
+class Config:
+    """An experiment: all that is needed to run it again."""
+
+    task: str = "digits"
+    data: str = ""
+    method: str = "fedkd"
+    seed: int = 0
+    rounds: int = 20
+    clients: int = 0
+    fraction: float = 1.0
+    threads: int = 0
+    model: ModelConfig = field(default_factory=ModelConfig)
+    partition: PartitionConfig = field(default_factory=PartitionConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    exchange: ExchangeConfig = field(default_factory=ExchangeConfig)
+    edge: EdgeConfig = field(default_factory=EdgeConfig)
+    guard: GuardConfig = field(default_factory=GuardConfig)
+
+    def __post_init__(self) -> None:
+        """Check the rules that one section can't check alone."""
+        require(self.seed >= 0, "seed", self.seed, "0 or more")
+        require(self.rounds >= 1, "rounds", self.rounds, "at least 1")
+        require(self.clients >= 0, "clients", self.clients, "0 (the task's choice) or more")
+        require(0 < self.fraction <= 1, "fraction", self.fraction, "in (0, 1]")
+        require(self.threads >= 0, "threads", self.threads, "0 (all cores) or more")
+        shared, models = self.exchange.shared, self.train.models
+        dealt = self.partition.kind != "nodes" or self.clients > 0
+        require(dealt, "clients", self.clients, "at least 1 with partition.kind = 'nodes' (as many as there are nodes)")
+        trained = shared == "none" or models in ("both", shared)
+        require(trained, "exchange.shared", shared, f"a model that is trained ({models})")
+        shares = shared != "none" or not self.edge.reshapes
+        rule = "student or teacher where finishing rounds change it (edge.qat, edge.channels)"
+        require(shares, "exchange.shared", shared, rule)
+        for key, weight in self.loss.knowledge.items():
+            require(models == "both", f"loss.{key}", weight, f"0 where one model is trained alone ({models})")
+        for key, least in (("distance", 2), ("angle", 3)):
+            rule = f"at least {least} for loss.{key}, which compares the examples of a batch"
+            enough = key not in self.loss.knowledge or self.train.batch_size >= least
+            require(enough, "train.batch_size", self.train.batch_size, rule)
+
+        if self.clients:
+            asked = f"at most {self.participants}, the clients a round asks"
+            require(self.guard.minimum <= self.participants, "guard.minimum", self.guard.minimum, asked)
+            enough = self.guard.answers <= self.participants
+            rule = f"a rule that needs {asked} (this one needs {self.guard.answers} answers)"
+            require(enough, "guard.rule", self.guard.rule, rule)
+
+    @property
+    def participants(self) -> int:
+        """Clients that a round asks."""
+        return max(1, round(self.fraction * self.clients))
+
+    @property
+    def total_rounds(self) -> int:
+        """Rounds of training and of finishing together."""
+        return self.rounds + (self.edge.finish_rounds if self.edge.sparsity or self.edge.reshapes else 0)

@@ -1,0 +1,257 @@
+"""The sections of a configuration: frozen dataclasses and their rules."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fedkd.base.errors import require
+
+# What an update may be reduced to, see ``fedkd.exchange.coding``.
+COMPRESSORS = ("svd", "dense", "topk", "powersgd")
+
+# How updates may be averaged, see ``fedkd.protocol.aggregation``.
+AVERAGES = ("mean", "trimmed_mean", "median", "krum")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes of the built-in models, where 0 leaves the choice to the task, and what both models start from.
+
+    ``teacher_weights`` is a file of Keras weights for every client's teacher; empty for those of the seed.
+    """
+
+    teacher_width: int = 0
+    student_width: int = 0
+    vocabulary: int = 4000
+    teacher_weights: str = ""
+    student_init: str = "random"
+
+    def __post_init__(self) -> None:
+        """Check the rules."""
+        require(self.teacher_width >= 0, "model.teacher_width", self.teacher_width, "0 (the task's choice) or more")
+        require(self.student_width >= 0, "model.student_width", self.student_width, "0 (the task's choice) or more")
+        require(self.vocabulary >= 2, "model.vocabulary", self.vocabulary, "at least 2 (padding and unknown)")
+        ends = (".weights.h5", ".keras")
+        known = not self.teacher_weights or self.teacher_weights.endswith(ends)
+        require(known, "model.teacher_weights", self.teacher_weights, "a .weights.h5 or .keras file")
+        ways = ("random", "teacher_layers")
+        require(self.student_init in ways, "model.student_init", self.student_init, "random or teacher_layers")
+
+
+@dataclass(frozen=True)
+class PartitionConfig:
+    """How the training examples are dealt to the clients; by ``nodes`` not at all, each node has its own.
+
+    ``examples`` is how many of them are used, 0 for all. ``library`` names who deals ``iid`` and ``dirichlet``; the
+    other kinds are always dealt by our own functions.
+    """
+
+    examples: int = 0
+    kind: str = "iid"
+    alpha: float = 0.5
+    shards: int = 2
+    minimum: int = 8
+    library: str = "fedkd"
+
+    def __post_init__(self) -> None:
+        """Check the rules."""
+        require(self.examples >= 0, "partition.examples", self.examples, "0 (all) or more")
+        kinds = ("iid", "dirichlet", "shards", "natural", "nodes")
+        require(self.kind in kinds, "partition.kind", self.kind, f"one of {', '.join(kinds)}")
+        require(0 < self.alpha < math.inf, "partition.alpha", self.alpha, "above 0")
+        require(self.shards >= 1, "partition.shards", self.shards, "at least 1 (shards a client)")
+        require(self.minimum >= 2, "partition.minimum", self.minimum, "at least 2 (examples a client)")
+        known = ("fedkd", "flwr_datasets")
+        require(self.library in known, "partition.library", self.library, "fedkd or flwr_datasets")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What a client does in a round."""
+
+    models: str = "both"
+    epochs: int = 1
+    batch_size: int = 32
+    optimizer: str = "adam"
+    teacher_lr: float = 1e-3
+    student_lr: float = 1e-3
+    decay: float = 1.0
+    proximal: float = 0.0
+    reset_student_moments: bool = False
+    holdout: float = 0.1
+    evaluate_every: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the rules."""
+        require(self.models in ("both", "teacher", "student"), "train.models", self.models, "both, teacher or student")
+        require(self.epochs >= 1, "train.epochs", self.epochs, "at least 1")
+        require(self.batch_size >= 1, "train.batch_size", self.batch_size, "at least 1")
+        require(0 < self.teacher_lr < math.inf, "train.teacher_lr", self.teacher_lr, "above 0")
+        require(0 < self.student_lr < math.inf, "train.student_lr", self.student_lr, "above 0")
+        require(0 < self.decay <= 1, "train.decay", self.decay, "in (0, 1] (last learning rate / first)")
+        require(0 <= self.proximal < math.inf, "train.proximal", self.proximal, "0 (off) or more (FedProx's mu)")
+        require(0 <= self.holdout < 1, "train.holdout", self.holdout, "in [0, 1)")
+        rule = "0 (a tenth of the time at most) or more (rounds)"
+        require(self.evaluate_every >= 0, "train.evaluate_every", self.evaluate_every, rule)
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Switches of the losses (Wu et al. 2022, eqs 1-7), and weights of further kinds of knowledge."""
+
+    mutual: bool = True
+    adaptive: bool = True
+    hidden: bool = True
+    undetached: bool = False
+    temperature: float = 1.0
+    attention_transfer: float = 0.0
+    distance: float = 0.0
+    angle: float = 0.0
+    attention_relation: float = 0.0
+    value_relation: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the rules."""
+        require(0 < self.temperature < math.inf, "loss.temperature", self.temperature, "above 0")
+        for key, weight in self.knowledge.items():
+            require(0 < weight < math.inf, f"loss.{key}", weight, "0 (off) or more")
+
+    @property
+    def knowledge(self) -> dict[str, float]:
+        """Weights of the kinds of ``fedkd.distill.knowledge`` that are switched on, by their keys."""
+        weights = {
+            "attention_transfer": self.attention_transfer,
+            "distance": self.distance,
+            "angle": self.angle,
+            "attention_relation": self.attention_relation,
+            "value_relation": self.value_relation,
+        }
+        return {key: weight for key, weight in weights.items() if weight}
+
+    @property
+    def of_logits(self) -> "LossConfig":
+        """Without what needs more than the logits of both models."""
+        off: dict[str, Any] = dict.fromkeys(self.knowledge, 0.0)
+        return replace(self, hidden=False, **off)
+
+
+@dataclass(frozen=True)
+class ExchangeConfig:
+    """What crosses the network, and how it is averaged."""
+
+    shared: str = "student"
+    up: str = "svd"
+    down: str = "svd"
+    energy_start: float = 0.95
+    energy_end: float = 0.98
+    rank: int = 4
+    density: float = 0.01
+    bits: int = 32
+    rounding: str = "stochastic"
+    feedback: bool = False
+    deflate: bool = False
+    weighting: str = "examples"
+
+    def __post_init__(self) -> None:
+        """Check the rules."""
+        shared = ("student", "teacher", "none")
+        require(self.shared in shared, "exchange.shared", self.shared, "student, teacher or none")
+        require(self.down != "powersgd", "exchange.down", self.down, "another than powersgd, which sums what goes up")
+        for key, value in (("exchange.up", self.up), ("exchange.down", self.down)):
+            rule = f"one of {', '.join(COMPRESSORS)}, or package.module:function"
+            require(value in COMPRESSORS or ":" in value, key, value, rule)
+        require(0 < self.energy_start <= 1, "exchange.energy_start", self.energy_start, "in (0, 1]")
+        require(0 < self.energy_end <= 1, "exchange.energy_end", self.energy_end, "in (0, 1]")
+        require(self.rank >= 1, "exchange.rank", self.rank, "at least 1")
+        require(0 < self.density <= 1, "exchange.density", self.density, "in (0, 1] (share of the entries)")
+        require(self.bits in (32, 16, 8, 4, 2), "exchange.bits", self.bits, "32, 16, 8, 4 or 2")
+        ways = ("stochastic", "nearest")
+        require(self.rounding in ways, "exchange.rounding", self.rounding, "stochastic or nearest")
+        kinds = ("examples", "uniform")
+        require(self.weighting in kinds, "exchange.weighting", self.weighting, "examples or uniform")
+
+
+@dataclass(frozen=True)
+class EdgeConfig:
+    """How the shared model is made ready for a device.
+
+    In finishing rounds clients train it with zeros (``sparsity``), without some ``channels`` (share of the
+    multiplications that go with them) and rounded as int8 rounds (``qat``). ``calibration`` counts training rows that a
+    simulation's server holds for the ranges of int8; none where clients learn them or a file has them.
+    """
+
+    sparsity: float = 0.5
+    channels: float = 0.0
+    qat: bool = False
+    finish_rounds: int = 3
+    calibration: int = 64
+    calibration_file: str = ""
+    precisions: str = "float32 float16 dynamic int8"
+
+    def __post_init__(self) -> None:
+        """Check the rules."""
+        require(0 <= self.sparsity < 1, "edge.sparsity", self.sparsity, "in [0, 1)")
+        rule = "in [0, 1) (share of the multiplications that go)"
+        require(0 <= self.channels < 1, "edge.channels", self.channels, rule)
+        least = int(self.reshapes)
+        require(self.finish_rounds >= least, "edge.finish_rounds", self.finish_rounds, f"{least} or more")
+        require(self.calibration >= 0, "edge.calibration", self.calibration, "0 or more (examples)")
+        known = {*EdgeConfig.precisions.split(), "int8_per_tensor", "int16x8"}
+        rule = f"none, or some of these, separated by spaces: {' '.join(sorted(known))}"
+        require(set(self.wanted) <= known, "edge.precisions", self.precisions, rule)
+
+    @property
+    def reshapes(self) -> bool:
+        """Whether finishing rounds train a model with other tensors than before."""
+        return self.qat or self.channels > 0
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """Precisions to write, none for ``none``."""
+        return () if self.precisions == "none" else tuple(self.precisions.split())
+
+
+@dataclass(frozen=True)
+class GuardConfig:
+    """What the server refuses, how it averages what it took, and how long it waits.
+
+    ``rule`` is one of ``fedkd.protocol.aggregation``; ``trim`` is the share of the answers that ``trimmed_mean`` cuts
+    off at each end, ``byzantine`` the number of liars that ``krum`` expects. ``norm`` bounds the L2 norm of an update,
+    0 is no bound. ``most_examples`` bounds what a client may claim to hold, so its weight: that of the largest client
+    is best.
+
+    ``deadline`` is how long a round waits for answers, ``patience`` how long the server waits for clients at its start,
+    in seconds. A round with fewer than ``minimum`` answers leaves the model as it is; ``failed_rounds`` of these in a
+    row end the run.
+    """
+
+    rule: str = "mean"
+    trim: float = 0.2
+    byzantine: int = 1
+    norm: float = 0.0
+    most_examples: int = 1_000_000
+    deadline: float = 3600.0
+    patience: float = 600.0
+    minimum: int = 1
+    failed_rounds: int = 3
+
+    def __post_init__(self) -> None:
+        """Check the rules."""
+        require(self.rule in AVERAGES, "guard.rule", self.rule, f"one of {', '.join(AVERAGES)}")
+        require(0 <= self.trim < 0.5, "guard.trim", self.trim, "in [0, 0.5) (share of the answers, at each end)")
+        require(self.byzantine >= 0, "guard.byzantine", self.byzantine, "0 or more (clients)")
+        require(0 <= self.norm < math.inf, "guard.norm", self.norm, "0 (no bound) or more")
+        require(self.most_examples >= 1, "guard.most_examples", self.most_examples, "at least 1")
+        for key, seconds in (("deadline", self.deadline), ("patience", self.patience)):
+            require(0 < seconds < math.inf, f"guard.{key}", seconds, "above 0 (seconds)")
+        require(self.minimum >= 1, "guard.minimum", self.minimum, "at least 1 (answers a round)")
+        require(self.failed_rounds >= 1, "guard.failed_rounds", self.failed_rounds, "at least 1 (rounds in a row)")
+
+    @property
+    def answers(self) -> int:
+        """Answers a round must have: ``minimum``, or as many as its rule needs to be more than a mean.
+
+        Krum holds with n >= 2f + 3 (Blanchard et al. 2017), a median of three, and a trimmed mean that trims.
+        """
+        trims = math.ceil(1 / self.trim - 1e-9) if self.trim else 1
+        return max(self.minimum, {"krum": 2 * self.byzantine + 3, "median": 3, "trimmed_mean": trims}.get(self.rule, 1))

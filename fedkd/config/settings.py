@@ -1,0 +1,145 @@
+"""Settings: the dotted keys by which files and commands set an experiment, and its TOML."""
+
+import difflib
+import hashlib
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from fedkd.base.errors import InputError, require
+from fedkd.config.config import Config, Scalar, Settings
+
+
+def keys(of: type = Config, prefix: str = "") -> Iterator[tuple[str, type]]:
+    """All dotted keys of a configuration with their types, e.g. ``("train.epochs", int)``."""
+    for item in fields(of):
+        kind = item.type
+        if is_dataclass(kind) and isinstance(kind, type):
+            yield from keys(kind, f"{prefix}{item.name}.")
+        elif isinstance(kind, type):
+            yield f"{prefix}{item.name}", kind
+
+
+def flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
+    """Turn nested tables into dotted keys: ``{"train": {"epochs": 5}}`` into ``{"train.epochs": 5}``."""
+    flat: dict[str, Scalar] = {}
+    for key, value in table.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def nest(flat: Mapping[str, Scalar]) -> dict[str, Any]:
+    """Turn dotted keys back into nested tables."""
+    table: dict[str, Any] = {}
+    for key, value in flat.items():
+        *path, last = key.split(".")
+        into = table
+        for part in path:
+            into = into.setdefault(part, {})
+        into[last] = value
+    return table
+
+
+def check_settings(settings: Settings) -> dict[str, Scalar]:
+    """Return settings with the types of their keys.
+
+    Raises:
+        InputError: An unknown key (with the nearest known one), or a value of another type.
+    """
+    known = dict(keys())
+    return {key: _typed(key, value, known) for key, value in settings.items()}
+
+
+def _typed(key: str, value: Any, known: Mapping[str, type]) -> Scalar:
+    if key not in known:
+        near = difflib.get_close_matches(key, known, 1)
+        raise InputError(
+            f"unknown key {key!r}" + (f": did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}")
+        )
+    kind = known[key]
+    if kind is float and type(value) is int:
+        value = float(value)
+    require(
+        type(value) is kind,
+        key,
+        value,
+        {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "text"),
+    )
+    return value
+
+
+def build(settings: Settings) -> Config:
+    """Build a configuration from dotted keys; what is not given has its default.
+
+    Raises:
+        InputError: Naming the key, the value and the rule.
+    """
+    return _construct(Config, nest(check_settings(settings)))
+
+
+def _construct(of: type, table: Mapping[str, Any]) -> Any:
+    kinds: dict[str, Any] = {item.name: item.type for item in fields(of)}
+    return of(**{k: _construct(kinds[k], v) if isinstance(v, Mapping) else v for k, v in table.items()})
+
+
+def to_settings(config: Config) -> dict[str, Scalar]:
+    """All dotted keys of a configuration and their values."""
+    flat: dict[str, Scalar] = {}
+    for key, _ in keys():
+        value: Any = config
+        for part in key.split("."):
+            value = getattr(value, part)
+        flat[key] = value
+    return flat
+
+
+def read_toml(path: Path) -> dict[str, Scalar]:
+    """Read a TOML file as dotted keys.
+
+    Raises:
+        InputError: The file is missing or isn't TOML.
+    """
+    return flatten(read_tables(path))
+
+
+def read_tables(path: Path) -> dict[str, Any]:
+    """Read a TOML file as it is nested.
+
+    Raises:
+        InputError: The file is missing or isn't TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: can't be read ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a TOML file ({error})") from None
+
+
+def to_toml(config: Config) -> str:
+    """Return the configuration as TOML text that ``read_toml`` and ``build`` turn back into it."""
+    return tomli_w.dumps(nest(to_settings(config)))
+
+
+def hash_of(config: Config) -> str:
+    """SHA-256 (64 hex digits) of all settings."""
+    return hashlib.sha256(to_toml(config).encode()).hexdigest()
+
+
+def parse_assignment(text: str) -> tuple[str, Scalar]:
+    """Split ``key=value`` of the command line; the value is TOML, or text where it isn't.
+
+    >>> parse_assignment("train.epochs=5"), parse_assignment("task=digits")
+    (('train.epochs', 5), ('task', 'digits'))
+    """
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise InputError(f"--set takes key=value, got {text!r}")
+    try:
+        return key.strip(), tomllib.loads(f"v = {value}")["v"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()

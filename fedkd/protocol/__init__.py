@@ -1,0 +1,1 @@
+"""The FedKD protocol without Flower and without TensorFlow: states, messages, rounds."""

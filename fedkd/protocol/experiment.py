@@ -1,0 +1,230 @@
+"""A configuration made real: its task, who holds which rows, the models and the compiled trainer."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fedkd.base import runtime
+from fedkd.base.errors import InputError
+from fedkd.base.seeding import Purpose, generator, integer
+from fedkd.base.tensors import Spec, Weights
+from fedkd.compress.prune import polynomial_sparsity
+from fedkd.config.config import Config
+from fedkd.config.settings import hash_of
+from fedkd.data.dataset import EVALUATION_BATCH, Dataset
+from fedkd.data.partition import hold_out
+from fedkd.exchange import schedule
+from fedkd.exchange.coding import Coding, compressor
+from fedkd.objectives.scores import quality
+from fedkd.tasks.task import Task
+
+if TYPE_CHECKING:
+    import keras
+
+    from fedkd.distill.trainer import Trainer
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """Everything that servers and clients derive alike from a configuration.
+
+    Args:
+        config: Resolved: the number of clients is known.
+        task: Its data and models.
+        calibration: Training rows that stay with the server, for the ranges of the int8 model.
+        rows: For each client the training rows it holds; empty where nodes have their own examples.
+    """
+
+    config: Config
+    task: Task
+    calibration: np.ndarray
+    rows: tuple[np.ndarray, ...]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (64 hex digits) of all settings."""
+        return hash_of(self.config)
+
+    def client_data(self, partition_id: int, own: Dataset | None = None) -> tuple[Dataset, Dataset]:
+        """Return what a client trains on and what it holds out, which no model of the run is trained on.
+
+        Args:
+            partition_id: Which client.
+            own: Its own examples; None where it has those the partition deals it.
+
+        Raises:
+            InputError: It has none, and none are dealt.
+        """
+        if own is None and not self.rows:
+            raise InputError(f"client {partition_id}: partition.kind = 'nodes' deals nothing; start it with data=FILE")
+        whole, rows = (self.task.train, self.rows[partition_id]) if own is None else (own, np.arange(len(own)))
+        # Row numbers stand for the examples, which may be large and are copied once.
+        segments = None if whole.segments is None else whole.segments[rows]
+        data = Dataset(rows, whole.y[rows], segments=segments)
+        rng = generator(self.config.seed, Purpose.HOLDOUT, partition_id)
+        train, held = (rows[chosen] for chosen in hold_out(data, self.config.train.holdout, rng))
+        return whole.take(train), whole.take(held)
+
+    @cached_property
+    def trainer(self) -> "Trainer":
+        """The compiled trainer all clients of this process share; TensorFlow is imported here, after all checks."""
+        from fedkd.distill.trainer import Trainer
+
+        roles = ("teacher", "student") if self.config.train.models == "both" else (self.config.train.models,)
+        models = {role: self.build(role) for role in roles}
+        seed = integer(self.config.seed, Purpose.MODEL, len(_ROLES))
+        return Trainer(models, self.config.train, self.config.loss, seed, self.task.augment)
+
+    @property
+    def threads(self) -> int:
+        """Threads for clients side by side, and for the server's own work between their rounds."""
+        return self.config.threads or runtime.cores()
+
+    def initial_shared(self) -> Weights:
+        """The shared model before the first round, which the seed alone determines; empty where none is shared."""
+        return self.trainer.learners[self.config.exchange.shared].initial() if self.shares else []
+
+    def initial_residual(self) -> Weights:
+        """What hasn't been sent before the first round: zeros, or nothing where the method has no error feedback."""
+        return [np.zeros(item.shape, np.float32) for item in self.spec] if self.config.exchange.feedback else []
+
+    def sample(self, rng: np.random.Generator) -> list[int]:
+        """Draw the partition ids that take part in a round, ascending."""
+        return sorted(rng.choice(self.config.clients, self.config.participants, replace=False).tolist())
+
+    @cached_property
+    def finishing(self) -> dict[tuple[int, ...], "Experiment"]:
+        """Its finishing rounds' experiments, by the channels that go; see ``fedkd.protocol.finishing``."""
+        return {}
+
+    @cached_property
+    def begun(self) -> dict[tuple[str, tuple[int, ...]], Weights]:
+        """The last weights that finishing rounds began with, by those before and the channels that go."""
+        return {}
+
+    @property
+    def shared_model(self) -> "keras.Model":
+        """The shared model as it was built."""
+        return self.trainer.learners[self.config.exchange.shared].model
+
+    @property
+    def shares(self) -> bool:
+        """Whether any model is shared."""
+        return self.config.exchange.shared != "none"
+
+    def coding(self, way: str, energy: float) -> Coding:
+        """How updates are coded on their way ``up`` or ``down`` at an energy threshold."""
+        exchange = self.config.exchange
+        reduce = compressor(exchange.up if way == "up" else exchange.down)
+        stochastic = exchange.rounding == "stochastic"
+        return Coding(reduce, energy, exchange.rank, exchange.density, exchange.bits, stochastic, exchange.deflate)
+
+    def build(self, role: str) -> "keras.Model":
+        """Build the teacher or the student with its initial weights: the seed's, the file's, the teacher's layers."""
+        from fedkd.models.first_layers import take_first_layers
+        from fedkd.models.inspect import build_model
+        from fedkd.models.weights_file import load_weights
+
+        builder = {"teacher": self.task.teacher, "student": self.task.student}[role]
+        seed = integer(self.config.seed, Purpose.MODEL, _ROLES.index(role))
+        model = build_model(builder, seed, len(self.task.classes))
+        if role == "teacher" and self.config.model.teacher_weights:
+            load_weights(model, Path(self.config.model.teacher_weights))
+        if role == "student" and self.config.model.student_init == "teacher_layers":
+            take_first_layers(self.build("teacher"), model)
+        return model
+
+    @cached_property
+    def spec(self) -> Spec:
+        """Tensors of the shared model."""
+        from fedkd.models.inspect import model_spec
+
+        if not self.shares:
+            return ()
+        return model_spec(self.shared_model)
+
+    def energy(self, round_: int) -> float:
+        """Energy threshold T of a round; finishing rounds keep that of the last."""
+        exchange = self.config.exchange
+        return schedule.energy(round_, self.config.rounds, exchange.energy_start, exchange.energy_end)
+
+    def rate(self, round_: int) -> float:
+        """Learning rates of a round as a share of the first round's: from 1 down to ``train.decay``, linearly.
+
+        Finishing rounds of a model that became another go the same way once more (Renda et al., ICLR 2020).
+        """
+        rounds = self.config.rounds
+        if self.config.edge.reshapes and round_ > rounds:
+            round_, rounds = round_ - rounds, self.config.edge.finish_rounds
+        return 1.0 + (self.config.train.decay - 1.0) * schedule.progress(round_, rounds)
+
+    def sparsity(self, round_: int) -> float:
+        """Sparsity of the base of a round: 0 while training, then rising to the final one."""
+        edge = self.config.edge
+        if round_ <= self.config.rounds:
+            return 0.0
+        return polynomial_sparsity(round_ - self.config.rounds, edge.finish_rounds, edge.sparsity)
+
+    def evaluates(self, round_: int) -> bool:
+        """Whether clients measure their teachers in a round: every few, and in the last of training."""
+        return round_ == self.config.rounds or round_ % self.evaluation_interval == 0
+
+    @cached_property
+    def evaluation_interval(self) -> int:
+        """Rounds from one measurement of the teachers to the next: as configured, or so that they stay cheap.
+
+        Where nobody knows how much the nodes have, it is all rounds: teachers are measured in the last one.
+
+        A client trains ``epochs`` times on its examples and would measure on the whole test set and what it holds out,
+        in full batches; a forward pass costs a third of a training step.
+        """
+        train = self.config.train
+        if not self.rows:
+            return train.evaluate_every or self.config.rounds
+        examples = sum(map(len, self.rows)) / len(self.rows)
+        sets = (len(self.task.test), train.holdout * examples)
+        measured = EVALUATION_BATCH * sum(math.ceil(size / EVALUATION_BATCH) for size in sets)
+        trained = train.epochs * (1 - train.holdout) * examples
+        return train.evaluate_every or math.ceil(measured / 3 / (EVALUATION_SHARE * trained))
+
+    def quality(self, role: str, weights: Weights, threads: int = 1) -> dict[str, float]:
+        """Accuracy of a model on the test set, and F1 where there are two classes."""
+        test = self.task.test
+        predicted = self.trainer.logits(role, weights, test.x, threads).argmax(-1)
+        return quality(predicted, test.y, len(self.task.classes))
+
+    def teacher_quality(self, teacher: Weights | None, held: Dataset) -> dict[str, float]:
+        """Quality of a client's own teacher on the test set and on what the client held out; empty without one."""
+        if teacher is None:
+            return {}
+        found = self.quality("teacher", teacher)
+        figures = {"teacher": found["accuracy"]} | ({"teacher_f1": found["f1"]} if "f1" in found else {})
+        return figures | ({"teacher_personal": self.trainer.accuracy("teacher", teacher, held)} if len(held) else {})
+
+    @cached_property
+    def parameters(self) -> dict[str, int]:
+        """Parameter counts of the teacher and the student, whether or not the method trains both."""
+        from fedkd.models.inspect import parameters
+
+        return {role: parameters(self._model(role)) for role in _ROLES}
+
+    def taken_layers(self) -> tuple[int, int]:
+        """Of how many of its hidden layers the student has the teacher's, and how many it has."""
+        from fedkd.models.first_layers import first_layers, hidden_layers
+
+        teacher, student = (self._model(role) for role in _ROLES)
+        return len(first_layers(teacher, student)), len(hidden_layers(student))
+
+    def _model(self, role: str) -> "keras.Model":
+        learners = self.trainer.learners
+        return learners[role].model if role in learners else self.build(role)
+
+
+_ROLES = ("teacher", "student")
+
+# Of a client's work that may go into measuring its teacher, where ``train.evaluate_every`` is 0.
+EVALUATION_SHARE = 0.1

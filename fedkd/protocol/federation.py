@@ -1,0 +1,265 @@
+"""The protocol of FedKD on one page: what a client and the server do in a round, as pure functions.
+
+Both sides hold the same shared model, bit for bit. Round r starts by making the *base* of the round on both: the
+shared model after the last round, pruned to the round's sparsity (0 in ordinary rounds, rising in finishing rounds;
+pruning is deterministic, so no mask crosses the network). The first finishing round may put a smaller model in its
+place, see ``fedkd.protocol.finishing``. A client sends how its training changed the base; the server averages,
+compresses the average by the same rule and adds what it *decodes*, as every client will.
+
+    server                                             client
+    base = prune(shared, sparsity)
+    offer(round, digest(base), steps or dense)  ->     base = follow(steps)  or  "send me the dense model"
+                                                <-     encode(train(base) - base)
+    shared = base + decode(encode(mean))
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+
+from fedkd.base.seeding import Purpose, generator
+from fedkd.base.tensors import Spec, Weights, add, digest, subtract
+from fedkd.compress.prune import masks, prune
+from fedkd.data.dataset import Dataset
+from fedkd.distill.trainer import State
+from fedkd.exchange.basis import Bases, shared_bases
+from fedkd.exchange.blob import Header, PayloadError
+from fedkd.exchange.codec import Payload, decode
+from fedkd.exchange.feedback import encode_with_feedback
+from fedkd.protocol.aggregation import aggregate
+from fedkd.protocol.experiment import Experiment
+from fedkd.protocol.finishing import begins, channels_to_remove, experiment_at, finishes, reshaped
+from fedkd.protocol.state import ClientState, Offer, ServerState, Step, Upload
+
+# Group of a client's state that holds what it hasn't sent yet.
+_RESIDUAL = "residual"
+
+
+def new_client(experiment: Experiment) -> ClientState:
+    """State before the first round: its shared model follows from the seed, so it need not be sent."""
+    local = experiment.trainer.initial_state()
+    base = local.pop(experiment.config.exchange.shared, [])
+    residual = experiment.initial_residual()
+    return ClientState(0, base, local | ({_RESIDUAL: residual} if residual else {}))
+
+
+def new_server(experiment: Experiment, run: str = "") -> ServerState:
+    """State before the first round; ``run`` tells the run from all others."""
+    shared = experiment.initial_shared()
+    return ServerState(0, shared, shared, digest(shared), residual=experiment.initial_residual(), run=run)
+
+
+def header_of(round_: int, base: str, experiment: Experiment) -> Header:
+    """Header of all blobs of a round; the first digits of the base's hash tell an honest mistake from the right one."""
+    return Header(round_, base[:16], experiment.config.method)
+
+
+def known_bases(experiment: Experiment, round_: int, previous: bytes | None) -> Bases | None:
+    """Directions that need not be sent in a round, for a method that has such.
+
+    Args:
+        experiment: The same on both sides.
+        round_: From 1.
+        previous: The last broadcast, empty before the first, None for a client that didn't get it.
+    """
+    config, spec = experiment.config, experiment.spec
+    if config.exchange.up != "powersgd" or previous is None:
+        return None
+    previous = b"" if begins(config, round_) else previous  # that was an update of another model
+    return _bases(spec, config.exchange.rank, config.seed, round_, previous)
+
+
+@lru_cache(maxsize=2)
+def _bases(spec: Spec, rank: int, seed: int, round_: int, previous: bytes) -> Bases:
+    update = _broadcast(previous, spec) if previous else None
+    return tuple(shared_bases(update, spec, round_, rank, generator(seed, Purpose.DIRECTIONS, round_)))
+
+
+def follow(state: ClientState, offer: Offer, experiment: Experiment) -> Weights | None:
+    """Bring the shared model up to date with an offer.
+
+    Args:
+        state: Of a client.
+        offer: The server's.
+        experiment: Of the first round.
+
+    Returns:
+        The base of the round, or None where the client can't get there: its state is too old, new or lost.
+
+    Raises:
+        PayloadError: The dense model, or an update that leads to the right model, is damaged.
+    """
+    if offer.dense:
+        base = _broadcast(offer.dense, experiment_at(experiment, offer.round, offer.removed_channels).spec)
+        if digest(base) != offer.base:
+            raise PayloadError("base", "the dense model has another hash than the server announced")
+        return base
+    ahead = [step for step in offer.steps if step.round > state.round]
+    if [step.round for step in ahead] != list(range(state.round + 1, offer.round + 1)):
+        return None
+    base = state.base
+    for step in ahead:
+        base = advance(base, step, offer.removed_channels, experiment)
+    return base if digest(base) == offer.base else None
+
+
+def advance(base: Weights, step: Step, removed_channels: tuple[int, ...], experiment: Experiment) -> Weights:
+    """Return the base one round further on; ``experiment`` is that of the first round."""
+    before, now = (experiment_at(experiment, round_, removed_channels) for round_ in (step.round - 1, step.round))
+    shared = add(base, _broadcast(step.blob, before.spec)) if step.blob else base
+    if begins(experiment.config, step.round):
+        shared = reshaped(experiment, removed_channels, shared)
+    return prune(shared, step.sparsity, kernels(now.spec))
+
+
+@lru_cache(maxsize=8)
+def _broadcast(blob: bytes, spec: Spec) -> Weights:
+    """Decode what many clients of a round get; those of one process need it decoded once. Not to be changed."""
+    return decode(blob, spec).tensors
+
+
+def kernels(spec: Spec) -> tuple[bool, ...]:
+    """Which tensors are pruned: kernels and tables, never biases or statistics, whatever their rank."""
+    return tuple(item.leading > 0 for item in spec)
+
+
+def client_round(
+    state: ClientState, base: Weights, offer: Offer, data: Dataset, experiment: Experiment, rng: np.random.Generator
+) -> tuple[ClientState, Upload]:
+    """Train both models on local data and encode the change of the shared one.
+
+    Args:
+        state: The client's state before the round; not changed.
+        base: From ``follow``.
+        offer: The server's.
+        data: The client's training examples.
+        experiment: Of the round: its trainer, the spec of the shared model, and the switches.
+        rng: Of this client in this round.
+
+    Returns:
+        The state after the round, which holds the base and not the trained shared model, and the upload.
+
+    Raises:
+        PayloadError: Training ended in NaN or Inf.
+
+    Reference:
+        Wu et al. 2022, algorithm 1, client side.
+    """
+    spec, shared = experiment.spec, experiment.config.exchange.shared
+    held = _local(state, offer, experiment)
+    local = {group: arrays for group, arrays in held.items() if group != _RESIDUAL}
+    residual = _within_zeros(held.get(_RESIDUAL, []), base, offer.sparsity, spec)
+    after, losses = _train(local, base, offer, data, experiment, rng)
+    update = subtract(after.get(shared, []), base)
+    header, coding = header_of(offer.round, offer.base, experiment), experiment.coding("up", offer.energy)
+    bases = known_bases(experiment, offer.round, offer.steps[-1].blob if offer.steps else None)
+    blob, residual = encode_with_feedback(update, residual, spec, header, coding, bases, rng)
+    kept = {group: arrays for group, arrays in after.items() if group != shared}
+    kept |= {_RESIDUAL: residual} if residual else {}
+    return ClientState(offer.round, base, kept), Upload(blob, len(data), losses)
+
+
+def _local(state: ClientState, offer: Offer, experiment: Experiment) -> State:
+    """What a client holds; as it begins the finishing rounds its own model goes on, and all else begins anew."""
+    config, trainer = experiment.config, experiment.trainer
+    if finishes(config, state.round) or not finishes(config, offer.round):
+        return state.local
+    own = [role for role in trainer.learners if role != config.exchange.shared]
+    kept = {group: arrays for group, arrays in state.local.items() if group.partition(".")[0] in own}
+    return new_client(experiment).local | kept
+
+
+def _within_zeros(residual: Weights, base: Weights, sparsity: float, spec: Spec) -> Weights:
+    """Drop what a residual holds for weights that are pruned: the next base wouldn't have it."""
+    if not (residual and sparsity):
+        return residual
+    return [r * m for r, m in zip(residual, masks(base, kernels(spec)), strict=True)]
+
+
+def _train(
+    local: State, base: Weights, offer: Offer, data: Dataset, experiment: Experiment, rng: np.random.Generator
+) -> tuple[State, dict[str, float]]:
+    """Train from the base, within the round's zeros and near the base where the method says so."""
+    config, trainer, shared = experiment.config, experiment.trainer, experiment.config.exchange.shared
+    if not base:
+        return trainer.fit(local, data, rng, experiment.rate(offer.round))
+    learner = trainer.learners[shared]
+    local = {**local, shared: base}
+    if config.train.reset_student_moments:
+        local[f"{shared}.moments"] = trainer.initial_moments(shared)
+    keep = {shared: learner.trainable(masks(base, kernels(experiment.spec)))} if offer.sparsity else None
+    near = {shared: learner.trainable(base)} if config.train.proximal else None
+    return trainer.fit(local, data, rng, experiment.rate(offer.round), keep, near)
+
+
+def begin_round(state: ServerState, experiment: Experiment) -> ServerState:
+    """Make the base of the next round and remember the step that leads to it; ``experiment`` is the first round's."""
+    step = Step(state.round + 1, state.update, experiment.sparsity(state.round + 1))
+    if begins(experiment.config, step.round):
+        removed = channels_to_remove(experiment, state.shared)
+        shared, now = reshaped(experiment, removed, state.shared), experiment_at(experiment, step.round, removed)
+        state = replace(state, shared=shared, residual=now.initial_residual(), removed_channels=removed)
+    spec = experiment_at(experiment, step.round, state.removed_channels).spec
+    base = prune(state.shared, step.sparsity, kernels(spec))
+    return replace(state, round=step.round, base=base, digest=digest(base), steps=(*state.steps, step))
+
+
+def forget_steps(state: ServerState, limit: int) -> ServerState:
+    """Drop the oldest steps while all together exceed ``limit`` bytes, those of the dense model: nobody needs them.
+
+    The last one stays, with which most clients go on.
+    """
+    steps = state.steps
+    while len(steps) > 1 and sum(len(step.blob) for step in steps) > limit:
+        steps = steps[1:]
+    return replace(state, steps=steps)
+
+
+def make_offer(state: ServerState, held: int | None, energy: float, dense: bytes) -> Offer:
+    """Offer a client what is smaller: the steps since the round whose base it holds, or the model.
+
+    Args:
+        state: After ``begin_round``.
+        held: The round whose base the client holds, 0 for the initial model, None if it holds nothing of use.
+        energy: Threshold T of the round.
+        dense: The base, encoded dense.
+    """
+    steps = tuple(step for step in state.steps if held is not None and step.round > held)
+    sparsity, removed = state.steps[-1].sparsity, state.removed_channels
+    offer = Offer(state.round, state.digest, energy, sparsity, steps, b"", removed, state.run)
+    complete = held is not None and len(steps) == state.round - held
+    return offer if complete and offer.size <= len(dense) else replace(offer, steps=(), dense=dense)
+
+
+def server_round(
+    state: ServerState, updates: Sequence[Weights], weights: Sequence[float], energy: float, experiment: Experiment
+) -> tuple[ServerState, Payload]:
+    """Average the clients' decoded updates, compress the average and apply what it decodes to.
+
+    Args:
+        state: After ``begin_round``.
+        updates: Decoded, in the order of partition ids, at least one.
+        weights: Of each client: its number of examples, or 1.
+        energy: Threshold T of the round.
+        experiment: Of the round: the spec of the shared model, and the switches.
+
+    Returns:
+        The state after the round, and the decoded broadcast (with its ranks).
+
+    Reference:
+        Wu et al. 2022, algorithm 1, server side.
+    """
+    spec, rng = experiment.spec, generator(experiment.config.seed, Purpose.ROUNDING, state.round)
+    header, coding = header_of(state.round, state.digest, experiment), experiment.coding("down", energy)
+    mean = aggregate(updates, weights, experiment.config.guard)
+    residual = _within_zeros(state.residual, state.base, state.steps[-1].sparsity, spec)
+    blob, residual = encode_with_feedback(mean, residual, spec, header, coding, None, rng)
+    payload = decode(blob, spec)
+    return replace(state, shared=add(state.base, payload.tensors), update=blob, residual=residual), payload
+
+
+def failed_round(state: ServerState) -> ServerState:
+    """The state after a round without enough answers: its base is the shared model, and nothing is broadcast."""
+    return replace(state, shared=state.base, update=b"")

@@ -1,0 +1,132 @@
+"""Finishing rounds: the clients train the model that a device will run, with fewer channels and rounded numbers.
+
+The server chooses the channels and offers say which; a client removes them from its own copy of the shared model, which
+holds the same bits. From then on both sides exchange updates of the smaller model, learned ranges of activations and
+statistics among them, so nothing is left to be fitted to data on the server.
+
+Students then give logits alone: what else a model returns would be one more tensor that has to be held and rounded.
+"""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from fedkd.base.tensors import Weights, digest
+from fedkd.config.config import Config
+from fedkd.models.inspect import get_weights, logits_model
+from fedkd.protocol.experiment import Experiment
+
+if TYPE_CHECKING:
+    import keras
+
+
+def finishes(config: Config, round_: int) -> bool:
+    """Whether clients train another model in a round than in the first."""
+    return config.edge.reshapes and round_ > config.rounds
+
+
+def begins(config: Config, round_: int) -> bool:
+    """Whether a round is the first in which they do."""
+    return config.edge.reshapes and round_ == config.rounds + 1
+
+
+def check(experiment: Experiment) -> dict[str, str]:
+    """Try on the untrained model what finishing rounds will do.
+
+    Returns:
+        The layers whose rounding can't be learned, and why; none where ``edge.qat`` is off.
+
+    Raises:
+        InputError: The model can't be made aware of rounding, or has no channels to spare.
+    """
+    from fedkd.compress.qat import skipped
+    from fedkd.compress.structured import in_turn
+
+    edge = experiment.config.edge
+    if edge.channels:
+        in_turn(_plain(experiment, None), macs=1 - edge.channels)
+    return skipped(_plain(experiment, None)) if edge.qat else {}
+
+
+def experiment_at(experiment: Experiment, round_: int, removed_channels: Sequence[int]) -> Experiment:
+    """Return the experiment of a round: as it is, or with the model of the finishing rounds.
+
+    Args:
+        experiment: Of the first round.
+        round_: From 1.
+        removed_channels: Numbers of the channels that the model of the finishing rounds lacks, see
+            ``fedkd.compress.channels``.
+    """
+    if not finishes(experiment.config, round_):
+        return experiment
+    key = tuple(removed_channels)
+    with _lock:
+        if key not in experiment.finishing:
+            experiment.finishing[key] = _finishing(experiment, key)
+        return experiment.finishing[key]
+
+
+def channels_to_remove(experiment: Experiment, shared: Weights) -> tuple[int, ...]:
+    """Choose the channels that the finishing rounds do without, by the shared model's weights.
+
+    Raises:
+        InputError: The model has no channels to spare, see ``fedkd.compress.structured``.
+    """
+    from fedkd.compress.structured import least_important
+
+    share = experiment.config.edge.channels
+    return least_important(_plain(experiment, shared), macs=1 - share) if share else ()
+
+
+def reshaped(experiment: Experiment, removed_channels: Sequence[int], shared: Weights) -> Weights:
+    """Return the weights that the finishing rounds begin with, not to be changed; ranges of activations are empty."""
+    key = digest(shared), tuple(removed_channels)
+    with _lock:
+        if key not in experiment.begun:  # all clients of a process come by
+            experiment.begun.clear()
+            model = _reshaped(_plain(experiment, shared), removed_channels, experiment.config.edge.qat)
+            experiment.begun[key] = get_weights(model)
+        return experiment.begun[key]
+
+
+def unrounded(experiment: Experiment, removed_channels: Sequence[int], last: "keras.Model") -> "keras.Model":
+    """Return the finishing rounds' model without the layers that round.
+
+    Args:
+        experiment: Of the first round.
+        removed_channels: See ``at``.
+        last: As it was trained.
+    """
+    from fedkd.compress.qat import unaware
+
+    if not experiment.config.edge.qat:
+        return last
+    return unaware(last, _reshaped(_plain(experiment, None), removed_channels, aware=False))
+
+
+# Of what an experiment keeps for all clients of a process.
+_lock = threading.Lock()
+
+
+def _plain(experiment: Experiment, shared: Weights | None) -> "keras.Model":
+    return logits_model(experiment.shared_model, shared)
+
+
+def _reshaped(model: "keras.Model", removed_channels: Sequence[int], aware: bool) -> "keras.Model":
+    from fedkd.compress.qat import quantize_aware
+    from fedkd.compress.remove_channels import remove_channels
+
+    smaller = remove_channels(model, removed_channels) if removed_channels else model
+    return quantize_aware(smaller).model if aware else smaller
+
+
+def _finishing(experiment: Experiment, removed_channels: tuple[int, ...]) -> Experiment:
+    """The experiment with another model in the place of the shared one; what it starts from comes with the round."""
+    config = experiment.config
+    builder: dict[str, Any] = {
+        config.exchange.shared: lambda: _reshaped(_plain(experiment, None), removed_channels, config.edge.qat)
+    }
+    models = replace(config.model, teacher_weights="", student_init="random")
+    config = replace(config, model=models, loss=config.loss.of_logits)
+    return replace(experiment, config=config, task=replace(experiment.task, **builder))

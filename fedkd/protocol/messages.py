@@ -1,0 +1,98 @@
+"""Offers and answers as flat tables of scalars and bytes, which any transport can carry (Flower: ConfigRecord)."""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fedkd.protocol.state import Offer, Step
+
+Fields = dict[str, Any]
+
+# What a client may report of itself: mean losses, quality of its teacher, and what its process took to start.
+METRICS = {"loss_teacher", "loss_student", "teacher", "teacher_f1", "teacher_personal", "import_seconds"}
+
+# Of an answer: more figures than any client has, and a size that no sum over clients makes infinite.
+_MOST_METRICS = 32
+_LARGEST = 1e100
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a client replies to an offer.
+
+    Args:
+        partition: Which client it is.
+        blob: Its encoded update; empty where it asks for the dense model instead.
+        examples: How many examples it trained on.
+        metrics: Losses and, in rounds of evaluation, the quality of its teacher.
+    """
+
+    partition: int
+    blob: bytes = b""
+    examples: int = 0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def needs_dense(self) -> bool:
+        """The client is new, missed rounds or lost its state, and couldn't follow the steps."""
+        return not self.blob
+
+
+def offer_fields(offer: Offer) -> Fields:
+    """Return the table for an offer."""
+    return {
+        "round": offer.round,
+        "base": offer.base,
+        "energy": offer.energy,
+        "sparsity": offer.sparsity,
+        "dense": offer.dense,
+        "removed_channels": list(offer.removed_channels),
+        "run": offer.run,
+        "step_rounds": [step.round for step in offer.steps],
+        "steps": b"".join(step.blob for step in offer.steps),
+        "step_sizes": [len(step.blob) for step in offer.steps],
+        "step_sparsities": [step.sparsity for step in offer.steps],
+    }
+
+
+def read_offer(fields: Mapping[str, Any]) -> Offer:
+    """Return the offer a table holds; raises KeyError or ValueError where it holds none."""
+    ends = [0, *itertools.accumulate(fields["step_sizes"])]
+    blobs = [fields["steps"][start:end] for start, end in itertools.pairwise(ends)]
+    columns = (fields["step_rounds"], blobs, fields["step_sparsities"])
+    steps = tuple(Step(*row) for row in zip(*columns, strict=True))
+    first = (fields["round"], fields["base"], fields["energy"], fields["sparsity"])
+    return Offer(*first, steps, fields["dense"], tuple(fields["removed_channels"]), fields["run"])
+
+
+def answer_fields(answer: Answer) -> Fields:
+    """Return the table for an answer."""
+    names = sorted(answer.metrics)
+    return {
+        "partition": answer.partition,
+        "blob": answer.blob,
+        "examples": answer.examples,
+        "metric_names": names,
+        "metric_values": [float(answer.metrics[name]) for name in names],
+    }
+
+
+def read_answer(fields: Mapping[str, Any]) -> Answer:
+    """Return the answer a table holds; its number of examples may be anything, for the server to judge.
+
+    Metrics with other names than ``METRICS`` are left out: a newer client may have more.
+
+    Raises:
+        KeyError, TypeError, ValueError: The table holds no answer.
+    """
+    pairs = list(zip(fields["metric_names"], fields["metric_values"], strict=True))
+    metrics = {name: value for name, value in pairs if name in METRICS}
+    answer = Answer(fields["partition"], fields["blob"], fields["examples"], metrics)
+    if (type(answer.partition), type(answer.blob)) != (int, bytes):
+        raise ValueError("partition must be a whole number, blob bytes")
+    if len(pairs) > _MOST_METRICS:
+        raise ValueError(f"{len(pairs)} metrics, must be {_MOST_METRICS} at most")
+    if not all(type(v) is float and abs(v) <= _LARGEST for v in metrics.values()):
+        raise ValueError(f"metrics must be finite numbers, {_LARGEST:g} at most")
+    return answer

@@ -1,0 +1,106 @@
+"""Settings made an experiment: defaults, the task's, the method's and the user's, and who gets which rows."""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from fedkd.base.errors import InputError
+from fedkd.base.seeding import Purpose, generator
+from fedkd.config.config import Config, Scalar
+from fedkd.config.methods import method
+from fedkd.config.settings import build, check_settings, to_settings
+from fedkd.data.dataset import Dataset
+from fedkd.data.partition import choose, client_count, partition
+from fedkd.exchange.coding import compressor
+from fedkd.protocol.experiment import Experiment
+from fedkd.tasks.registry import load_task
+from fedkd.tasks.task import Task
+
+
+def resolve(settings: Mapping[str, Scalar], load: Callable[..., Task] = load_task) -> Experiment:
+    """Turn settings into an experiment: defaults, then the task's, then the method's, then what is given.
+
+    Args:
+        settings: Dotted keys, see ``fedkd.config.settings``.
+        load: Finds the task; who resolves many settings may keep the tasks.
+
+    Raises:
+        InputError: An unknown key, task or method, or a value that breaks a rule.
+    """
+    given = check_settings(settings)
+    first = build(given)
+    task = load(first.task, first.model, first.data)
+    preset = method(first.method)
+    config = build({**task.defaults, **preset.settings, **given, **preset.fixed})
+    for way in (config.exchange.up, config.exchange.down):
+        compressor(way)  # the user's own must be there before anything begins
+    weights = Path(config.model.teacher_weights)
+    if config.model.teacher_weights and not weights.is_file():
+        raise InputError(f"{weights}: no such file; model.teacher_weights takes one that `fedkd pretrain` writes")
+    if config.partition.examples:
+        task = replace(task, train=task.train.take(chosen_rows(task.train, config)))
+    calibration, rest = _calibration_rows(task, config)
+    if config.partition.kind == "nodes":
+        return Experiment(config, task, calibration, ())
+    # Row numbers stand for the examples, which may be large and needn't be copied to be dealt.
+    owners = None if task.train.owners is None else task.train.owners[rest]
+    data = Dataset(rest, task.train.y[rest], owners)
+    config = replace(config, clients=client_count(config.clients, data, config.partition))
+    held = partition(data, config.clients, config.partition, generator(config.seed, Purpose.PARTITION))
+    return Experiment(config, task, calibration, tuple(rest[rows] for rows in held))
+
+
+def chosen_rows(train: Dataset, config: Config) -> np.ndarray:
+    """Ascending rows of the training examples that an experiment uses, see ``partition.examples``."""
+    return choose(train, config.partition, generator(config.seed, Purpose.EXAMPLES))
+
+
+def _calibration_rows(task: Task, config: Config) -> tuple[np.ndarray, np.ndarray]:
+    """Set aside the server's rows, never more than a tenth of the examples that are dealt to clients."""
+    dealt = config.partition.kind != "nodes"
+    needed = not (config.edge.qat or config.edge.calibration_file)
+    count = min(config.edge.calibration, len(task.train) // (10 if dealt else 1)) if needed else 0
+    order = generator(config.seed, Purpose.CALIBRATION).permutation(len(task.train))
+    if dealt and config.clients > len(task.train):
+        raise InputError(
+            f"clients must be at most the number of training examples, {len(task.train)}, got {config.clients}"
+        )
+    return np.sort(order[:count]), np.sort(order[count:])
+
+
+# What a run needs beside the experiment itself; never part of it, so that it can't change a result.
+RUN_KEYS = ("name", "out", "engine", "overwrite", "resume")
+
+
+def experiment_of(run_config: Mapping[str, Scalar]) -> Experiment:
+    """Return the experiment of a Flower run's configuration; one and the same for all calls of a process.
+
+    An empty text means "not set": Flower takes only keys that the app's own file lists, and a key that is listed
+    always has a value.
+    """
+    given = _given(run_config)
+    with _lock:
+        if given not in _recent:
+            experiment = resolve(dict(given))
+            _recent.clear()
+            _recent[given] = _recent[_given(to_settings(experiment.config))] = experiment
+        return _recent[given]
+
+
+def _given(run_config: Mapping[str, Scalar]) -> tuple[tuple[str, Scalar], ...]:
+    return tuple(sorted((key, value) for key, value in run_config.items() if key not in RUN_KEYS and value != ""))
+
+
+def forget() -> None:
+    """Let go of the experiment of the process."""
+    with _lock:
+        _recent.clear()
+
+
+# The experiment of the process, by the settings it was asked for with and by all its settings: the data are large, and
+# compiling takes seconds.
+_recent: dict[tuple[tuple[str, Scalar], ...], Experiment] = {}
+_lock = threading.Lock()

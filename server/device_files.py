@@ -1,0 +1,117 @@
+"""Device files of a run's shared model, each measured over the whole test set in LiteRT."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from fedkd.base.errors import InputError
+from fedkd.base.seeding import Purpose, generator
+from fedkd.compress.cost import cost
+from fedkd.compress.prune import prune, sparsity_of
+from fedkd.compress.qat import skipped, stand_in_rows
+from fedkd.edge.convert import convert
+from fedkd.edge.runtime import describe, predict
+from fedkd.models.inspect import layer_modules, logits_model
+from fedkd.protocol.calibration import calibration_rows, without_examples
+from fedkd.protocol.experiment import Experiment
+from fedkd.protocol.federation import kernels
+from fedkd.protocol.finishing import experiment_at, unrounded
+from fedkd.protocol.state import ServerState
+
+if TYPE_CHECKING:
+    import keras
+
+Record = dict[str, Any]
+
+
+class Source(NamedTuple):
+    """What some precisions are converted from.
+
+    Args:
+        file: Name of its .keras file.
+        model: With its final weights.
+        examples: For the ranges of activations, (n, *input_shape); none where there are no examples to be had.
+        precisions: Those that are made from it.
+    """
+
+    file: str
+    model: "keras.Model"
+    examples: np.ndarray
+    precisions: Sequence[str]
+
+
+def to_device(experiment: Experiment, state: ServerState, folder: Path) -> list[Record]:
+    """Convert and measure the final shared model.
+
+    Args:
+        experiment: Of the first round: its test set, and what it has for the ranges of int8.
+        state: After the last round.
+        folder: Where ``student_*.tflite`` and the .keras files they are made from go.
+
+    Returns:
+        A row a precision; one whose conversion failed has ``error`` instead of figures.
+    """
+    edge, last = experiment.config.edge, experiment_at(experiment, state.round, state.removed_channels)
+    which = kernels(last.spec)
+    final = prune(state.shared, edge.sparsity, which)
+    trained = logits_model(last.shared_model, final)
+    plain = unrounded(experiment, state.removed_channels, trained)
+    expected = last.trainer.logits(experiment.config.exchange.shared, final, experiment.task.test.x).argmax(-1)
+    size = _size(plain) | {"sparsity": sparsity_of(final, which)}
+    unseen = skipped(plain) if edge.qat else {}
+    lacking = without_examples(experiment, unseen)
+    rows: dict[str, Record] = {p: {"path": None, "precision": p, "error": why} for p, why in lacking.items()}
+    for source in _sources(experiment, plain, trained, learned=not unseen):
+        wanted = [precision for precision in source.precisions if precision not in lacking]
+        for row in _measured(experiment, source._replace(precisions=wanted), folder, expected):
+            rows[row["precision"]] = row if "error" in row else {**row, **size}
+    return [rows[precision] for precision in edge.wanted]
+
+
+def _size(model: "keras.Model") -> Record:
+    """Multiplications and parameters, where the model's graph can be followed."""
+    try:
+        found = cost(model)
+    except InputError:
+        return {}
+    return {"macs": found.macs, "parameters": found.parameters}
+
+
+def _sources(experiment: Experiment, plain: "keras.Model", trained: "keras.Model", learned: bool) -> Iterator[Source]:
+    """What each precision is made from: int8 from the model that was trained rounded, all else from it unrounded.
+
+    Args:
+        experiment: Of the first round.
+        plain: The final model, unrounded.
+        trained: As it was trained.
+        learned: Whether it has learned all its ranges, so that any examples will do.
+    """
+    edge, examples = experiment.config.edge, calibration_rows(experiment)
+    rounded = [precision for precision in edge.wanted if edge.qat and precision == "int8"]
+    yield Source("student_finished.keras", plain, examples, [p for p in edge.wanted if p not in rounded])
+    if rounded:
+        rng = generator(experiment.config.seed, Purpose.CALIBRATION)
+        shown = stand_in_rows(trained, rng) if learned else examples
+        yield Source("student_aware.keras", trained, shown, rounded)
+
+
+def _measured(experiment: Experiment, source: Source, folder: Path, expected: np.ndarray) -> Iterator[Record]:
+    """Convert to each precision and run the files."""
+    source.model.save(folder / source.file)
+    modules, test = layer_modules(source.model), experiment.task.test
+    for item in convert(folder / source.file, source.examples, folder, source.precisions, modules=modules):
+        if item.path is None:
+            yield {"path": None, "precision": item.precision, "error": item.error}
+            continue
+        found, size = predict(item.path, test.x).argmax(-1), describe(item.path)
+        yield {
+            "path": item.path.name,
+            "precision": item.precision,
+            "bytes": size["bytes"],
+            "gzip_bytes": size["gzip_bytes"],
+            "float_tensors": size["float_tensors"],
+            "accuracy": float(np.mean(found == test.y)),
+            "agreement": float(np.mean(found == expected)),
+        }

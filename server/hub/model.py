@@ -1,0 +1,144 @@
+"""The model of a run that devices shall get: its file, and what its manifest says of it."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clients.device.errors import ModelRefused
+from clients.device.protocol.manifest import LARGEST_MANIFEST, LARGEST_MODEL, Golden, Manifest
+from clients.device.trial import run
+from fedkd.base.errors import InputError
+from fedkd.config.settings import build, read_toml
+from fedkd.edge.litert import run_lite
+from fedkd.results.run_folder import read
+from fedkd.tasks.registry import load_task
+
+EXAMPLES = 8
+# Kernels of two processors round int8 to neighbouring steps: at most 2 apart on an emulated Raspberry Pi 4.
+_STEPS = 3
+# Of the golden logits' range. Files of 8-bit kernels and float activations round these anew on each machine.
+_FLOAT, _DYNAMIC = 0.002, 0.05
+_GOLDEN_BYTES = LARGEST_MANIFEST // 4
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceFile:
+    """A file to publish.
+
+    Args:
+        path: The .tflite.
+        run: Folder of the run that it comes from.
+        accuracy: As the run or its search measured it in LiteRT; None where they didn't.
+    """
+
+    path: Path
+    run: Path
+    accuracy: float | None
+
+
+def device_file(run: Path, file: str) -> DeviceFile:
+    """Find the file of a run, or of a folder of ``fedkd edge``, that devices shall get.
+
+    Args:
+        run: The folder.
+        file: Name in it; empty for the int8 file of a run, or the file that a search has chosen.
+
+    Raises:
+        InputError: It is no such folder, or has no such file.
+    """
+    if (run / "edge.json").is_file():
+        chosen, rows = _search(run / "edge.json")
+        return _held(run, run.absolute().parent, file or chosen, rows)
+    if not (run / "config.toml").is_file():
+        raise InputError(f"{run}: not the folder of a run, it has no config.toml")
+    rows = {row["path"]: row["accuracy"] for row in read(run).converted_files()}
+    return _held(run, run, file or "student_int8.tflite", rows)
+
+
+def _search(path: Path) -> tuple[str, dict[str, float]]:
+    """The file that a search chose, and the accuracy of each in LiteRT."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        rows = {str(row["path"]): row["accuracy"]["litert"] for row in found["candidates"] if row.get("path")}
+        return str(found.get("chosen") or ""), rows
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(
+            f"{path}: not what `fedkd edge` wrote, it is damaged: {type(error).__name__}: {error}"
+        ) from None
+
+
+def _held(folder: Path, run: Path, file: str, accuracy: dict[str, float]) -> DeviceFile:
+    path = folder / file
+    if not file or not path.is_file():
+        there = ", ".join(sorted(item.name for item in folder.glob("*.tflite"))) or "none"
+        raise InputError(f"{folder}: no device file {file or 'was chosen there'}; --file takes one of: {there}")
+    if not 0 < path.stat().st_size <= LARGEST_MODEL:
+        raise InputError(f"{path}: must have 1 to {LARGEST_MODEL:,} bytes, got {path.stat().st_size:,}")
+    if not (run / "config.toml").is_file():
+        raise InputError(f"{run}: not the folder of a run, it has no config.toml; the examples' task stands there")
+    return DeviceFile(path, run, accuracy.get(path.name))
+
+
+def manifest_of(found: DeviceFile, channel: str, version: int) -> Manifest:
+    """Describe a file, and run it as a device would on test examples of its task.
+
+    Args:
+        found: The file.
+        channel: That devices follow.
+        version: Of the channel.
+
+    Raises:
+        InputError: The file can't be run, or isn't of its run's task.
+    """
+    config = build(read_toml(found.run / "config.toml"))
+    task = load_task(config.task, config.model, config.data)
+    x = task.test.x[_spread(task.test.y, min(EXAMPLES, max(1, _GOLDEN_BYTES // task.test.x[0].nbytes)))]
+    try:
+        logits = run(found.path, x).logits
+    except ModelRefused as error:
+        raise InputError(f"{found.path}: can't be published: {error}") from None
+    if logits.shape[1:] != (len(task.classes),):
+        raise InputError(f"{found.path}: gives {logits.shape[1:]}, task {task.name!r} has {len(task.classes)} classes")
+    precision = run_lite(found.path, x).file["precision"]
+    ends = _ends(found.path)
+    golden = Golden(x, logits, _tolerance(logits, precision, ends["output"]["scale"]))
+    content = found.path.read_bytes()
+    file = {"name": found.path.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    return Manifest(
+        channel, version, found.run.absolute().name, task.name, tuple(task.classes), file | {"precision": precision},
+        ends["input"], ends["output"], ends["ram_bytes"], found.accuracy, golden,
+    )  # fmt: skip
+
+
+def _ends(path: Path) -> dict[str, Any]:
+    """What goes in and comes out of a file that is known to run, and the bytes of its tensors."""
+    from fedkd.edge.interpreter import ends, opened
+
+    interpreter = opened(path)
+    source, sink = ends(interpreter, path)
+    tensors = interpreter.get_tensor_details()
+    held = sum(int(np.prod(item["shape"], dtype=np.int64)) * np.dtype(item["dtype"]).itemsize for item in tensors)
+    given = {"dtype": source.dtype.name, "scale": float(source.scale), "zero_point": int(source.zero_point)}
+    feed = {"int8": _INTEGERS, "int16": _INTEGERS}.get(source.dtype.name, f"the {source.dtype.name} numbers themselves")
+    taken = {"dtype": sink.dtype.name, "scale": float(sink.scale), "zero_point": int(sink.zero_point)}
+    return {"input": {"shape": list(source.shape[1:]), **given, "feed": feed}, "output": taken, "ram_bytes": held}
+
+
+_INTEGERS = "round(x / scale) + zero_point, clipped to dtype, of numbers x as the task's examples hold them"
+
+
+def _spread(y: np.ndarray, count: int) -> np.ndarray:
+    """Rows whose classes are as many as can be: the first of each class, then the second."""
+    turn = np.array([int((y[:row] == label).sum()) for row, label in enumerate(y[:4096])])
+    return np.argsort(turn, kind="stable")[:count]
+
+
+def _tolerance(logits: np.ndarray, precision: str, scale: float) -> float:
+    """How far a device's logits may be from these."""
+    if scale:
+        return _STEPS * scale
+    return float(np.ptp(logits)) * (_DYNAMIC if precision == "dynamic" else _FLOAT) + 1e-6

@@ -1,0 +1,176 @@
+"""What the server lets into a round: each answer is checked before anything is averaged, and a refused one is named.
+
+A node that had anything refused in a round has no say in it: the round is, bit for bit, the one without it.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flwr.app import Message
+
+from fedkd.config.sections import GuardConfig
+from fedkd.exchange.codec import Payload
+from fedkd.protocol.messages import Answer
+from server.reply import Refusal, harmless, read
+
+log = logging.getLogger("fedkd.server")
+
+
+@dataclass(frozen=True)
+class Received:
+    """An update that passed all checks."""
+
+    answer: Answer
+    payload: Payload
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An answer, and its update or why that can't be used; None where it wasn't checked yet, or there is none."""
+
+    answer: Answer
+    update: Payload | Refusal | None
+
+
+Check = Callable[[Answer], Payload | Refusal]
+
+
+class UpdateValidator:
+    """Judges the answers of one round after the other.
+
+    Args:
+        settings: Bounds, and how long a round waits (for what it says of nodes that don't answer).
+    """
+
+    def __init__(self, settings: GuardConfig) -> None:
+        self._settings = settings
+        self.begin(0)
+
+    def begin(self, round_: int) -> None:
+        """Forget the round before."""
+        self._round = round_
+        self._refused: dict[tuple[int | str, str], dict[str, Any]] = {}
+
+    @property
+    def refused(self) -> list[dict[str, Any]]:
+        """What was refused in the round: client (None where it isn't known), node, reason, and why in words."""
+        return list(self._refused.values())
+
+    def introduced(self, replies: Iterable[Message], known: Mapping[int, int], clients: int) -> dict[int, int]:
+        """Take the nodes that say which client they are.
+
+        Args:
+            replies: To a server's greeting.
+            known: Node of each partition so far; who came first stays, and of those who come together the lowest id.
+            clients: Number of partitions.
+        """
+        nodes, taken = dict(known), set(known.values())
+        for message in sorted(replies, key=lambda m: m.metadata.src_node_id):
+            node = message.metadata.src_node_id
+            answer = read(message)
+            if isinstance(answer, Refusal):
+                self._refuse(None, node, *answer)
+            elif not 0 <= answer.partition < clients:
+                self._refuse(None, node, "partition", f"says it is client {answer.partition} of {clients}")
+            elif answer.partition in nodes:
+                self._refuse(None, node, "partition", f"says it is client {answer.partition}, which another node is")
+            elif node in taken:
+                self._refuse(None, node, "partition", f"says it is client {answer.partition}, and was another before")
+            else:
+                nodes[answer.partition] = node
+                taken.add(node)
+                # What it may have failed in before doesn't count.
+                self._refused = {key: entry for key, entry in self._refused.items() if key[0] != node}
+        return nodes
+
+    def answers(self, replies: Iterable[Message], asked: Mapping[int, int], check: Check | None = None) -> list[Opened]:
+        """Read what nodes reply.
+
+        Args:
+            replies: In any order.
+            asked: Node of each partition that was asked.
+            check: Checks each update as it comes, where other clients still train; else that is left to ``updates``.
+
+        Returns:
+            Answers of asked nodes that replied once, as themselves, in the order of their partitions.
+        """
+        found: dict[int, Opened | Refusal] = {}
+        count, unsigned, partitions = Counter[int](), [], {node: partition for partition, node in asked.items()}
+        for message in replies:
+            if (node := message.metadata.src_node_id) in partitions:
+                count[node] += 1
+                if node not in found:
+                    found[node] = _opened(message, partitions[node], check)
+            elif message.has_error():  # Flower's, on behalf of a node that it doesn't name
+                unsigned.append(message.error.reason)
+            else:
+                self._refuse(None, node, "unasked", "answered, and wasn't asked")
+        why = unsigned[0] if unsigned else f"no answer within {self._settings.deadline:g} s"
+        for partition, node in asked.items():
+            if node not in found:
+                self._refuse(partition, node, "no_answer", str(why))
+            elif count[node] > 1:
+                self._refuse(partition, node, "duplicate", f"{count[node]} answers where one was asked for")
+        taken = []
+        for partition, node in sorted(asked.items()):
+            if count[node] != 1:
+                continue
+            if isinstance(reply := found[node], Refusal):
+                self._refuse(partition, node, *reply)
+            else:
+                taken.append(reply)
+        return taken
+
+    def updates(self, answers: Iterable[Opened], nodes: Mapping[int, int], check: Check) -> list[Received]:
+        """Take the updates of a round that pass all checks.
+
+        Args:
+            answers: All of the round; those that asked for the dense model hold no update.
+            nodes: Node of each partition.
+            check: Checks an update that wasn't checked before.
+
+        Returns:
+            In the order of partitions.
+        """
+        received, silenced = [], {node for node, _ in self._refused}
+        for opened in sorted(answers, key=lambda opened: opened.answer.partition):
+            answer, node = opened.answer, nodes[opened.answer.partition]
+            if answer.needs_dense or node in silenced:
+                continue
+            update = opened.update or check(answer)
+            if isinstance(update, Refusal):
+                self._refuse(answer.partition, node, *update)
+            else:
+                received.append(Received(answer, update))
+        return received
+
+    def absent(self, partition: int) -> None:
+        """Note that a client of the round isn't there, so wasn't asked."""
+        self._refuse(partition, None, "absent", "not connected when the round began")
+
+    def stuck(self, answers: Iterable[Opened], nodes: Mapping[int, int]) -> None:
+        """Refuse those that ask for the dense model after they got it."""
+        for opened in answers:
+            if opened.answer.needs_dense:
+                partition = opened.answer.partition
+                self._refuse(partition, nodes[partition], "stuck", "asked for the dense model again after it got it")
+
+    def _refuse(self, client: int | None, node: int | None, reason: str, why: str) -> None:
+        who = f"client {client}" if node is None else node
+        if (who, reason) not in self._refused:
+            why = harmless(why)
+            log.warning("round %d: refused client %s (node %s): %s: %s", self._round, client, node, reason, why)
+            self._refused[who, reason] = {"client": client, "node": node, "reason": reason, "why": why}
+
+
+def _opened(message: Message, partition: int, check: Check | None) -> Opened | Refusal:
+    """Read the reply of a node that was asked as a partition, and check its update where there is one to check."""
+    answer = read(message)
+    if isinstance(answer, Refusal):
+        return answer
+    if answer.partition != partition:
+        return Refusal("partition", f"answers as client {answer.partition}, which another node is")
+    return Opened(answer, None if check is None or answer.needs_dense else check(answer))

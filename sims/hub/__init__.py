@@ -1,1 +1,0 @@
-"""Publishing a run's model for devices, and serving it."""
