@@ -226,7 +226,7 @@ def test_a_model_that_cannot_be_converted_is_one_line_and_not_trained(model, tmp
         return [Conversion(each, None, f"{path}: no kernel") for each in precisions]
 
     monkeypatch.setattr("sims.edge.candidate.convert", fails)
-    monkeypatch.setattr("sims.edge.source.fitted", lambda *_: lambda model: pytest.fail("trained"))
+    monkeypatch.setattr("sims.edge.source.fine_tuned", lambda *_: lambda model: pytest.fail("trained"))
     said = call(model, "--task", TASK, "--budget", BUDGET, "--out", tmp_path / "edge")
     assert said.exit_code == 2
     assert said.stderr.strip().endswith("no file of it could be made: float32: model.keras: no kernel")
