@@ -56,7 +56,7 @@ def summarise(experiment: Experiment, name: str, engine: str, history: list[Reco
         "accuracy": {
             "shared": last["shared_accuracy"],
             **teachers,
-            "majority": experiment.task.majority,
+            "majority": experiment.task.baseline,
         },
         "traffic": traffic(experiment, history),
         "speed": {"seconds": seconds, "client_updates_per_second": updates / seconds},

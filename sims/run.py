@@ -192,8 +192,8 @@ def write_partition(experiment: Experiment, folder: Path) -> None:
     """Record who holds what, for the report; simulations may know, servers may not."""
     if not folder.exists():
         return
-    classes, labels = experiment.task.classes, experiment.task.train.y
-    counts = [np.bincount(labels[rows], minlength=len(classes)).tolist() for rows in experiment.rows]
-    text = json.dumps({"classes": classes, "counts": counts})
+    groups, names = experiment.task.objective.strata(experiment.task.train.y)
+    counts = [np.bincount(groups[rows], minlength=len(names)).tolist() for rows in experiment.rows]
+    text = json.dumps({"classes": names, "counts": counts})
     with suppress(OSError):  # what stopped the run, a full disk perhaps, is said by itself
         replace_file(folder / "partition.json", f"{text}\n".encode())

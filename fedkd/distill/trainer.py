@@ -16,9 +16,10 @@ from fedkd.data.dataset import EVALUATION_BATCH, Dataset
 from fedkd.distill.checks import check_knowledge
 from fedkd.distill.compiled import Compiled
 from fedkd.distill.learner import Learner, Tensors
-from fedkd.distill.losses import cross_entropy, mutual_losses, projection_shapes
+from fedkd.distill.losses import mutual_losses, projection_shapes
 from fedkd.distill.optimizers import PureOptimizer, optimizer_factory
 from fedkd.models.inspect import Outputs, split_outputs
+from fedkd.objectives.objective import Objective, quality
 
 State = dict[str, Weights]
 Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
@@ -43,6 +44,7 @@ class Trainer:
         models: By role, ``teacher`` and ``student`` or one of them.
         train: Optimiser, learning rates, epochs, batch size.
         loss: Switches of the mutual losses.
+        objective: Of the task.
         seed: Of the projection's initial values.
         augment: Changes inputs (batches, size, ...) at random before each use; both models see the same.
 
@@ -60,10 +62,11 @@ class Trainer:
         models: Mapping[str, keras.Model],
         train: TrainConfig,
         loss: LossConfig,
+        objective: Objective,
         seed: int,
         augment: Augment | None = None,
     ) -> None:
-        self.train, self.loss, self._augment = train, loss, augment
+        self.train, self.loss, self._objective, self._augment = train, loss, objective, augment
         self.learners = {role: Learner(model) for role, model in models.items()}
         if len(models) == 2:
             check_knowledge(*self._outputs(), loss)
@@ -153,7 +156,7 @@ class Trainer:
         return [tuple(array[i : i + 1] for array in lot) for i in range(len(lot[0]))]
 
     def logits(self, role: str, weights: Weights, x: np.ndarray, threads: int = 1) -> np.ndarray:
-        """Return logits (n, classes) of one model for n >= 1 inputs, in batches of one size: one compilation."""
+        """Return outputs (n, k) of one model for n >= 1 inputs, in batches of one size: one compilation."""
         seeds = self.learners[role].seeds(np.random.default_rng(0))
         tensors = [tf.constant(array) for array in weights]
 
@@ -176,19 +179,19 @@ class Trainer:
             self._pools[threads] = ThreadPoolExecutor(threads)
         return np.concatenate(list(self._pools[threads].map(beside_others, starts)))
 
-    def accuracy(self, role: str, weights: Weights, data: Dataset, threads: int = 1) -> float:
-        """Share of examples that a model classifies rightly."""
-        return float(np.mean(self.logits(role, weights, data.x, threads).argmax(-1) == data.y))
+    def quality(self, role: str, weights: Weights, data: Dataset, threads: int = 1) -> dict[str, float]:
+        """Return every metric of the objective, by name, of one model on examples, n >= 1."""
+        return quality(self._objective, self.logits(role, weights, data.x, threads), data.y)
 
     def steps(self, carry: Any, bounds: Any, rate: Any, x: Any, y: Any, shares: Any) -> tuple[tuple[Any, Any], Any]:
-        """Unrolled steps over x (steps, n, ...), y (steps, n), shares (steps, n), as a pure function of tensors.
+        """Unrolled steps over x (steps, n, ...), y (steps, n, ...), shares (steps, n), as a pure function of tensors.
 
         Args:
             carry: A client's state, and by role the states of random layers.
             bounds: What holds weights back.
             rate: Multiplies all learning rates.
             x: Inputs.
-            y: Classes.
+            y: Targets.
             shares: Each row's share of its batch.
 
         Returns:
@@ -234,8 +237,9 @@ class Trainer:
 
     def _losses(self, outputs: Mapping[str, Any], projection: Tensors, y: Any, share: Any) -> dict[str, Any]:
         if len(outputs) == 1:
-            return {role: cross_entropy(output.logits, y, share) for role, output in outputs.items()}
-        totals = mutual_losses(outputs["teacher"], outputs["student"], projection, y, share, self.loss)
+            return {role: self._objective.loss(output.logits, y, share) for role, output in outputs.items()}
+        models = outputs["teacher"], outputs["student"]
+        totals = mutual_losses(*models, projection, y, share, self.loss, self._objective)
         return totals._asdict()
 
 

@@ -19,7 +19,6 @@ from fedkd.data.dataset import EVALUATION_BATCH, Dataset
 from fedkd.data.partition import hold_out
 from fedkd.exchange import schedule
 from fedkd.exchange.coding import Coding, compressor
-from fedkd.objectives.scores import quality
 from fedkd.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -77,7 +76,8 @@ class Experiment:
         roles = ("teacher", "student") if self.config.train.models == "both" else (self.config.train.models,)
         models = {role: self.build(role) for role in roles}
         seed = integer(self.config.seed, Purpose.MODEL, len(_ROLES))
-        return Trainer(models, self.config.train, self.config.loss, seed, self.task.augment)
+        objective, augment = self.task.objective, self.task.augment
+        return Trainer(models, self.config.train, self.config.loss, objective, seed, augment)
 
     @property
     def threads(self) -> int:
@@ -127,11 +127,12 @@ class Experiment:
         """Build the teacher or the student with its initial weights: the seed's, the file's, the teacher's layers."""
         from fedkd.models.first_layers import take_first_layers
         from fedkd.models.inspect import build_model
+        from fedkd.models.logits import with_logits
         from fedkd.models.weights_file import load_weights
 
         builder = {"teacher": self.task.teacher, "student": self.task.student}[role]
         seed = integer(self.config.seed, Purpose.MODEL, _ROLES.index(role))
-        model = build_model(builder, seed, len(self.task.classes))
+        model = with_logits(build_model(builder, seed), self.task.objective.links)
         if role == "teacher" and self.config.model.teacher_weights:
             load_weights(model, Path(self.config.model.teacher_weights))
         if role == "student" and self.config.model.student_init == "teacher_layers":
@@ -192,18 +193,18 @@ class Experiment:
         return train.evaluate_every or math.ceil(measured / 3 / (EVALUATION_SHARE * trained))
 
     def quality(self, role: str, weights: Weights, threads: int = 1) -> dict[str, float]:
-        """Accuracy of a model on the test set, and F1 where there are two classes."""
-        test = self.task.test
-        predicted = self.trainer.logits(role, weights, test.x, threads).argmax(-1)
-        return quality(predicted, test.y, len(self.task.classes))
+        """Every metric of a model on the test set, by name."""
+        return self.trainer.quality(role, weights, self.task.test, threads)
 
-    def teacher_quality(self, teacher: Weights | None, held: Dataset) -> dict[str, float]:
+    def teacher_quality(self, teacher: Weights | None, held_out: Dataset) -> dict[str, float]:
         """Quality of a client's own teacher on the test set and on what the client held out; empty without one."""
         if teacher is None:
             return {}
-        found = self.quality("teacher", teacher)
-        figures = {"teacher": found["accuracy"]} | ({"teacher_f1": found["f1"]} if "f1" in found else {})
-        return figures | ({"teacher_personal": self.trainer.accuracy("teacher", teacher, held)} if len(held) else {})
+        found, first = self.quality("teacher", teacher), self.task.objective.metrics[0].name
+        figures = {"teacher": found[first]} | ({"teacher_f1": found["f1"]} if "f1" in found else {})
+        if not len(held_out):
+            return figures
+        return figures | {"teacher_personal": self.trainer.quality("teacher", teacher, held_out)[first]}
 
     @cached_property
     def parameters(self) -> dict[str, int]:

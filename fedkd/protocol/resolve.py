@@ -41,21 +41,22 @@ def resolve(settings: Mapping[str, Scalar], load: Callable[..., Task] = load_tas
     if config.model.teacher_weights and not weights.is_file():
         raise InputError(f"{weights}: no such file; model.teacher_weights takes one that `fedkd pretrain` writes")
     if config.partition.examples:
-        task = replace(task, train=task.train.take(chosen_rows(task.train, config)))
+        task = replace(task, train=task.train.take(chosen_rows(task, config)))
     calibration, rest = _calibration_rows(task, config)
     if config.partition.kind == "nodes":
         return Experiment(config, task, calibration, ())
     # Row numbers stand for the examples, which may be large and needn't be copied to be dealt.
     owners = None if task.train.owners is None else task.train.owners[rest]
-    data = Dataset(rest, task.train.y[rest], owners)
+    data = Dataset(rest, task.objective.strata(task.train.y).ids[rest], owners)
     config = replace(config, clients=client_count(config.clients, data, config.partition))
     held = partition(data, config.clients, config.partition, generator(config.seed, Purpose.PARTITION))
     return Experiment(config, task, calibration, tuple(rest[rows] for rows in held))
 
 
-def chosen_rows(train: Dataset, config: Config) -> np.ndarray:
+def chosen_rows(task: Task, config: Config) -> np.ndarray:
     """Ascending rows of the training examples that an experiment uses, see ``partition.examples``."""
-    return choose(train, config.partition, generator(config.seed, Purpose.EXAMPLES))
+    groups = replace(task.train, y=task.objective.strata(task.train.y).ids)
+    return choose(groups, config.partition, generator(config.seed, Purpose.EXAMPLES))
 
 
 def _calibration_rows(task: Task, config: Config) -> tuple[np.ndarray, np.ndarray]:

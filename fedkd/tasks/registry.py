@@ -16,7 +16,7 @@ TASKS = {
     "digits": ("scikit-learn's handwritten digits, 8x8 pixels, 10 classes", "bundled"),
     **{task.name: (task.summary, task.where) for task in NAMED.values()},
     "npz:PATH": (
-        "any .npz with x_train y_train x_test y_test classes: images, windows of sensor data, word ids",
+        "any .npz with x_train y_train x_test y_test: images, windows of sensor data, word ids, rows of a table",
         "PATH",
     ),
     "hf:NAME": (
@@ -55,7 +55,7 @@ def load_task(name: str, models: ModelConfig, data: str = "") -> Task:
     else:
         raise InputError(f"unknown task {name!r}; known: {', '.join(TASKS)}")
     for split, examples in (("train", task.train), ("test", task.test)):
-        checked(data or task.name, split, examples, len(task.classes))
+        checked(data or task.name, split, examples, task.objective)
     return task
 
 
