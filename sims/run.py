@@ -19,7 +19,9 @@ from fedkd.config.config import Scalar
 from fedkd.config.settings import check_settings, to_settings
 from fedkd.protocol.calibration import calibration_rows, without_examples
 from fedkd.protocol.experiment import Experiment
-from fedkd.protocol.resolve import experiment_of
+from fedkd.protocol.resolve import experiment_of, hold, resolve
+from fedkd.tasks.registry import OBJECT, checked_task
+from fedkd.tasks.task import Task
 from server.run_folder import CHECKPOINT, is_run, remove, resumable, run_path
 
 ENGINE_NAMES = ("local", "ray")
@@ -34,7 +36,13 @@ _QUIET = {
 
 
 def run(
-    settings: Mapping[str, Scalar], engine: str, out: Path | None, overwrite: bool, keep_clients: bool, console: Console
+    settings: Mapping[str, Scalar],
+    engine: str,
+    out: Path | None,
+    overwrite: bool,
+    keep_clients: bool,
+    console: Console,
+    task: Task | None = None,
 ) -> Path:
     """Run an experiment and write its folder.
 
@@ -45,6 +53,7 @@ def run(
         overwrite: Replace the folder of an earlier run.
         keep_clients: Keep each client's teacher and optimiser state in the folder, as ``clients/``.
         console: Where to show progress.
+        task: An object in the place of the task that settings name; the engine must be ``local`` then.
 
     Returns:
         The folder.
@@ -54,7 +63,7 @@ def run(
         KeyboardInterrupt: Stopped by the user; ``resume`` goes on with it.
     """
     _check_engine(engine)
-    experiment = experiment_of(absolute(check_settings(settings)))
+    experiment = _experiment(absolute(check_settings(settings)), task, engine)
     folder = run_path(out, experiment.config).absolute()
     check_free(folder, overwrite, "a run", is_run, f", or `fedkd run --resume {folder}` where it stopped")
     if not experiment.rows:
@@ -103,6 +112,18 @@ def resume(folder: Path, engine: str, console: Console) -> Path:
     return folder
 
 
+def _experiment(settings: Mapping[str, Scalar], task: Task | None, engine: str) -> Experiment:
+    """The experiment of some settings, perhaps with a task that is an object of this process."""
+    if task is None:
+        return experiment_of(settings)
+    if engine != "local":
+        raise InputError(f"engine must be local for a task that is an object, got {engine!r}: other processes lack it")
+    checked_task(task)
+    experiment = resolve({**settings, "task": f"{OBJECT}{task.name}"}, lambda *_: task)
+    hold(experiment)
+    return experiment
+
+
 def _check_engine(engine: str) -> None:
     if engine not in ENGINE_NAMES:
         raise InputError(f"engine must be one of {', '.join(ENGINE_NAMES)}, got {engine!r}")
@@ -127,7 +148,7 @@ def _drive(
     from sims.progress import watch
 
     config = experiment.config
-    run_config = {**to_settings(config), "out": str(folder), **options}
+    run_config = {**to_settings(config), "experiment": hold(experiment), "out": str(folder), **options}
     with watch(folder / "history.jsonl", config.total_rounds, console):
         try:
             ENGINES[str(options["engine"])](config, run_config, storage)
