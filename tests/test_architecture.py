@@ -32,7 +32,7 @@ LAYERS = {
     "edge": {"base", "compress", "models"},
     "objectives": {"base"},
     "results": {"base"},
-    "protocol": {"base", "compress", "config", "data", "distill", "edge", "exchange", "models", "tasks"},
+    "protocol": {"base", "compress", "config", "data", "distill", "edge", "exchange", "models", "objectives", "tasks"},
 }
 
 

@@ -19,12 +19,13 @@ from fedkd.data.dataset import EVALUATION_BATCH, Dataset
 from fedkd.data.partition import hold_out
 from fedkd.exchange import schedule
 from fedkd.exchange.coding import Coding, compressor
+from fedkd.objectives.objective import quality
 from fedkd.tasks.task import Task
 
 if TYPE_CHECKING:
     import keras
 
-    from fedkd.distill.trainer import Trainer
+    from fedkd.distill.keras_trainer import KerasTrainer
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,15 +70,15 @@ class Experiment:
         return whole.take(train), whole.take(held)
 
     @cached_property
-    def trainer(self) -> "Trainer":
+    def trainer(self) -> "KerasTrainer":
         """The compiled trainer all clients of this process share; TensorFlow is imported here, after all checks."""
-        from fedkd.distill.trainer import Trainer
+        from fedkd.distill.keras_trainer import KerasTrainer
 
         roles = ("teacher", "student") if self.config.train.models == "both" else (self.config.train.models,)
         models = {role: self.build(role) for role in roles}
         seed = integer(self.config.seed, Purpose.MODEL, len(_ROLES))
         objective, augment = self.task.objective, self.task.augment
-        return Trainer(models, self.config.train, self.config.loss, objective, seed, augment)
+        return KerasTrainer(models, self.config.train, self.config.loss, objective, seed, augment)
 
     @property
     def threads(self) -> int:
@@ -194,7 +195,7 @@ class Experiment:
 
     def quality(self, role: str, weights: Weights, threads: int = 1) -> dict[str, float]:
         """Every metric of a model on the test set, by name."""
-        return self.trainer.quality(role, weights, self.task.test, threads)
+        return self._measured(role, weights, self.task.test, threads)
 
     def teacher_quality(self, teacher: Weights | None, held_out: Dataset) -> dict[str, float]:
         """Quality of a client's own teacher on the test set and on what the client held out; empty without one."""
@@ -204,7 +205,10 @@ class Experiment:
         figures = {"teacher": found[first]} | ({"teacher_f1": found["f1"]} if "f1" in found else {})
         if not len(held_out):
             return figures
-        return figures | {"teacher_personal": self.trainer.quality("teacher", teacher, held_out)[first]}
+        return figures | {"teacher_personal": self._measured("teacher", teacher, held_out)[first]}
+
+    def _measured(self, role: str, weights: Weights, data: Dataset, threads: int = 1) -> dict[str, float]:
+        return quality(self.task.objective, self.trainer.logits(role, weights, data.x, threads), data.y)
 
     @cached_property
     def parameters(self) -> dict[str, int]:

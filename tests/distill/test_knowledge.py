@@ -9,9 +9,9 @@ from fedkd.base.errors import InputError
 from fedkd.config.sections import LossConfig, TrainConfig
 from fedkd.data.dataset import Dataset
 from fedkd.distill.checks import check_knowledge
+from fedkd.distill.keras_trainer import KerasTrainer
 from fedkd.distill.knowledge import KINDS, angle, attention_relation, attention_transfer, distance, value_relation
 from fedkd.distill.losses import confidence, mutual_losses
-from fedkd.distill.trainer import Trainer
 from fedkd.models import cnn, temporal, transformer
 from fedkd.models.inspect import Outputs, build_model, split_outputs
 from fedkd.objectives.classification import Classification
@@ -268,7 +268,7 @@ def test_training_refuses_knowledge_that_its_models_lack():
     inputs = keras.Input((4,))
     model = keras.Model(inputs, keras.layers.Dense(3)(inputs))
     with pytest.raises(InputError, match=r"loss\.distance must be 0 for these models"):
-        Trainer({"teacher": model, "student": model}, TrainConfig(), LossConfig(distance=25.0), CLASSES, 0)
+        KerasTrainer({"teacher": model, "student": model}, TrainConfig(), LossConfig(distance=25.0), CLASSES, 0)
 
 
 def test_training_with_all_kinds_is_finite_and_repeats_to_the_bit():
@@ -277,7 +277,7 @@ def test_training_with_all_kinds_is_finite_and_repeats_to_the_bit():
         "teacher": build_model(lambda: transformer.teacher(7, 20, 3, 8), 1),
         "student": build_model(lambda: transformer.student(7, 20, 3, 4), 2),
     }
-    trainer = Trainer(models, TrainConfig(epochs=2, batch_size=8), LossConfig(**ALL), CLASSES, 0)
+    trainer = KerasTrainer(models, TrainConfig(epochs=2, batch_size=8), LossConfig(**ALL), CLASSES, 0)
     rng = np.random.default_rng(0)
     x = np.where(np.arange(7) < rng.integers(0, 8, (19, 1)), rng.integers(1, 20, (19, 7)), 0).astype(np.int32)
     assert (x == 0).all(1).any()
