@@ -8,7 +8,7 @@ from typing import Any
 
 from fedkd.base.errors import InputError
 from fedkd.objectives.scores import wilson
-from sims.report.shape import amount, count, every, flag, having, named, number, optional, share, text
+from fedkd.results.shape import amount, count, every, flag, having, named, number, optional, share, text
 
 USABLE = "usable"  # the verdict of a file that meets every line; others begin with "failed"
 _ON_NO_DEVICE = ("keras", "litert_reference")

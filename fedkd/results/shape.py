@@ -38,6 +38,13 @@ def share(value: Any, where: str) -> None:
     _must(0 <= value <= 1, value, where, "in [0, 1]")
 
 
+def pair(value: Any, where: str) -> None:
+    """Two numbers."""
+    _must(isinstance(value, list) and len(value) == 2, value, where, "two numbers")
+    for item in value:
+        number(item, where)
+
+
 def count(value: Any, where: str) -> None:
     """A whole number from 1."""
     _must(isinstance(value, int) and value >= 1, value, where, "a whole number from 1")
@@ -79,6 +86,18 @@ def having(**checks: Check) -> Check:
             if key not in value:
                 raise InputError(f"{where or 'it'} must have the key {key!r}, and has none")
             check(value[key], _inside(where, key))
+
+    return checked
+
+
+def perhaps(**checks: Check) -> Check:
+    """An object in which these keys may be missing or null; it may have others."""
+
+    def checked(value: Any, where: str) -> None:
+        _must(isinstance(value, dict), value, where, "an object")
+        for key, check in checks.items():
+            if value.get(key) is not None:
+                check(value[key], _inside(where, key))
 
     return checked
 

@@ -1,0 +1,107 @@
+"""What is known of a device file, in one vocabulary: a row of a run's summary, the start of a search's candidate."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from fedkd.results.shape import amount, named, number, optional, pair, perhaps, share, text
+
+# The runtime of figures that older summaries hold without one.
+_OLD_RUNTIME = "litert"
+_SHAPE = perhaps(
+    path=text,
+    precision=text,
+    error=text,
+    flash_bytes=amount,
+    gzip_bytes=amount,
+    float_tensors=amount,
+    tensors=amount,
+    quality=named(optional(number)),
+    agreement=named(optional(share)),
+    interval=pair,
+    macs=amount,
+    parameters=amount,
+    sparsity=share,
+)
+
+
+@dataclass(frozen=True)
+class DeviceFile:
+    """A TFLite file, or why there is none; None for what wasn't measured.
+
+    Args:
+        path: Its name in its folder; None where it couldn't be made.
+        precision: What it holds, see ``fedkd.config.sections.PRECISIONS``.
+        error: One line that says why it couldn't be made or run; None where it could.
+        flash_bytes: Its size.
+        gzip_bytes: Its size over the air, gzip level 9.
+        float_tensors: How many of its tensors are float32 or float16.
+        tensors: How many it has.
+        quality: The task's deciding metric over the test examples by runtime, None where one couldn't run it; ``keras``
+            is that of the model it was made of.
+        agreement: Share of the answers that are those of the model it was made of, by runtime.
+        interval: Confidence interval (95 %) of the quality in LiteRT.
+        macs: Multiply-accumulates of the model it was made of.
+        parameters: Of the same model.
+        sparsity: Share of zeros among the weights of its kernels.
+    """
+
+    path: str | None
+    precision: str
+    error: str | None = None
+    flash_bytes: int | None = None
+    gzip_bytes: int | None = None
+    float_tensors: int | None = None
+    tensors: int | None = None
+    quality: Mapping[str, float | None] = field(default_factory=dict)
+    agreement: Mapping[str, float | None] = field(default_factory=dict)
+    interval: tuple[float, float] | None = None
+    macs: int | None = None
+    parameters: int | None = None
+    sparsity: float | None = None
+
+    @property
+    def label(self) -> str:
+        """The file as a reader names it.
+
+        >>> DeviceFile("a.tflite", "int8", sparsity=0.78).label, DeviceFile("b.tflite", "float16").label
+        ('int8, 78 % sparse', 'float16')
+        """
+        return self.precision + (f", {100 * self.sparsity:.0f} % sparse" if self.sparsity else "")
+
+    def to_json(self) -> dict[str, Any]:
+        """The row of a file; of one that couldn't be made, no figures."""
+        if self.error is not None:
+            return {"path": self.path, "precision": self.precision, "error": self.error}
+        row = asdict(self)
+        return row | {"interval": None if self.interval is None else list(self.interval)}
+
+    @classmethod
+    def from_json(cls, row: Any, where: str = "device file") -> "DeviceFile":
+        """Undo ``to_json``, also of the rows that summaries and searches of older runs hold.
+
+        Args:
+            row: An object; it may lack what it says nothing of, and may have other keys.
+            where: Its place, for what is said of one that is wrong.
+
+        Raises:
+            InputError: It is no object, or a figure is of another kind.
+        """
+        held = _in_todays_words(row) if isinstance(row, dict) else row
+        _SHAPE(held, where)
+        known = {item.name: held[item.name] for item in fields(cls) if held.get(item.name) is not None}
+        if "interval" in known:
+            known["interval"] = tuple(known["interval"])
+        return cls(**{"path": None, "precision": ""} | known)
+
+
+def _in_todays_words(row: dict[str, Any]) -> dict[str, Any]:
+    """Rows of older summaries have bytes, and figures of LiteRT alone; accuracy was the only metric."""
+    found = dict(row)
+    for old, new in (("bytes", "flash_bytes"), ("accuracy", "quality")):
+        if old in found:
+            found.setdefault(new, found.pop(old))
+    for key in ("quality", "agreement"):
+        if isinstance(found.get(key), int | float):
+            found[key] = {_OLD_RUNTIME: found[key]}
+    return found
