@@ -46,4 +46,4 @@ aware.save(folder / "aware.keras")
 if int8.path is None:
     raise SystemExit(int8.error)
 right = (predict(int8.path, x_test).argmax(-1) == y_test).mean()
-print(f"{int8.path}: {right:.3f} in LiteRT, {describe(int8.path)['bytes']:,} bytes")
+print(f"{int8.path}: {right:.3f} in LiteRT, {describe(int8.path)['flash_bytes']:,} bytes")

@@ -60,7 +60,9 @@ def _run(experiment: Experiment, grid: Grid, out: Path, engine: str) -> None:
     folder.write_summary(summary | {"edge": []})  # first without: converters fail in more ways than one can list
     if experiment.shares:
         logits_model(experiment.shared_model, strategy.trained).save(out / "student.keras")
-        folder.write_summary(summary | {"edge": to_device(experiment, strategy.state, out)})
+        folder.write_summary(
+            summary | {"edge": [file.to_json() for file in to_device(experiment, strategy.state, out)]}
+        )
     folder.finish()
 
 

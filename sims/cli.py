@@ -13,6 +13,7 @@ from rich.table import Column, Table
 from fedkd.base.errors import InputError
 from fedkd.config.config import Scalar
 from fedkd.config.settings import parse_assignment, read_toml
+from fedkd.edge.runtimes import RUNTIMES
 from sims.bench.cli import app as bench
 from sims.deploy.cli import app as deploy
 from sims.edge.cli import edge
@@ -183,15 +184,12 @@ def evaluate(
     task: Annotated[str, typer.Option(help="Task whose test set to run; see `fedkd tasks`.")],
     runtime: Annotated[
         str,
-        typer.Option(
-            help="litert, as on a Raspberry Pi; litert_reference, its plain kernels; or tflm, as on a"
-            " microcontroller (extra tflm)."
-        ),
+        typer.Option(help="; ".join(f"{each.name}, {each.help or each.label}" for each in RUNTIMES.values()) + "."),
     ] = "litert",
     data: DataOption = None,
     set_: SetOption = None,
 ) -> None:
-    """Run a device file over a task's whole test set and print its accuracy; in tflm, the memory it needs too."""
+    """Run a device file over a task's whole test set and print its quality; in tflm, the memory it needs too."""
     with errors_for_people():
         from sims.evaluate import evaluate as measured
 

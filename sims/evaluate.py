@@ -3,14 +3,13 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
 from fedkd.base.errors import InputError
 from fedkd.config.config import Scalar
 from fedkd.config.settings import build, read_toml
+from fedkd.edge.measure import measure
+from fedkd.edge.runtimes import RUNTIMES
+from fedkd.objectives.metric import ACCURACY, Scale
 from fedkd.tasks.registry import load_task
-
-RUNTIMES = ("litert", "litert_reference", "tflm")
 
 
 def evaluate(file: Path, task: str, runtime: str, given: Mapping[str, Scalar]) -> str:
@@ -19,11 +18,11 @@ def evaluate(file: Path, task: str, runtime: str, given: Mapping[str, Scalar]) -
     Args:
         file: A TFLite file; the configuration of a run beside it says what the task's data were.
         task: Its name.
-        runtime: One of ``RUNTIMES``.
+        runtime: Name of one of ``fedkd.edge.runtimes.RUNTIMES``.
         given: Settings by dotted keys, which win over those of the run.
 
     Returns:
-        What it reached, as a line: accuracy and, in tflm, the memory it needs.
+        What it reached, as a line: the deciding metric and, where the runtime has an arena, the memory it needs.
 
     Raises:
         InputError: An argument breaks a rule, or the runtime can't run the file.
@@ -32,22 +31,18 @@ def evaluate(file: Path, task: str, runtime: str, given: Mapping[str, Scalar]) -
         raise InputError(f"--runtime must be one of {', '.join(RUNTIMES)}, got {runtime!r}")
     beside = file.parent / "config.toml"
     config = build((_of_task(read_toml(beside), task) if beside.exists() else {}) | dict(given))
-    test = load_task(task, config.model, config.data).test
-    logits, memory = _answers(file, runtime, test.x)
-    right = int((logits.argmax(-1) == test.y).sum())
-    return f"{file}: accuracy {right / len(test):.4f} in {runtime} ({right} of {len(test)} test examples){memory}"
+    found = load_task(task, config.model, config.data)
+    test, metric = found.test, found.objective.metrics[0]
+    made = measure(file, test.x, [runtime])
+    value, arena = metric.of(made.outputs[runtime], test.y), made.arena
+    memory = f", arena {arena.total:,} B ({arena.head:,} B of activations)" if arena else ""
+    return f"{file}: {metric.label} {value:.4f} in {runtime} ({_count(metric, value, len(test))}){memory}"
 
 
-def _answers(file: Path, runtime: str, x: np.ndarray) -> tuple[np.ndarray, str]:
-    """A file's logits, and what to say of its memory."""
-    if runtime != "tflm":
-        from fedkd.edge.litert import run_lite
-
-        return run_lite(file, x, "xnnpack" if runtime == "litert" else "reference").logits, ""
-    from fedkd.edge.tflm import run_micro
-
-    logits, arena = run_micro(file, x)
-    return logits, f", arena {arena.total:,} B ({arena.head:,} B of activations)"
+def _count(metric: Scale, value: float, total: int) -> str:
+    """How many test examples there are; of an accuracy, how many of them are right."""
+    right = f"{round(value * total)} of " if metric.name == ACCURACY.name else ""
+    return f"{right}{total} test examples"
 
 
 def _of_task(run: Mapping[str, Scalar], task: str) -> dict[str, Scalar]:

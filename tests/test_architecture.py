@@ -29,9 +29,9 @@ LAYERS = {
     "distill": {"base", "config", "data", "models", "objectives"},
     "tasks": {"base", "config", "data", "objectives"},
     "compress": {"base", "exchange", "models"},
-    "edge": {"base", "compress", "config", "models"},
+    "edge": {"base", "compress", "config", "models", "objectives", "results"},
     "objectives": {"base"},
-    "results": {"base"},
+    "results": {"base", "objectives"},
     "protocol": {"base", "compress", "config", "data", "distill", "exchange", "models", "objectives", "tasks"},
 }
 
@@ -133,5 +133,12 @@ def test_help_and_checks_of_settings_need_no_tensorflow():
 
 def test_device_runtime_needs_neither_keras_nor_tensorflow():
     code = "import sys, fedkd.edge.runtime; print({'keras', 'tensorflow', 'flwr'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_the_table_of_runtimes_needs_none_of_them():
+    heavy = "{'keras', 'tensorflow', 'flwr', 'ai_edge_litert', 'tflite_micro'}"
+    code = f"import sys, fedkd.edge.runtimes; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "set()"

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from fedkd.compress.qat import quantize_aware
 from fedkd.edge.budget import parse_budget
 from fedkd.edge.convert import Conversion, convert_here
-from fedkd.edge.tflm import installed
+from fedkd.edge.tflm import TFLM
 from sims.cli import app
 from tests import tiny
 from tests.report.runs import a_round, write
@@ -89,7 +89,7 @@ def test_it_writes_every_candidate_and_chooses_one_that_meets_every_line(searche
     assert chosen["verdict"] == "usable"
     assert all(check["ok"] for check in chosen["checks"])
     assert all(layer["snr_db"] > 10 for layer in chosen["layers"] if layer["macs"])
-    assert chosen["accuracy"]["tflm"] is None
+    assert chosen["quality"]["tflm"] is None
     assert "chosen: " in said.output
     assert (out / "edge.html").is_file()
 
@@ -107,9 +107,9 @@ def test_the_candidates_are_precisions_channels_and_clusters(searched):
 
 def test_intervals_hold_their_accuracies(searched):
     result = result_of(searched[1])
-    assert all(stage["low"] <= stage["accuracy"] <= stage["high"] for stage in result["stages"])
+    assert all(stage["low"] <= stage["quality"] <= stage["high"] for stage in result["stages"])
     assert all(
-        low <= each["accuracy"]["litert"] <= high for each in result["candidates"] for low, high in [each["interval"]]
+        low <= each["quality"]["litert"] <= high for each in result["candidates"] for low, high in [each["interval"]]
     )
 
 
@@ -170,7 +170,7 @@ def firmware(run):
         return call(run, "--budget", "flash=8KB,drop=60", "--c-array"), run / "edge"
 
 
-needs_micro = pytest.mark.skipif(not installed(), reason="has wheels for Linux on x86-64 only")
+needs_micro = pytest.mark.skipif(not TFLM.installed(), reason="has wheels for Linux on x86-64 only")
 
 
 @needs_micro
@@ -181,7 +181,7 @@ def test_what_a_run_finished_with_is_a_candidate_that_needs_no_examples(firmware
     result = result_of(out)
     last = next(each for each in result["candidates"] if each["recipe"] == "finished, int8 (qat)")
     assert last["float_tensors"] == 0
-    assert last["accuracy"]["litert"] >= last["accuracy"]["keras"] - 0.1
+    assert last["quality"]["litert"] >= last["quality"]["keras"] - 0.1
     assert result["calibration"] is None
 
 
@@ -210,14 +210,14 @@ def test_source_for_a_firmware_is_of_a_file_that_ran_there(firmware):
 def test_a_mean_over_clients_has_no_interval_of_one_model(firmware):
     teacher, student, *_ = result_of(firmware[1])["stages"]
     assert (teacher["low"], teacher["high"]) == (None, None)
-    assert student["low"] <= student["accuracy"] <= student["high"]
+    assert student["low"] <= student["quality"] <= student["high"]
 
 
 def test_source_for_a_firmware_takes_tensorflow_lite_micro(model, tmp_path, monkeypatch):
-    monkeypatch.setattr("sims.edge.run.installed", lambda: False)
+    monkeypatch.setattr("fedkd.edge.tflm.Micro.installed", lambda _: False)
     said = call(model, "--task", TASK, "--budget", BUDGET, "--out", tmp_path / "edge", "--c-array")
     assert said.exit_code == 2
-    assert "--c-array need TensorFlow Lite Micro: pip install" in said.stderr
+    assert "arena in the budget and --c-array need TFLite Micro: pip install" in said.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -261,6 +261,7 @@ def test_ctrl_c_leaves_nothing(model, tmp_path, monkeypatch):
         (["stripes.keras", "--task", TASK, "--out", "."], "out: . exists; choose another folder"),
         (["stripes.keras", "--task", TASK, "--out", ".", "--overwrite"], "is not the folder of a search"),
         (["stripes.keras", "--task", TASK, "--budget", "ram=1KB"], "unknown line 'ram'"),
+        (["stripes.keras", "--task", TASK, "--budget", "drop=101"], "drop must be from 0 to 100 points of accuracy"),
         (["stripes.keras", "--task", TASK, "--emulate", "esp32"], "--emulate must be pi4, got 'esp32'"),
     ],
 )

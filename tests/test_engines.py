@@ -54,7 +54,7 @@ def test_run_leaves_all_it_promises(reference):
     assert {"config.toml", "history.jsonl", "student.keras", "summary.json", "partition.json"} <= names
     assert [row["precision"] for row in summary["edge"]] == ["float32", "float16", "dynamic", "int8"]
     for row in summary["edge"]:
-        assert (folder / row["path"]).stat().st_size == row["bytes"]
+        assert (folder / row["path"]).stat().st_size == row["flash_bytes"]
     assert [r["round"] for r in history(folder)] == [1, 2, 3, 4]
     assert [r["phase"] for r in history(folder)] == ["train"] * 3 + ["finish"]
     assert all(len(r["participants"]) == 2 for r in history(folder))
@@ -134,7 +134,7 @@ def test_npz_of_sensor_windows_or_words_trains_to_int8(make, tmp_path):
     settings = {"task": f"npz:{tmp_path / 'data.npz'}", "partition.kind": "natural", "fraction": 1.0, "clients": 2}
     sizes = {"model.teacher_width": 8, "model.student_width": 4, "edge.precisions": "int8", "rounds": 1}
     summary = run_in(tmp_path / "run", **settings, **sizes)
-    assert summary["edge"][0]["agreement"] > 0.8
+    assert summary["edge"][0]["agreement"]["litert"] > 0.8
     assert ("f1_positive" in summary) == ("teacher_f1" in summary) == (make is words)
 
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from fedkd.base.errors import InputError
+from fedkd.edge.runtimes import DEVICES
+from fedkd.objectives.metric import Scale
+from fedkd.results.search import USABLE, Check
 
 _BYTES = {"": 1, "B": 1, "KB": 1024, "MB": 1024**2}
 _COUNTS = {"": 1, "K": 1000, "M": 1_000_000}
@@ -15,8 +18,10 @@ _UNITS: Mapping[str, tuple[Mapping[str, int], str]] = {
     "flash": (_BYTES, "B, KB (1,024 bytes) or MB"),
     "arena": (_BYTES, "B, KB (1,024 bytes) or MB"),
     "macs": (_COUNTS, "k or M"),
-    "drop": ({"": 1}, "points of accuracy, without a unit"),
+    "drop": ({"": 1}, "points of accuracy, or of another metric its own unit, and without a unit"),
 }
+# Where a line is measured that isn't a matter of the file alone.
+_MEASURED_IN = {"macs": "keras"} | {runtime.line: runtime.name for runtime in DEVICES if runtime.line}
 _EXAMPLE = "flash=32KB,arena=16KB,macs=1M,drop=1.0"
 _NUMBER = re.compile(r"(\d+\.?\d*|\.\d+)\s*([a-zA-Z]*)")
 
@@ -29,7 +34,8 @@ class Budget:
         flash: Bytes of the file.
         arena: Bytes of the tensor arena in TensorFlow Lite Micro. A file with this line is meant for microcontrollers.
         macs: Multiply-accumulates of an inference.
-        drop: Points of accuracy (0 to 100) that a runtime's answers may be worse than the float model's.
+        drop: How much worse a runtime's answers may be than the float model's, as ``Scale.lost`` counts it: points of a
+            share.
     """
 
     flash: int | None = None
@@ -38,14 +44,16 @@ class Budget:
     drop: float | None = None
 
     @property
-    def micro(self) -> bool:
-        """Whether files are meant for microcontrollers."""
-        return self.arena is not None
+    def runtimes(self) -> tuple[str, ...]:
+        """Names of the runtimes in which quality counts: those that a line asks for, and those that need none."""
+        lines = self.lines
+        return tuple(each.name for each in DEVICES if (each.line in lines if each.line else each.installed()))
 
     @property
-    def runtimes(self) -> tuple[str, ...]:
-        """Runtimes in which accuracy counts."""
-        return ("litert", "tflm") if self.micro else ("litert",)
+    def unsupported(self) -> set[str]:
+        """Precisions that some of these runtimes have no kernels for."""
+        wanted = self.runtimes
+        return {precision for each in DEVICES if each.name in wanted for precision in each.unsupported}
 
     @property
     def lines(self) -> dict[str, float]:
@@ -60,31 +68,13 @@ class Facts(NamedTuple):
         flash: Bytes of the file.
         arena: Bytes in TensorFlow Lite Micro, None where it can't run there.
         macs: Multiply-accumulates of the Keras model it was made of; None where not all of them can be counted.
-        drop: By runtime, points of accuracy lost against the float model; None where it can't run there.
+        drop: By runtime, what is lost against the float model, as ``Scale.lost`` counts it; None where it can't run.
     """
 
     flash: int
     arena: int | None
     macs: int | None
     drop: Mapping[str, float | None]
-
-
-class Check(NamedTuple):
-    """One line of a budget held against a file.
-
-    Args:
-        line: ``flash``, ``arena``, ``macs`` or ``drop``.
-        limit: What the budget allows.
-        value: What the file has, None where it can't run in the runtime or be counted.
-        runtime: Where it was measured.
-        ok: Whether the file keeps to the line.
-    """
-
-    line: str
-    limit: float
-    value: float | None
-    runtime: str
-    ok: bool
 
 
 def parse_budget(text: str) -> Budget:
@@ -118,21 +108,21 @@ def _amount(line: str, text: str) -> float:
     if read is None or read[2].upper() not in units:
         raise InputError(f"budget: {line} must be a number in {names}, got {text!r}")
     amount = float(read[1]) * units[read[2].upper()]
-    if line == "drop":
-        if amount > 100:
-            raise InputError(f"budget: drop must be from 0 to 100 points of accuracy, got {text}")
-    elif amount < 1:
+    if line != "drop" and amount < 1:
         raise InputError(f"budget: {line} must be at least 1, got {text}")
     return amount
 
 
+def check_drop(budget: Budget, scale: Scale) -> None:
+    """Raise InputError where a budget allows to lose more than there is of a share."""
+    if scale.unit == "%" and budget.drop is not None and budget.drop > scale.factor:
+        raise InputError(f"budget: drop must be from 0 to 100 points of {scale.label}, got {budget.drop:g}")
+
+
 def checks(budget: Budget, facts: Facts) -> tuple[Check, ...]:
-    """Hold each line of a budget against a file; accuracy in each runtime that counts."""
-    rows: list[tuple[str, str, float | None]] = [
-        ("flash", "file", facts.flash),
-        ("arena", "tflm", facts.arena),
-        ("macs", "keras", facts.macs),
-    ]
+    """Hold each line of a budget against a file; its quality in each runtime that counts."""
+    rows: list[tuple[str, str, float | None]] = [("flash", "file", facts.flash)]
+    rows += [(line, _MEASURED_IN[line], getattr(facts, line)) for line in ("arena", "macs")]
     rows += [("drop", runtime, facts.drop[runtime]) for runtime in budget.runtimes]
     limits = budget.lines
     return tuple(
@@ -142,33 +132,43 @@ def checks(budget: Budget, facts: Facts) -> tuple[Check, ...]:
     )
 
 
-def miss(check: Check) -> str:
-    """Say what a file has and what is allowed."""
+def miss(check: Check, scale: Scale) -> str:
+    """Say what a file has and what is allowed.
+
+    Args:
+        check: A line that it breaks.
+        scale: How the metric is read that drop is about.
+
+    >>> miss(Check("drop", 1.0, 2.5, "litert", False), Scale("mae", "MAE", "kWh", "lower"))
+    'MAE rises by 2.5 kWh in litert, 1.0 allowed'
+    """
     line, limit, value, runtime, _ = check
     if value is None:
         return f"it can't run in {runtime}" if line != "macs" else "not all of its multiplications can be counted"
     if line == "drop":
-        return f"accuracy falls by {round(value, 2)} points in {runtime}, {limit} allowed"
+        moves = "falls" if scale.better == "higher" else "rises"
+        unit = "points" if scale.unit == "%" else scale.unit
+        return " ".join(f"{scale.label} {moves} by {round(value, 2)} {unit} in {runtime}, {limit} allowed".split())
     unit = "multiplications" if line == "macs" else "bytes"
     return f"{line}: {value:,.0f} {unit}, {limit:,.0f} allowed"
 
 
-def misses(done: Sequence[Check]) -> list[str]:
+def misses(done: Sequence[Check], scale: Scale) -> list[str]:
     """What a file breaks, each once."""
-    return list(dict.fromkeys(miss(check) for check in done if not check.ok))
+    return list(dict.fromkeys(miss(check, scale) for check in done if not check.ok))
 
 
-def verdict(done: Sequence[Check]) -> str:
+def verdict(done: Sequence[Check], scale: Scale) -> str:
     """``usable``, or ``failed: `` and what is broken."""
-    broken = misses(done)
-    return f"failed: {'; '.join(broken)}" if broken else "usable"
+    broken = misses(done, scale)
+    return f"failed: {'; '.join(broken)}" if broken else USABLE
 
 
 def excess(done: Sequence[Check]) -> float:
     """How far a file is from meeting a budget: what is too much as a share of what is allowed, summed over the lines.
 
-    A drop of accuracy counts in points where less than one is allowed, in the worst runtime. Infinite where a file
-    can't run.
+    A drop counts in points (or the metric's unit) where less than one is allowed, in the worst runtime. Infinite where
+    a file can't run.
     """
     worst: dict[str, float] = {}
     for check in done:
@@ -199,7 +199,7 @@ def to_leave_out(done: Sequence[Check]) -> list[str]:
     >>> to_leave_out([Check("drop", 1.0, None, "tflm", False), Check("macs", 1000, None, "keras", False)])
     ['arena', 'macs']
     """
-    lines = {"tflm": "arena", "keras": "macs"}
+    lines = {runtime: line for line, runtime in _MEASURED_IN.items()}
     found = [lines[check.runtime] for check in done if check.value is None and check.runtime in lines]
     return list(dict.fromkeys(found))
 

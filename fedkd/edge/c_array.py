@@ -13,9 +13,9 @@ import numpy as np
 from fedkd.base.affine import quantize
 from fedkd.base.errors import InputError
 from fedkd.edge.interpreter import End, ends, opened
-from fedkd.edge.litert import run_lite
+from fedkd.edge.litert import REFERENCE
 from fedkd.edge.ops import ops
-from fedkd.edge.tflm import installed, run_micro
+from fedkd.edge.tflm import TFLM
 
 _TYPES = {"float32": "float", "int8": "int8_t", "int16": "int16_t", "int32": "int32_t"}
 _PER_LINE = 16
@@ -117,8 +117,8 @@ def write_c_array(
     source, sink = ends(opened(path), path)
     if len(classes) != np.prod(sink.shape[1:]):
         raise InputError(f"classes must name the {np.prod(sink.shape[1:])} outputs of {path}, got {len(classes)} names")
-    logits, made_in = _answer(path, x_row[np.newaxis])
-    given, answered = (_raw(rows[0], end) for rows, end in ((x_row[np.newaxis], source), (logits, sink)))
+    outputs, made_in = _answer(path, x_row[np.newaxis])
+    given, answered = (_raw(rows[0], end) for rows, end in ((x_row[np.newaxis], source), (outputs, sink)))
     content, calls = path.read_bytes(), _calls(path)
     words = {
         "name": _escaped(path.name),
@@ -138,17 +138,16 @@ def write_c_array(
 
 
 def _answer(path: Path, x: np.ndarray) -> tuple[np.ndarray, str]:
-    """A file's logits, and the runtime they were made in."""
-    if installed():
-        return run_micro(path, x).logits, f"TensorFlow Lite Micro (tflite-micro {version('tflite_micro')})"
-    logits = run_lite(path, x, "reference").logits
-    return logits, f"LiteRT's reference kernels (ai-edge-litert {version('ai_edge_litert')})"
+    """A file's outputs, and the runtime they were made in."""
+    if TFLM.installed():
+        return TFLM.run(path, x).outputs, f"TensorFlow Lite Micro (tflite-micro {version('tflite_micro')})"
+    return REFERENCE.run(path, x).outputs, f"LiteRT's reference kernels (ai-edge-litert {version('ai_edge_litert')})"
 
 
 def _calls(path: Path) -> list[str]:
     """The resolver's methods that add the ops of a file, in alphabetical order."""
     found = ops(path)
-    if lacking := ", ".join(op.name for op in found if not op.tflm):
+    if lacking := ", ".join(op.name for op in found if TFLM.lacks(op)):
         raise InputError(f"{path} can't run in TensorFlow Lite Micro: it has no {lacking}, which the file calls")
     return sorted("Add" + "".join(_SPELLED.get(p, p.capitalize()) for p in op.name.split("_")) for op in found)
 

@@ -13,23 +13,20 @@ import numpy as np
 
 from fedkd.base.errors import InputError
 from fedkd.edge.child import answer_for, ending, raise_refused
-from fedkd.edge.interpreter import ends, opened
-from fedkd.edge.runtime import predict
+from fedkd.edge.device_runtime import Run, Runtime
 
 HOME = Path("~/.cache/fedkd/pi4")
 _PROJECT = Path(__file__).parents[2]
 
 
-class Comparison(NamedTuple):
-    """What an emulated device answers beside what LiteRT answers here.
+class Difference(NamedTuple):
+    """How far an emulated device's outputs are from those of LiteRT here.
 
     Args:
-        agreement: Share of the rows that both decide alike, by argmax.
-        difference: Largest difference of two logits.
+        difference: Largest difference of two numbers.
         steps: The same in steps of the file's output; None where it is float.
     """
 
-    agreement: float
     difference: float
     steps: int | None
 
@@ -89,69 +86,84 @@ class Pi4:
         )  # fmt: skip
 
 
-def emulate(path: Path, x: np.ndarray, home: Path = HOME) -> np.ndarray:
-    """Run a TFLite classifier on an emulated Raspberry Pi 4 over every row.
+def emulate(path: Path, x: np.ndarray, home: Path | None = None) -> np.ndarray:
+    """Run a TFLite file on an emulated Raspberry Pi 4 over every row.
 
     Answers are those of the device; how long they take says nothing about it.
 
     Args:
         path: A TFLite file of one input with batch 1 and one output.
         x: As ``fedkd.edge.runtime.predict`` takes it.
-        home: Folder that ``python -m sims.emulate.setup`` filled.
+        home: Folder that ``python -m sims.emulate.setup`` filled; ``HOME`` where None.
 
     Returns:
-        Logits, float32 (n, classes), as ``predict`` returns them.
+        Outputs, float32 (n, k), as ``predict`` returns them.
 
     Raises:
         InputError: The device isn't set up, the file is missing or can't run there, or `x` does not fit its input.
     """
     with tempfile.TemporaryDirectory() as work:
         np.save(Path(work, "x.npy"), x, allow_pickle=False)
-        guest = Pi4(home.expanduser().absolute()).run("-m", __name__, str(path.absolute()), work)
+        guest = Pi4((home or HOME).expanduser().absolute()).run("-m", __name__, str(path.absolute()), work)
         raise_refused(guest)
         if guest.returncode:
             said = (guest.stderr.strip().splitlines() or [f"it {ending(guest)}"])[-1]
             raise InputError(f"{path} can't run on an emulated Raspberry Pi 4: {said}")
-        return np.load(Path(work, "logits.npy"), allow_pickle=False)
+        return np.load(Path(work, "outputs.npy"), allow_pickle=False)
 
 
-def check(path: Path, x: np.ndarray, home: Path = HOME) -> Comparison:
-    """Run a file on an emulated Raspberry Pi 4 and compare with LiteRT on this machine.
-
-    Args:
-        path: As ``emulate`` takes it.
-        x: At least one row, as ``emulate`` takes it.
-        home: As ``emulate`` takes it.
-
-    Raises:
-        InputError: As ``emulate``.
-    """
-    emulated = emulate(path, x, home)  # first: a file that takes LiteRT down does so there
-    return compare(predict(path, x), emulated, output_scale(path))
-
-
-def compare(expected: np.ndarray, emulated: np.ndarray, scale: float) -> Comparison:
-    """Compare the logits of two machines; kernels of two processors may round to neighbouring steps.
+def compare(expected: np.ndarray, emulated: np.ndarray, scale: float) -> Difference:
+    """Compare the outputs of two machines; kernels of two processors may round to neighbouring steps.
 
     Args:
-        expected: float32 (n, classes), at least one row.
+        expected: float32 (n, k), at least one row.
         emulated: Alike.
         scale: Size of one step of the file's output, 0 where it is float.
     """
-    agreement = float(np.mean(expected.argmax(-1) == emulated.argmax(-1)))
     difference = float(np.abs(expected - emulated).max())
-    return Comparison(agreement, difference, round(difference / scale) if scale else None)
+    return Difference(difference, round(difference / scale) if scale else None)
 
 
-def output_scale(path: Path) -> float:
-    """The size of one step of a TFLite file's output, 0 where it is float."""
-    return float(ends(opened(path), path)[1].scale)
+@dataclass(frozen=True)
+class EmulatedPi4(Runtime):
+    """LiteRT on the emulated Raspberry Pi 4 in ``HOME``."""
+
+    def installed(self) -> bool:
+        """Whether all of its parts are there, and work."""
+        return not self._trouble()
+
+    def check(self) -> None:
+        """Start it."""
+        if trouble := self._trouble():
+            raise InputError(trouble)
+
+    def run(self, path: Path, x: np.ndarray) -> Run:
+        """See ``Runtime.run``; how long it takes says nothing of a device."""
+        return Run(emulate(path, x))
+
+    def _trouble(self) -> str:
+        home = HOME.expanduser().absolute()
+        try:
+            started = Pi4(home).run("-c", "import ai_edge_litert, numpy")
+        except InputError as error:
+            return str(error)
+        if not started.returncode:
+            return ""
+        said = (started.stderr.strip().splitlines() or [f"exit code {started.returncode}"])[-1]
+        return f"the emulated Raspberry Pi 4 in {home} doesn't work ({said}): remove the folder and {self.hint}"
+
+
+PI4 = EmulatedPi4(
+    "pi4", "an emulated Raspberry Pi 4", emulated=True, hint="run python -m sims.emulate.setup",
+)  # fmt: skip
 
 
 def main(path: str, work: str) -> None:
-    """On the device: run every row of ``x.npy`` and write ``logits.npy``."""
+    """On the device: run every row of ``x.npy`` and write ``outputs.npy``."""
+    from fedkd.edge.runtime import predict
+
     rows = np.load(Path(work, "x.npy"), allow_pickle=False)
-    np.save(Path(work, "logits.npy"), predict(Path(path), rows), allow_pickle=False)
+    np.save(Path(work, "outputs.npy"), predict(Path(path), rows), allow_pickle=False)
 
 
 if __name__ == "__main__":

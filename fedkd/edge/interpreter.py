@@ -88,7 +88,7 @@ def allocate(interpreter: Interpreter, path: Path) -> None:
         with suppress_stderr():
             interpreter.allocate_tensors()
     except RuntimeError as error:
-        lacking = ", ".join(op.name for op in ops(path) if not op.litert)
+        lacking = ", ".join(op.name for op in ops(path) if not op.builtin)
         cause = f"it has no {lacking}, which the file calls" if lacking else _line(error)
         raise InputError(f"{path} can't run in LiteRT: {cause}") from error
 

@@ -2,34 +2,37 @@
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from fedkd.edge.child import Child, answer_for, ending, last_message, rows_run
-from fedkd.edge.ops import Op, ops
-from fedkd.edge.runtime import DeviceModel, Latency, describe, latency, predict
+from fedkd.edge.device_runtime import Latency, Run, Runtime
+from fedkd.edge.ops import Op
 
 
-class LiteRun(NamedTuple):
-    """What a device with LiteRT would answer, and how fast this machine does.
+@dataclass(frozen=True)
+class LiteRT(Runtime):
+    """LiteRT on this machine, with some of its kernels."""
 
-    Args:
-        logits: float32 (n, classes).
-        latency: Of one inference on one thread of this machine; None for reference kernels, which no device runs.
-        file: Sizes, dtypes and counts.
-        ops: What the file is made of.
-    """
+    kernels: str = "xnnpack"
 
-    logits: np.ndarray
-    latency: Latency | None
-    file: DeviceModel
-    ops: tuple[Op, ...]
+    def run(self, path: Path, x: np.ndarray) -> Run:
+        """See ``Runtime.run``; reference kernels, which no device runs, have no latency."""
+        return run_lite(path, x, self.kernels)
+
+    def lacks(self, op: Op) -> bool | None:
+        """It has all of TFLite's own; what reference kernels lack isn't known."""
+        return not op.builtin if self.device else None
 
 
-def run_lite(path: Path, x: np.ndarray, kernels: str = "xnnpack") -> LiteRun:
-    """Run a TFLite classifier in LiteRT over every row.
+LITERT = LiteRT("litert", "LiteRT", "as on a Raspberry Pi")
+REFERENCE = LiteRT("litert_reference", "LiteRT, reference kernels", "its plain kernels", False, kernels="reference")
+
+
+def run_lite(path: Path, x: np.ndarray, kernels: str = "xnnpack") -> Run:
+    """Run a TFLite file in LiteRT over every row, in a child process.
 
     Args:
         path: A TFLite file of one input with batch 1 and one output.
@@ -44,19 +47,19 @@ def run_lite(path: Path, x: np.ndarray, kernels: str = "xnnpack") -> LiteRun:
         return f"it {ending(child)} with {kernels} kernels; is it damaged?{last_message(child)}"
 
     with rows_run("fedkd.edge.litert", path, x, kernels, runtime="LiteRT", cause=cause) as (work, _):
-        found = json.loads((work / "found.json").read_text())
-        logits = np.load(work / "logits.npy", allow_pickle=False)
-    spent = Latency(*found["latency"]) if found["latency"] else None
-    return LiteRun(logits, spent, found["file"], tuple(Op(*op) for op in found["ops"]))
+        spent = json.loads((work / "latency.json").read_text())
+        outputs = np.load(work / "outputs.npy", allow_pickle=False)
+    return Run(outputs, latency=Latency(*spent) if spent else None)
 
 
 def main(path: str, work: str, kernels: str) -> None:
-    """In the child: run every row of ``x.npy``; write ``logits.npy`` and ``found.json``."""
+    """In the child: run every row of ``x.npy``; write ``outputs.npy`` and ``latency.json``."""
+    from fedkd.edge.runtime import latency, predict
+
     file, x = Path(path), np.load(Path(work, "x.npy"), allow_pickle=False)
-    np.save(Path(work, "logits.npy"), predict(file, x, kernels), allow_pickle=False)
+    np.save(Path(work, "outputs.npy"), predict(file, x, kernels), allow_pickle=False)
     spent = latency(file, x, kernels) if kernels == "xnnpack" else None
-    found = {"latency": spent, "file": describe(file), "ops": ops(file)}
-    Path(work, "found.json").write_text(json.dumps(found))
+    Path(work, "latency.json").write_text(json.dumps(spent))
 
 
 if __name__ == "__main__":

@@ -4,12 +4,13 @@ import gzip
 import time
 from itertools import cycle
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 
 from fedkd.base.affine import QUANTIZED, checked, dequantize, quantize
 from fedkd.base.errors import InputError
+from fedkd.edge.device_runtime import Latency
 from fedkd.edge.interpreter import End, allocate, ends, invoke, opened
 
 _WARM_UP, _FEWEST, _MOST, _SECONDS = 20, 20, 200, 1.0
@@ -21,7 +22,7 @@ class DeviceModel(TypedDict):
     Attributes:
         path: File name, without its directory.
         precision: What the file holds, whatever its name says: float32, float16, dynamic, int8 or int16x8.
-        bytes: Size of the file.
+        flash_bytes: Size of the file.
         gzip_bytes: Size over the air, gzip level 9.
         input_dtype: What the device feeds.
         output_dtype: What it reads.
@@ -31,24 +32,12 @@ class DeviceModel(TypedDict):
 
     path: str
     precision: str
-    bytes: int
+    flash_bytes: int
     gzip_bytes: int
     input_dtype: str
     output_dtype: str
     float_tensors: int
     tensors: int
-
-
-class Latency(NamedTuple):
-    """Milliseconds of one inference on one thread.
-
-    Args:
-        median: Half take longer.
-        p95: One in twenty takes longer.
-    """
-
-    median: float
-    p95: float
 
 
 def predict(path: Path, x: np.ndarray, kernels: str = "xnnpack") -> np.ndarray:
@@ -121,7 +110,7 @@ def describe(path: Path) -> DeviceModel:
     return DeviceModel(
         path=path.name,
         precision=_precision(dtypes, sink.dtype),
-        bytes=len(content),
+        flash_bytes=len(content),
         gzip_bytes=len(gzip.compress(content, compresslevel=9, mtime=0)),
         input_dtype=source.dtype.name,
         output_dtype=sink.dtype.name,

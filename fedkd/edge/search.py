@@ -5,16 +5,16 @@ from dataclasses import dataclass
 
 from fedkd.config.sections import PRECISIONS
 from fedkd.edge.budget import Budget, Check
+from fedkd.objectives.metric import Scale
 
 # Bytes that a parameter takes at the least.
 _LEAST = {"float32": 4, "float16": 2}
-# What TensorFlow Lite Micro has no kernels for.
-_NOT_MICRO = ("float16", "dynamic")
 _SMALLEST_SHARE = 1 / 64
 # Halves nearer to what the budget leaves than this are the same model again, and would have its files' names.
 _APART = 0.99
-# Points that int8 may lose against the model it was made of where a budget says nothing of accuracy.
-_UNSAID = 0.5
+# What int8 may lose against the model it was made of where a budget says nothing of quality: half a point of a share,
+# so much of any other figure.
+_UNSAID = 0.005
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def precisions(budget: Budget, share: float) -> tuple[str, ...]:
     """
     if share == 1:
         return PRECISIONS
-    return tuple(each for each in ("float16", "dynamic", "int8") if not (budget.micro and each in _NOT_MICRO))
+    return tuple(each for each in ("float16", "dynamic", "int8") if each not in budget.unsupported)
 
 
 def ruled_out(macs: int, parameters: int, precision: str, budget: Budget) -> str:
@@ -96,15 +96,26 @@ def ruled_out(macs: int, parameters: int, precision: str, budget: Budget) -> str
     return ""
 
 
-def accurate(done: Sequence[Check], lost: float) -> bool:
+def tolerable(lost: float, reference: float, scale: Scale) -> bool:
+    """Whether a loss of quality is small where a budget says nothing of it.
+
+    Args:
+        lost: As ``Scale.lost`` counts it.
+        reference: The figure that it was lost against.
+        scale: How the figure is read.
+    """
+    return lost <= _UNSAID * (scale.factor if scale.unit == "%" else abs(reference))
+
+
+def accurate(done: Sequence[Check], otherwise: bool) -> bool:
     """Whether a file is as accurate as the budget wants it.
 
     Args:
         done: Its checks.
-        lost: Points it lost against the model it was made of, which count where the budget has no such line.
+        otherwise: What counts where the budget has no such line, see ``tolerable``.
     """
     drops = [check.ok for check in done if check.line == "drop"]
-    return all(drops) if drops else lost <= _UNSAID
+    return all(drops) if drops else otherwise
 
 
 def fits(done: Sequence[Check]) -> bool:

@@ -1,7 +1,7 @@
 """What is known of a device file, in one vocabulary: a row of a run's summary, the start of a search's candidate."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from fedkd.results.shape import amount, named, number, optional, pair, perhaps, share, text
@@ -73,7 +73,7 @@ class DeviceFile:
         """The row of a file; of one that couldn't be made, no figures."""
         if self.error is not None:
             return {"path": self.path, "precision": self.precision, "error": self.error}
-        row = asdict(self)
+        row = {item.name: getattr(self, item.name) for item in fields(self)}
         return row | {"interval": None if self.interval is None else list(self.interval)}
 
     @classmethod
@@ -87,21 +87,24 @@ class DeviceFile:
         Raises:
             InputError: It is no object, or a figure is of another kind.
         """
-        held = _in_todays_words(row) if isinstance(row, dict) else row
+        held = _by_runtime(in_todays_words(row)) if isinstance(row, dict) else row
         _SHAPE(held, where)
-        known = {item.name: held[item.name] for item in fields(cls) if held.get(item.name) is not None}
+        names = [item.name for item in fields(DeviceFile)]
+        known = {name: held[name] for name in names if held.get(name) is not None}
         if "interval" in known:
             known["interval"] = tuple(known["interval"])
-        return cls(**{"path": None, "precision": ""} | known)
+        return DeviceFile(**{"path": None, "precision": ""} | known)
 
 
-def _in_todays_words(row: dict[str, Any]) -> dict[str, Any]:
-    """Rows of older summaries have bytes, and figures of LiteRT alone; accuracy was the only metric."""
+def in_todays_words(row: dict[str, Any]) -> dict[str, Any]:
+    """A row in today's keys: older ones have bytes, and accuracy as the only metric."""
     found = dict(row)
     for old, new in (("bytes", "flash_bytes"), ("accuracy", "quality")):
         if old in found:
             found.setdefault(new, found.pop(old))
-    for key in ("quality", "agreement"):
-        if isinstance(found.get(key), int | float):
-            found[key] = {_OLD_RUNTIME: found[key]}
     return found
+
+
+def _by_runtime(row: dict[str, Any]) -> dict[str, Any]:
+    figures = {key: row[key] for key in ("quality", "agreement") if isinstance(row.get(key), int | float)}
+    return row | {key: {_OLD_RUNTIME: figure} for key, figure in figures.items()}

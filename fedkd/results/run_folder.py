@@ -1,13 +1,14 @@
 """A run's folder, read back: summary, rounds, partition and configuration."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from fedkd.base.errors import InputError
+from fedkd.results.device_file import DeviceFile
 
 REQUIRED = ("round", "rounds", "phase", "shared_accuracy", "up_bytes", "down_bytes")
 
@@ -97,15 +98,24 @@ class RunFolder:
         ranks = {name: rank[2] for row in reversed(self.history) for name, rank in (row.get("ranks") or {}).items()}
         return {name: int(full) for name, full in ranks.items() if full and full > 1}
 
-    def converted_files(self) -> list[dict[str, Any]]:
+    @property
+    def files(self) -> tuple[DeviceFile, ...]:
+        """The device files, those that couldn't be made included."""
+        return files_of(self.summary or {}, str(self.path / "summary.json"))
+
+    def converted_files(self) -> list[DeviceFile]:
         """The device files whose conversion worked."""
-        return [file for file in (self.summary or {}).get("edge") or [] if not file.get("error")]
+        return [file for file in self.files if file.error is None]
 
 
-def file_label(file: dict[str, Any]) -> str:
-    """A device file as a reader names it: ``int8``, ``int8, 78 % sparse``."""
-    sparsity = file.get("sparsity") or 0.0
-    return str(file.get("precision")) + (f", {100 * sparsity:.0f} % sparse" if sparsity else "")
+def files_of(summary: Mapping[str, Any], where: str = "summary.json") -> tuple[DeviceFile, ...]:
+    """The device files of a summary.
+
+    Raises:
+        InputError: A row is none.
+    """
+    rows = enumerate(summary.get("edge") or [])
+    return tuple(DeviceFile.from_json(row, f"{where}: edge[{index}]") for index, row in rows)
 
 
 def read(run: Path) -> RunFolder:

@@ -1,7 +1,7 @@
 """The model of a run that devices shall get: its file, and what its manifest says of it."""
 
 import hashlib
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,14 @@ from clients.device.protocol.manifest import LARGEST_MANIFEST, LARGEST_MODEL, Go
 from clients.device.trial import run
 from fedkd.base.errors import InputError
 from fedkd.config.settings import build, read_toml
-from fedkd.edge.litert import run_lite
+from fedkd.edge.measure import measure
+from fedkd.results.device_file import DeviceFile
 from fedkd.results.run_folder import read
+from fedkd.results.search import RESULT, Search, read_search
 from fedkd.tasks.registry import load_task
 
 EXAMPLES = 8
+_MEASURED_IN = "litert"
 # Kernels of two processors round int8 to neighbouring steps: at most 2 apart on an emulated Raspberry Pi 4.
 _STEPS = 3
 # Of the golden logits' range. Files of 8-bit kernels and float activations round these anew on each machine.
@@ -26,7 +29,7 @@ _GOLDEN_BYTES = LARGEST_MANIFEST // 4
 
 
 @dataclass(frozen=True, eq=False)
-class DeviceFile:
+class ChosenFile:
     """A file to publish.
 
     Args:
@@ -40,7 +43,7 @@ class DeviceFile:
     accuracy: float | None
 
 
-def device_file(run: Path, file: str) -> DeviceFile:
+def device_file(run: Path, file: str) -> ChosenFile:
     """Find the file of a run, or of a folder of ``fedkd edge``, that devices shall get.
 
     Args:
@@ -50,28 +53,22 @@ def device_file(run: Path, file: str) -> DeviceFile:
     Raises:
         InputError: It is no such folder, or has no such file.
     """
-    if (run / "edge.json").is_file():
-        chosen, rows = _search(run / "edge.json")
-        return _held(run, run.absolute().parent, file or chosen, rows)
+    if (run / RESULT).is_file():
+        search = _search(run)
+        return _held(run, run.absolute().parent, file or search.chosen or "", search.candidates)
     if not (run / "config.toml").is_file():
         raise InputError(f"{run}: not the folder of a run, it has no config.toml")
-    rows = {row["path"]: row["accuracy"] for row in read(run).converted_files()}
-    return _held(run, run, file or "student_int8.tflite", rows)
+    return _held(run, run, file or "student_int8.tflite", read(run).converted_files())
 
 
-def _search(path: Path) -> tuple[str, dict[str, float]]:
-    """The file that a search chose, and the accuracy of each in LiteRT."""
+def _search(folder: Path) -> Search:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        rows = {str(row["path"]): row["accuracy"]["litert"] for row in found["candidates"] if row.get("path")}
-        return str(found.get("chosen") or ""), rows
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(
-            f"{path}: not what `fedkd edge` wrote, it is damaged: {type(error).__name__}: {error}"
-        ) from None
+        return read_search(folder)
+    except InputError as error:
+        raise InputError(f"{folder / RESULT}: not what `fedkd edge` wrote, it is damaged: {error}") from None
 
 
-def _held(folder: Path, run: Path, file: str, accuracy: dict[str, float]) -> DeviceFile:
+def _held(folder: Path, run: Path, file: str, known: Sequence[DeviceFile]) -> ChosenFile:
     path = folder / file
     if not file or not path.is_file():
         there = ", ".join(sorted(item.name for item in folder.glob("*.tflite"))) or "none"
@@ -80,10 +77,11 @@ def _held(folder: Path, run: Path, file: str, accuracy: dict[str, float]) -> Dev
         raise InputError(f"{path}: must have 1 to {LARGEST_MODEL:,} bytes, got {path.stat().st_size:,}")
     if not (run / "config.toml").is_file():
         raise InputError(f"{run}: not the folder of a run, it has no config.toml; the examples' task stands there")
-    return DeviceFile(path, run, accuracy.get(path.name))
+    measured = {each.path: each.quality.get(_MEASURED_IN) for each in known}
+    return ChosenFile(path, run, measured.get(path.name))
 
 
-def manifest_of(found: DeviceFile, channel: str, version: int) -> Manifest:
+def manifest_of(found: ChosenFile, channel: str, version: int) -> Manifest:
     """Describe a file, and run it as a device would on test examples of its task.
 
     Args:
@@ -103,7 +101,7 @@ def manifest_of(found: DeviceFile, channel: str, version: int) -> Manifest:
         raise InputError(f"{found.path}: can't be published: {error}") from None
     if logits.shape[1:] != (len(task.classes),):
         raise InputError(f"{found.path}: gives {logits.shape[1:]}, task {task.name!r} has {len(task.classes)} classes")
-    precision = run_lite(found.path, x).file["precision"]
+    precision = measure(found.path, x, [_MEASURED_IN]).precision
     ends = _ends(found.path)
     golden = Golden(x, logits, _tolerance(logits, precision, ends["output"]["scale"]))
     content = found.path.read_bytes()

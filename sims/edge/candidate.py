@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -14,42 +13,37 @@ from fedkd.base.errors import InputError
 from fedkd.compress.constraints import codebook_bytes
 from fedkd.compress.cost import Cost, cost
 from fedkd.data.dataset import EVALUATION_BATCH
-from fedkd.edge.budget import Budget, Check, Facts, checks, verdict
+from fedkd.edge.budget import Budget, Facts, checks, verdict
 from fedkd.edge.convert import Conversion, convert
-from fedkd.edge.measure import Measurement, measure
-from fedkd.edge.search import Variant
+from fedkd.edge.judged import judged
+from fedkd.edge.measure import measure
+from fedkd.edge.runtimes import DEVICES, HERE, kernels_for
+from fedkd.edge.search import Variant, tolerable
 from fedkd.edge.snr import Layer, layer_table
 from fedkd.models.inspect import layer_modules
-from fedkd.objectives.scores import wilson
+from fedkd.objectives.metric import Metric, Scale
+from fedkd.objectives.objective import Objective
+from fedkd.results.search import Candidate, Stage
 
-Row = dict[str, Any]
-RUNTIMES = ("litert", "litert_reference", "tflm")
 _COMPARED = 32  # examples on which layers are compared with the Keras model
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Measured:
     """A device file and how it stands.
 
     Args:
-        row: As edge.json holds it.
-        checks: A check a line of the budget.
-        lost: Points of accuracy lost in LiteRT against the Keras model it was made of.
+        file: As edge.json holds it.
+        close: Whether it lost little in LiteRT against the Keras model it was made of.
     """
 
-    row: Row
-    checks: tuple[Check, ...]
-    lost: float
+    file: Candidate
+    close: bool
 
-    @property
-    def usable(self) -> bool:
-        """Whether it meets every line."""
-        return all(check.ok for check in self.checks)
-
-    @property
-    def accuracy(self) -> float:
-        """In the worst of the runtimes that ran it."""
-        return min(self.row["accuracy"][name] for name in ("litert", "tflm") if self.row["accuracy"][name] is not None)
+    def worst(self, scale: Scale) -> float:
+        """Its quality in the worst of the devices' runtimes that ran it."""
+        ran = [value for each in DEVICES if (value := self.file.quality.get(each.name)) is not None]
+        return max(ran, key=lambda value: scale.lost(value, 0.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,15 +53,15 @@ class Trained:
     Args:
         variant: What was done to it.
         model: It.
-        predicted: The class it names for each test example, int (n,).
-        accuracy: Share of them that is right.
+        outputs: What it answers to each test example, float32 (n, k).
+        quality: The deciding metric of these.
         skipped: Layers whose rounding it didn't see in training that sees int8, and why.
     """
 
     variant: Variant
     model: keras.Model
-    predicted: np.ndarray
-    accuracy: float
+    outputs: np.ndarray
+    quality: float
     skipped: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -79,9 +73,10 @@ class Bench:
         folder: Where they go.
         stem: Start of their names.
         x: Test examples.
-        y: Their classes.
+        y: Their targets.
         budget: To be met.
-        float_accuracy: Of the model that the search began with, in Keras.
+        objective: The task's.
+        reference: Quality of the model that the search began with, in Keras.
     """
 
     folder: Path
@@ -89,12 +84,24 @@ class Bench:
     x: np.ndarray
     y: np.ndarray
     budget: Budget
-    float_accuracy: float
+    objective: Objective
+    reference: float
+
+    @property
+    def metric(self) -> Metric:
+        """The deciding one."""
+        return self.objective.metrics[0]
 
     def trained(self, variant: Variant, model: keras.Model, skipped: Mapping[str, str] | None = None) -> Trained:
         """Measure a model in Keras."""
-        predicted = _predicted(model, self.x)
-        return Trained(variant, model, predicted, float(np.mean(predicted == self.y)), skipped or {})
+        found = outputs(model, self.x)
+        return Trained(variant, model, found, self.metric.of(found, self.y), skipped or {})
+
+    def stage(self, name: str, trained: Trained) -> Stage:
+        """A model on the way to the device, with the interval of its quality."""
+        interval = self.metric.interval
+        ends = interval(trained.outputs, self.y) if interval else (None, None)
+        return Stage(name, "keras", trained.quality, *ends)
 
     def convert(self, trained: Trained, rows: np.ndarray, precisions: Sequence[str]) -> list[Conversion]:
         """Write a file for each precision; those that can't be written have an error."""
@@ -104,54 +111,44 @@ class Bench:
             modules, stem = layer_modules(trained.model), trained.variant.stem(self.stem)
             return convert(path, rows, self.folder, precisions, stem, modules)
 
-    def measured(self, trained: Trained, precision: str, path: Path) -> Candidate:
+    def measured(self, trained: Trained, precision: str, path: Path) -> Measured:
         """Run a file over the test set in every runtime, and hold it against the budget.
 
         Raises:
             InputError: LiteRT can't run it.
         """
-        found = measure(path, self.x, self.budget.micro)
-        named = {runtime: logits.argmax(-1) for runtime, logits in found.logits.items()}
-        accuracy = {runtime: float(np.mean(predicted == self.y)) for runtime, predicted in named.items()}
-        agreement = {runtime: float(np.mean(predicted == trained.predicted)) for runtime, predicted in named.items()}
-        size = size_of(trained.model)
-        drop = {runtime: self.points(accuracy.get(runtime)) for runtime in RUNTIMES}
+        wanted, size = self.budget.runtimes, size_of(trained.model)
+        found = measure(path, self.x, [each.name for each in HERE if each.name in wanted or not each.device])
+        plain = judged(found, self.objective, self.y, trained.outputs, macs=size.macs, parameters=size.parameters)
+        drop = {name: self.lost(plain.quality.get(name)) for name in wanted}
         arena = found.arena.total if found.arena else None
         done = checks(self.budget, Facts(found.flash_bytes, arena, None if size.uncounted else size.macs, drop))
-        row = {
-            "path": path.name,
-            "recipe": trained.variant.recipe(precision),
-            **_sizes(found),
-            "codebook_bytes": codebook_bytes(trained.model, bits) if (bits := trained.variant.bits) else None,
-            "macs": size.macs,
-            "uncounted": list(size.uncounted),
-            "parameters": size.parameters,
-            "skipped": dict(trained.skipped),
-            "accuracy": {"keras": trained.accuracy, **_by_runtime(accuracy)},
-            "interval": list(wilson(int((named["litert"] == self.y).sum()), len(self.y))),
-            "agreement": _by_runtime(agreement),
-            "latency_ms": {**found.latency._asdict(), "runtime": "litert"} if found.latency else None,
-            "ops": [op._asdict() for op in found.ops],
-            "layers": _layers(trained.model, path, self.x[:_COMPARED], "litert_reference" in found.errors),
-            "errors": {runtime: self.without_folder(why) for runtime, why in found.errors.items()},
-            "emulated": None,
-            "checks": [check._asdict() for check in done],
-            "verdict": verdict(done),
-        }
-        return Candidate(row, done, 100 * (trained.accuracy - accuracy["litert"]))
+        rows = _layers(trained.model, path, self.x[:_COMPARED], "litert_reference" in found.errors)
+        candidate = Candidate(
+            **vars(plain)
+            | {"quality": {"keras": trained.quality} | _all(plain.quality), "agreement": _all(plain.agreement)},
+            recipe=trained.variant.recipe(precision),
+            codebook_bytes=codebook_bytes(trained.model, bits) if (bits := trained.variant.bits) else None,
+            arena=found.arena._asdict() if found.arena else None,
+            uncounted=size.uncounted,
+            skipped=dict(trained.skipped),
+            latency_ms=found.latency[1]._asdict() | {"runtime": found.latency[0]} if found.latency else None,
+            ops=[{"name": op.name, "count": op.count} | kernels_for(op) for op in found.ops],
+            layers=rows,
+            errors={runtime: self.without_folder(why) for runtime, why in found.errors.items()},
+            checks=done,
+            verdict=verdict(done, self.metric),
+        )
+        lost = self.metric.lost(self.metric.of(found.outputs["litert"], self.y), trained.quality)
+        return Measured(candidate, tolerable(lost, trained.quality, self.metric))
 
     def without_folder(self, text: str) -> str:
         """What was said, without the folder that files are made in, which is another each time."""
         return re.sub(rf"{re.escape(str(self.folder))}/(\.[a-z]+-\w+/)?", "", text)
 
-    def points(self, accuracy: float | None) -> float | None:
-        """Points lost against the float model; rounded, or 1.0 would be more than 1.0."""
-        return None if accuracy is None else round(100 * (self.float_accuracy - accuracy), 6)
-
-
-def accuracy_of(model: keras.Model, x: np.ndarray, y: np.ndarray) -> float:
-    """Share of examples that a model classifies rightly in Keras."""
-    return float(np.mean(_predicted(model, x) == y))
+    def lost(self, quality: float | None) -> float | None:
+        """What is lost against the float model; rounded, or 1.0 would be more than 1.0."""
+        return None if quality is None else round(self.metric.lost(quality, self.reference), 6)
 
 
 def size_of(model: keras.Model) -> Cost:
@@ -179,21 +176,11 @@ def _layers(model: keras.Model, path: Path, x: np.ndarray, silent: bool) -> list
     return []
 
 
-def _predicted(model: keras.Model, x: np.ndarray) -> np.ndarray:
-    return np.asarray(model.predict(x, batch_size=EVALUATION_BATCH, verbose=0)).argmax(-1)
+def outputs(model: keras.Model, x: np.ndarray) -> np.ndarray:
+    """What a model answers in Keras, float32 (n, k)."""
+    return np.asarray(model.predict(x, batch_size=EVALUATION_BATCH, verbose=0))
 
 
-def _sizes(found: Measurement) -> Row:
-    arena = found.arena
-    return {
-        "precision": found.precision,
-        "flash_bytes": found.flash_bytes,
-        "gzip_bytes": found.gzip_bytes,
-        "arena_bytes": arena.total if arena else None,
-        "arena": arena._asdict() if arena else None,
-        "float_tensors": found.float_tensors,
-    }
-
-
-def _by_runtime(figures: Mapping[str, float]) -> dict[str, float | None]:
-    return {runtime: figures.get(runtime) for runtime in RUNTIMES}
+def _all(figures: Mapping[str, float | None]) -> dict[str, float | None]:
+    """A figure for each runtime of this machine, None where it wasn't measured."""
+    return {each.name: figures.get(each.name) for each in HERE}

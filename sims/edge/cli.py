@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from fedkd.edge.runtimes import EMULATED
 from sims.exit_codes import NOTHING_FITS, errors_for_people
 
 if TYPE_CHECKING:
@@ -14,11 +15,13 @@ if TYPE_CHECKING:
 
 _BUDGET = (
     "What the device has room for and what may be lost: flash, arena (B, KB, MB), macs (k, M), drop (points of"
-    " accuracy), as in flash=32KB,arena=16KB,macs=1M,drop=1.0. With arena, files are meant for TensorFlow Lite Micro."
+    " accuracy, or another metric's unit), as in flash=32KB,arena=16KB,macs=1M,drop=1.0. With arena, files are meant"
+    " for TensorFlow Lite Micro."
 )
 _CALIBRATION = "Array x of inputs, for the ranges of integers. (default: the run's, or the task's)"
 _C_ARRAY = "Write the chosen file as model_data.h and .cc for a firmware, too: it has to run in TensorFlow Lite Micro."
-_EMULATE = "pi4: run the chosen file on an emulated Raspberry Pi 4, too; drop counts there as well."
+_DEVICES = " or ".join(f"{each.name}, {each.label}" for each in EMULATED)
+_EMULATE = f"Run the chosen file on an emulated device, too ({_DEVICES}); drop counts there as well."
 
 
 def edge(
@@ -51,7 +54,7 @@ def _search(order: "Order", console: Console) -> None:
     result = run_search(order, console)
     console.print(*summary(result), sep="\n")
     console.print(f"all files: {order.out / 'edge.html'}", highlight=False)
-    if result["chosen"] is None:
+    if result.chosen is None:
         print(f"error: {nearest(result)}", file=sys.stderr)
         raise typer.Exit(NOTHING_FITS)
     if order.c_array:

@@ -3,14 +3,26 @@
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from fedkd.base.errors import InputError
-from fedkd.edge.budget import Check, verdict
-from fedkd.edge.emulated import compare, emulate, output_scale
-from fedkd.edge.runtime import predict
-from sims.edge.candidate import Bench, Candidate
+from fedkd.edge.budget import verdict
+from fedkd.edge.emulated import compare
+from fedkd.edge.measure import measure
+from fedkd.edge.runtimes import EMULATED, RUNTIMES
+from fedkd.results.search import Check
+from sims.edge.candidate import Bench, Measured
 from sims.edge.search import Found
+
+
+def check_device(name: str) -> None:
+    """Say why a device can't be emulated, before anything is done.
+
+    Raises:
+        InputError: It isn't known, or isn't set up, or doesn't work.
+    """
+    known = [each.name for each in EMULATED]
+    if name not in known:
+        raise InputError(f"--emulate must be {' or '.join(known)}, got {name!r}")
+    RUNTIMES[name].check()
 
 
 def emulate_best(found: Found, bench: Bench, device: str) -> None:
@@ -19,35 +31,36 @@ def emulate_best(found: Found, bench: Bench, device: str) -> None:
     Args:
         found: The candidates; those that were run are replaced by what became of them.
         bench: Where they were measured.
-        device: One of ``sims.edge.device.DEVICES``.
+        device: Name of one of ``fedkd.edge.runtimes.EMULATED``.
     """
-    while (best := found.best) is not None:
+    while (best := found.best(bench.metric)) is not None:
         ran = _emulated(best, bench, device)
         found.candidates[found.candidates.index(best)] = ran
-        if ran.usable:
+        if ran.file.usable:
             return
 
 
-def _emulated(candidate: Candidate, bench: Bench, device: str) -> Candidate:
+def _emulated(candidate: Measured, bench: Bench, device: str) -> Measured:
     """A candidate with its answers on an emulated device, held against the budget's drop there, too."""
-    path, row, limit = bench.folder / candidate.row["path"], candidate.row, bench.budget.drop
-    try:
-        logits = emulate(path, bench.x)
-        alike = compare(predict(path, bench.x), logits, output_scale(path))
-    except InputError as error:
-        row = row | {"errors": row["errors"] | {device: bench.without_folder(str(error))}}
-        return _judged(candidate, row, Check("drop", 100.0 if limit is None else limit, None, device, False))
-    accuracy = float(np.mean(logits.argmax(-1) == bench.y))
-    row = row | {"accuracy": row["accuracy"] | {device: accuracy}}
-    row |= {"emulated": {"machine": device, "accuracy": accuracy, **alike._asdict()}}
-    lost = bench.points(accuracy)
+    path, file, limit = bench.folder / str(candidate.file.path), candidate.file, bench.budget.drop
+    made = measure(path, bench.x, ["litert", device])
+    if device in made.errors:
+        errors = {**file.errors, device: bench.without_folder(made.errors[device])}
+        failed = Check("drop", 100.0 if limit is None else limit, None, device, False)
+        return _held(candidate, bench, failed, errors=errors)
+    here, there = made.outputs["litert"], made.outputs[device]
+    quality, alike = bench.metric.of(there, bench.y), bench.objective.agreement(there, here)
+    apart = compare(here, there, made.output_scale)._asdict()
+    known: dict[str, Any] = {
+        "quality": {**file.quality, device: quality},
+        "emulated": {"machine": device, "quality": quality, "agreement": alike, **apart},
+    }
+    lost = bench.lost(quality)
     if limit is None or lost is None:
-        return replace(candidate, row=row)
-    return _judged(candidate, row, Check("drop", limit, lost, device, lost <= limit))
+        return replace(candidate, file=replace(file, **known))
+    return _held(candidate, bench, Check("drop", limit, lost, device, lost <= limit), **known)
 
 
-def _judged(candidate: Candidate, row: dict[str, Any], check: Check) -> Candidate:
-    done = (*candidate.checks, check)
-    return replace(
-        candidate, row=row | {"checks": [each._asdict() for each in done], "verdict": verdict(done)}, checks=done
-    )
+def _held(candidate: Measured, bench: Bench, check: Check, **known: Any) -> Measured:
+    done = (*candidate.file.checks, check)
+    return replace(candidate, file=replace(candidate.file, checks=done, verdict=verdict(done, bench.metric), **known))

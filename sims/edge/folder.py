@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fedkd.base.errors import InputError
-
-RESULT = "edge.json"
+from fedkd.results.search import RESULT
 
 
 def is_search(path: Path) -> bool:

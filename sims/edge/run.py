@@ -2,15 +2,19 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from fedkd.base import runtime
 from fedkd.base.errors import InputError
 from fedkd.base.files import check_free
-from fedkd.edge.budget import Budget
-from fedkd.edge.tflm import MOST_ARENA, installed
+from fedkd.edge.budget import Budget, check_drop
+from fedkd.edge.runtimes import RUNTIMES
+from fedkd.edge.search import Variant
+from fedkd.edge.tflm import MOST_ARENA, TFLM
+from fedkd.results import search as results
+from fedkd.results.search import write_search
 from sims.bench.machine import describe
 from sims.edge.folder import appearing, is_search
 
@@ -34,7 +38,7 @@ class Order:
         calibration: An .npz with the array ``x`` for the ranges of integers.
         seed: Of all that is drawn; the same seed leads to the same files.
         c_array: Write the chosen file as C++ source, too, so that it has to run in TensorFlow Lite Micro.
-        device: To be emulated with the chosen file, one of ``sims.edge.device.DEVICES``; empty for none.
+        device: To be emulated with the chosen file, one of ``fedkd.edge.runtimes.EMULATED``; empty for none.
     """
 
     path: Path
@@ -51,11 +55,11 @@ class Order:
     @property
     def limits(self) -> Budget:
         """The budget with what the other wishes imply: source for a firmware takes a file that runs there."""
-        firmware = self.c_array and not self.budget.micro
+        firmware = self.c_array and self.budget.arena is None
         return replace(self.budget, arena=MOST_ARENA) if firmware else self.budget
 
 
-def run_search(order: Order, console: Console) -> dict[str, Any]:
+def run_search(order: Order, console: Console) -> results.Search:
     """Search the device file that meets a budget, and write all that were tried.
 
     Args:
@@ -74,6 +78,7 @@ def run_search(order: Order, console: Console) -> dict[str, Any]:
         from sims.edge.source import open_source
 
         source = open_source(order.path, order.task, order.data, order.calibration, order.seed)
+    check_drop(order.limits, source.task.objective.metrics[0])
     with appearing(order.out) as folder:
         bench = _bench(source, order.limits, folder)
         found = _search(source, bench, console)
@@ -86,48 +91,47 @@ def run_search(order: Order, console: Console) -> dict[str, Any]:
 def _check(order: Order) -> None:
     """Raise InputError on what can be seen to be wrong before TensorFlow starts."""
     check_free(order.out, order.overwrite, "a search", is_search)
-    if order.limits.micro and not installed():
-        raise InputError(
-            "an arena in the budget and --c-array need TensorFlow Lite Micro: pip install 'fedkd[tflm]' (Linux on"
-            " x86-64 only)"
-        )
+    for wanted in (RUNTIMES[name] for name in order.limits.runtimes):
+        if not wanted.installed():
+            need = " and --c-array need" if wanted is TFLM else " needs"
+            raise InputError(f"{wanted.line} in the budget{need} {wanted.label}: {wanted.hint}")
     if order.device:
-        from sims.edge.device import check_device
+        from sims.edge.emulated import check_device
 
         check_device(order.device)
 
 
 def _bench(source: "Source", budget: Budget, folder: Path) -> "Bench":
-    from sims.edge.candidate import Bench, accuracy_of
+    from sims.edge.candidate import Bench, outputs
 
-    test = source.task.test
-    return Bench(folder, source.stem, test.x, test.y, budget, accuracy_of(source.model, test.x, test.y))
+    test, objective = source.task.test, source.task.objective
+    reference = objective.metrics[0].of(outputs(source.model, test.x), test.y)
+    return Bench(folder, source.stem, test.x, test.y, budget, objective, reference)
 
 
 def _search(source: "Source", bench: "Bench", console: Console) -> "Found":
     """Explore the model and what a run's finishing rounds left, and narrower students where nothing else will do."""
     from sims.edge.narrower import narrower
     from sims.edge.search import Found, Search
-    from sims.edge.source import Stage
 
-    first = Stage("student" if source.experiment else "model", bench.float_accuracy)
+    first = bench.stage("student" if source.experiment else "model", bench.trained(Variant(), source.model))
     search = Search(bench, source.calibration, source.tune, Found(stages=[*source.stages, first]), console)
     found = search.found
     _introduce(source, bench, console)
     if source.finished:
         search.finished(source.finished)
     search.explore(source.model)
-    if found.candidates and found.best is None and source.experiment:
+    if found.candidates and found.best(bench.metric) is None and source.experiment:
         for name, model in narrower(source.path, source.experiment, console):
             search.explore(model, name)
     return found
 
 
-def _written(order: Order, source: "Source", bench: "Bench", found: "Found", console: Console) -> dict[str, Any]:
+def _written(order: Order, source: "Source", bench: "Bench", found: "Found", console: Console) -> results.Search:
     """Write what was found into the folder: edge.json, its page, and what else was asked for."""
     from fedkd.edge.c_array import write_c_array
     from sims.edge.emulated import emulate_best
-    from sims.edge.result import write_result
+    from sims.edge.result import result_of
     from sims.report.edge_page import write_edge_page
 
     if order.device:
@@ -135,11 +139,12 @@ def _written(order: Order, source: "Source", bench: "Bench", found: "Found", con
             emulate_best(found, bench, order.device)
     facts = describe()
     hardware = f"{facts['processor']}, {facts['cores']} cores"
-    result = write_result(bench.folder, source, bench.budget, found, hardware)
+    result = result_of(source, bench, found, hardware)
+    write_search(bench.folder, result)
     write_edge_page(bench.folder)
-    if order.c_array and found.best:
-        row, task = found.best.row, source.task
-        write_c_array(bench.folder / row["path"], task.test.x[0], bench.folder, row["arena_bytes"], task.classes)
+    if order.c_array and (best := found.best(bench.metric)):
+        file, task = best.file, source.task
+        write_c_array(bench.folder / str(file.path), task.test.x[0], bench.folder, file.arena_bytes, task.classes)
     return result
 
 
@@ -148,7 +153,7 @@ def _introduce(source: "Source", bench: "Bench", console: Console) -> None:
 
     size = size_of(source.model)
     console.print(
-        f"[bold]{source.path}[/] on [bold]{source.task.name}[/]: {100 * bench.float_accuracy:.1f} % in Keras,"
+        f"[bold]{source.path}[/] on [bold]{source.task.name}[/]: {bench.metric.text(bench.reference)} in Keras,"
         f" {size.parameters:,} parameters, {size.macs:,} multiplications",
         highlight=False,
     )

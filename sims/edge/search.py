@@ -17,9 +17,11 @@ from fedkd.compress.structured import prune_channels
 from fedkd.config.sections import CALIBRATED
 from fedkd.edge.budget import Budget
 from fedkd.edge.search import Variant, accurate, fits, precisions, ruled_out, shares
-from sims.edge.candidate import Bench, Candidate, Trained, size_of
+from fedkd.objectives.metric import Scale
+from fedkd.results.search import Stage
+from sims.edge.candidate import Bench, Measured, Trained, size_of
 from sims.edge.fine_tune import FineTune
-from sims.edge.source import Finished, Stage
+from sims.edge.source import Finished
 
 _BITS = 4
 # A model of this share that has all the room it needs ends the search: smaller ones would only be worse.
@@ -36,15 +38,17 @@ class Found:
         stages: Models on the way.
     """
 
-    candidates: list[Candidate] = field(default_factory=list)
+    candidates: list[Measured] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
     stages: list[Stage] = field(default_factory=list)
 
-    @property
-    def best(self) -> Candidate | None:
+    def best(self, scale: Scale) -> Measured | None:
         """The most accurate of those that meet every line, the smaller file among equals."""
-        usable = [each for each in self.candidates if each.usable]
-        return min(usable, key=lambda each: (-each.accuracy, each.row["flash_bytes"], each.row["path"]), default=None)
+
+        def rank(each: Measured) -> tuple[float, int, str]:
+            return scale.lost(each.worst(scale), 0.0), each.file.flash_bytes or 0, each.file.path or ""
+
+        return min((each for each in self.candidates if each.file.usable), key=rank, default=None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,15 +89,16 @@ class Search:
             return
         self._narrow(model, base)
 
-    def _in_vain(self, model: keras.Model, whole: Sequence[Candidate]) -> str:
+    def _in_vain(self, model: keras.Model, whole: Sequence[Measured]) -> str:
         """Why fewer channels can't help, known from the files of the whole model; empty where they may."""
         if not whole:
             return "left out: no file of the whole model could be made"
         if self._budget.macs is not None and (uncounted := size_of(model).uncounted):
             return f"left out: the multiplications of {', '.join(uncounted)} can't be counted"
-        errors = [each.row["errors"].get("tflm") for each in whole if each.row["precision"].startswith("int")]
-        if self._budget.micro and errors and all(errors):
-            return f"left out: {errors[0]}"
+        integers = [each.file for each in whole if each.file.precision.startswith("int")]
+        for runtime in self._budget.runtimes:
+            if integers and all(runtime in file.errors for file in integers):
+                return f"left out: {integers[0].errors[runtime]}"
         return ""
 
     def _narrow(self, model: keras.Model, base: str) -> None:
@@ -161,21 +166,21 @@ class Search:
         made = self._make(float_, self.calibration, wanted)
         if not made and float_.variant.share == 1:
             return False  # the converter can't take it, trained or not
-        integers = [each for each in made if each.row["precision"].startswith("int")]
-        roomy = [each for each in integers if fits(each.checks)]
-        lossy = bool(roomy) and not any(accurate(each.checks, each.lost) for each in roomy)
+        integers = [each for each in made if each.file.precision.startswith("int")]
+        roomy = [each for each in integers if fits(each.file.checks)]
+        lossy = bool(roomy) and not any(accurate(each.file.checks, each.close) for each in roomy)
         if (lossy or not integers) and not self._cannot_fit(float_.model):
             made += self._harder(float_)
-        if any(each.usable and each.row["precision"].startswith("int") for each in made):
+        if any(each.file.usable and each.file.precision.startswith("int") for each in made):
             self._clustered(float_)
-        return any(fits(each.checks) for each in made)
+        return any(fits(each.file.checks) for each in made)
 
-    def _harder(self, float_: Trained) -> list[Candidate]:
+    def _harder(self, float_: Trained) -> list[Measured]:
         """Integers where those of post-training cost too much: wider activations, and training that sees rounding."""
         made = [] if float_.variant.share == 1 else self._make(float_, self.calibration, ["int16x8"])
         return made + self._aware(float_.variant, float_.model)
 
-    def _aware(self, float_: Variant, model: keras.Model) -> list[Candidate]:
+    def _aware(self, float_: Variant, model: keras.Model) -> list[Measured]:
         """Train a copy of a float model that sees rounding, and make its int8 file."""
         variant = replace(float_, aware=True)
         with self._listed(variant):
@@ -187,13 +192,13 @@ class Search:
 
     def _clustered(self, float_: Trained) -> None:
         """Few values a kernel: as large in flash, but less over the air."""
-        variant, made = replace(float_.variant, bits=_BITS), list[Candidate]()
+        variant, made = replace(float_.variant, bits=_BITS), list[Measured]()
         with self._listed(variant):
             if len(self.calibration):
                 model = folded(float_.model)
                 keep_clusters(model, _BITS)
                 made = self._make(self._trained(variant, model), self.calibration, ["int8_per_tensor"])
-            if any(accurate((), each.lost) for each in made):
+            if any(each.close for each in made):
                 return
             # It isn't the clusters that cost too much.
             aware, skipped = quantize_aware(folded(float_.model), per_tensor=True)
@@ -223,8 +228,8 @@ class Search:
         """Measure a variant in Keras and say what it reaches."""
         with self.console.status(f"measuring {variant.name}"):
             trained = self.bench.trained(variant, model, skipped)
-        self.found.stages.append(Stage(variant.name, trained.accuracy))
-        reached = f"{100 * trained.accuracy:.1f} % in Keras, {size_of(model).macs:,} multiplications"
+        self.found.stages.append(self.bench.stage(variant.name, trained))
+        reached = f"{self.bench.metric.text(trained.quality)} in Keras, {size_of(model).macs:,} multiplications"
         self.console.print(f"{variant.name}: {reached}", highlight=False)
         return trained
 
@@ -237,9 +242,9 @@ class Search:
         self.found.failed += [(trained.variant.recipe(each), reason) for each, reason in why.items() if reason]
         return [each for each in wanted if not why[each]]
 
-    def _make(self, trained: Trained, rows: np.ndarray, wanted: Sequence[str]) -> list[Candidate]:
+    def _make(self, trained: Trained, rows: np.ndarray, wanted: Sequence[str]) -> list[Measured]:
         """Convert and measure; what fails is listed, and the others go on."""
-        made, ready, variant = list[Candidate](), self._with_rows(trained, rows, wanted), trained.variant
+        made, ready, variant = list[Measured](), self._with_rows(trained, rows, wanted), trained.variant
         with self.console.status(f"converting {variant.name or 'the model as it is'}"):
             files = self.bench.convert(trained, rows, ready) if ready else []
         for done in files:

@@ -17,6 +17,7 @@ from fedkd.protocol.calibration import calibration_rows, read_rows
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.resolve import experiment_of
 from fedkd.results.run_folder import read
+from fedkd.results.search import Stage
 from fedkd.tasks.registry import load_task
 from fedkd.tasks.task import Task
 from sims.edge.federated import by_clients
@@ -24,20 +25,6 @@ from sims.edge.fine_tune import FineTune, fine_tuned
 from sims.run import absolute
 
 _CALIBRATION_ROWS = 128
-
-
-class Stage(NamedTuple):
-    """A model on the way to the device, and its accuracy in Keras over the test set.
-
-    Args:
-        name: What it is.
-        accuracy: Share of test examples that it classifies rightly.
-        mean: Whether that is a mean over clients' models, which has no interval of one model.
-    """
-
-    name: str
-    accuracy: float
-    mean: bool = False
 
 
 class Finished(NamedTuple):
@@ -113,7 +100,7 @@ def _of_run(folder: Path, task: str, data: str, seed: int) -> Source:
         raise InputError(f"{folder}: has no student.keras: the run was interrupted, or shared no model")
     experiment = experiment_of(absolute(settings))
     stages = (
-        [Stage("teacher", mean, mean=True)] if (mean := read(folder).accuracy.get("teacher_mean")) is not None else []
+        [Stage("teacher", "keras", mean)] if (mean := read(folder).accuracy.get("teacher_mean")) is not None else []
     )
     rows = calibration_rows(experiment)
     model = load_model(folder / "student.keras")

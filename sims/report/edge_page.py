@@ -1,13 +1,14 @@
 """The page of a search for a device's file: one HTML file that needs nothing else, and its pictures as PNG files."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from fedkd.base.files import replace_file
+from fedkd.edge.runtimes import RUNTIMES
+from fedkd.results.search import Candidate, Search, read_search
 from sims.report import edge_words as words
-from sims.report.edge_file import EdgeFile, lowest, read_edge
+from sims.report.edge_file import EdgeFile
 from sims.report.html import Picture, picture, render
 from sims.report.plots import MOST_LAYERS, edge_frontier, edge_layers, edge_stages
 from sims.report.table import NONE, percent
@@ -25,7 +26,7 @@ def write_edge_page(folder: Path) -> Path:
     Raises:
         InputError: ``edge.json`` is missing, isn't JSON, lacks a key or holds a value that can't be.
     """
-    edge = read_edge(folder)
+    edge = EdgeFile(read_search(folder))
     pictures = {drawn.name: drawn for drawn in _pictures(edge)}
     for drawn in pictures.values():
         replace_file(folder / f"{drawn.name}.png", drawn.light)
@@ -39,13 +40,13 @@ def _pictures(edge: EdgeFile) -> Iterator[Picture]:
     if edge.stages():
         text = "Accuracy from the teacher to the file, with its 95 % Wilson interval."
         yield picture("edge_stages", "Accuracy at each stage", text, partial(edge_stages, edge))
-    if any(lowest(candidate) for candidate in edge.candidates):
+    if any(edge.lowest(candidate) for candidate in edge.candidates):
         text = (
             "Accuracy in LiteRT or TFLite Micro, where it is lower, against what the file costs. Numbers are those of "
             "the table below; dashed steps join what no cheaper file beats."
         )
         yield picture("edge_frontier", "The frontier", text, partial(edge_frontier, edge))
-    if edge.shown and any(layer["snr_db"] is not None for layer in edge.shown["layers"]):
+    if edge.shown and any(layer["snr_db"] is not None for layer in edge.shown.layers):
         text = (
             "Each layer's signal in the float model over what rounding adds to it; higher is truer. Of more than "
             f"{MOST_LAYERS} layers, those with the lowest."
@@ -59,93 +60,102 @@ def _html(edge: EdgeFile, pictures: dict[str, Picture]) -> str:
     shown = edge.shown
     return render(
         "edge.html.j2",
-        name=f"{content['task']} on a device",
-        subtitle=f"From {content['source']}, tested on {words.figure(content['n'])} examples",
+        name=f"{content.task} on a device",
+        subtitle=f"From {content.source}, tested on {words.figure(content.n)} examples",
         edge=content,
         shown=shown,
         tiles=list(_tiles(edge, shown)) if shown else [],
         stages=edge.stages(),
         pictures=pictures,
-        lowest=lowest,
-        figures_of=partial(_figures, hardware=content["hardware"]),
+        lowest=edge.lowest,
+        figures_of=partial(_figures, hardware=content.hardware),
         accuracies=partial(_accuracies, edge=edge),
         missing=_missing,
+        known_to=_known_to,
         facts=_facts(content),
         words=words,
     )
 
 
-def _tiles(edge: EdgeFile, file: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+def _tiles(edge: EdgeFile, file: Candidate) -> Iterator[tuple[str, str, str]]:
     """The headline figures of the file that is shown: what it is, the figure, the budget's line or the runtime."""
-    budget = edge.content["budget"]
-    for label, value, line in (("Flash", file["flash_bytes"], "flash"), ("Arena", file["arena_bytes"], "arena")):
+    budget, metric = edge.content.budget, edge.content.metric
+    for label, value, line in (("Flash", file.flash_bytes, "flash"), ("Arena", file.arena_bytes, "arena")):
         where = f"of {words.kilobytes(budget[line])} allowed" if line in budget else ""
         where = where or ("in TFLite Micro" if line == "arena" else "the file's size")
         yield label, words.kilobytes(value), where if value is not None else "not measured"
     limit = f"of {words.millions(budget['macs'])} allowed" if "macs" in budget else "multiply-accumulates"
-    yield "MACs", words.millions(file["macs"]), limit
-    found = lowest(file)
+    yield "MACs", words.millions(file.macs or 0), limit
+    found = edge.lowest(file)
     if found:
-        yield "Accuracy", percent(found[1]), f"in {words.runtime(found[0])}, {_interval(*edge.interval(found[1]))}"
+        ends = edge.interval(found[1])
+        where = f"in {words.runtime(found[0])}" + (f", {_interval(*ends)}" if ends else "")
+        yield metric.label[:1].upper() + metric.label[1:], metric.text(found[1]), where
 
 
-def _figures(file: dict[str, Any], hardware: str) -> Iterator[tuple[str, str, str]]:
+def _figures(file: Candidate, hardware: str) -> Iterator[tuple[str, str, str]]:
     """A file's figures: what, how much, and the runtime it was measured in."""
-    arena = file["arena"] or {"head": None, "tail": None, "total": file["arena_bytes"]}
-    yield "Flash, B", words.figure(file["flash_bytes"]), "the file"
-    yield "In gzip, B", words.figure(file["gzip_bytes"]), "the file"
-    if file["codebook_bytes"] is not None:
-        yield "As codebooks and indices, B", words.figure(file["codebook_bytes"]), "Keras"
-    yield "Float tensors", words.figure(file["float_tensors"]), "the file"
+    arena: Mapping[str, int | None] = file.arena or dict.fromkeys(("head", "tail", "total"))
+    yield "Flash, B", words.figure(file.flash_bytes), "the file"
+    yield "In gzip, B", words.figure(file.gzip_bytes), "the file"
+    if file.codebook_bytes is not None:
+        yield "As codebooks and indices, B", words.figure(file.codebook_bytes), "Keras"
+    yield "Float tensors", words.figure(file.float_tensors), "the file"
     yield "Arena, activations (head), B", words.figure(arena["head"]), "TFLite Micro"
     yield "Arena, lasting (tail), B", words.figure(arena["tail"]), "TFLite Micro"
     yield "Arena, total, B", words.figure(arena["total"]), "TFLite Micro"
-    yield "MACs", words.figure(file["macs"]), "Keras"
-    if file["uncounted"]:
-        yield "Layers whose MACs can't be counted", ", ".join(file["uncounted"]), "Keras"
-    yield "Parameters", words.figure(file["parameters"]), "Keras"
-    for layer, why in file["skipped"].items():
+    yield "MACs", words.figure(file.macs), "Keras"
+    if file.uncounted:
+        yield "Layers whose MACs can't be counted", ", ".join(file.uncounted), "Keras"
+    yield "Parameters", words.figure(file.parameters), "Keras"
+    for layer, why in file.skipped.items():
         yield f"{layer}: its rounding wasn't learned", why, "Keras"
-    latency = file["latency_ms"]
+    latency = file.latency_ms
     if latency:
         where = f"{words.runtime(latency['runtime'])}, one thread of {hardware}"
         yield "Latency, median, ms", f"{latency['median']:.3g}", where
         yield "Latency, 95th percentile, ms", f"{latency['p95']:.3g}", where
-    emulated = file["emulated"]
+    emulated = file.emulated
     if emulated:
         steps = f"{emulated['difference']:.2g}" if emulated["steps"] is None else f"{emulated['steps']} steps"
         yield "Decides as LiteRT does here", percent(emulated["agreement"]), words.runtime(emulated["machine"])
         yield "Logits differ from LiteRT's by at most", steps, words.runtime(emulated["machine"])
 
 
-def _accuracies(file: dict[str, Any], edge: EdgeFile) -> Iterator[tuple[str, str, str, str, str]]:
+def _accuracies(file: Candidate, edge: EdgeFile) -> Iterator[tuple[str, str, str, str, str]]:
     """A row a runtime: its name, accuracy, interval, agreement with Keras, and why it didn't run."""
-    names = [*words.RUNTIMES, *file["accuracy"], *file["errors"]]
+    names, metric = [*words.RUNTIMES, *file.quality, *file.errors], edge.content.metric
     for name in dict.fromkeys(names):
-        accuracy, error = file["accuracy"].get(name), file["errors"].get(name, "")
-        if accuracy is not None or error:
-            interval = _interval(*edge.interval(accuracy)) if accuracy is not None else NONE
-            yield words.runtime(name), percent(accuracy), interval, percent(file["agreement"].get(name)), error
+        value, error = file.quality.get(name), file.errors.get(name, "")
+        if value is not None or error:
+            ends = edge.interval(value) if value is not None else None
+            interval = _interval(*ends) if ends else NONE
+            yield words.runtime(name), metric.text(value), interval, percent(file.agreement.get(name)), error
 
 
 def _interval(low: float, high: float) -> str:
     return f"{100 * low:.1f} to {100 * high:.1f} %"
 
 
-def _missing(file: dict[str, Any]) -> str:
+def _known_to(file: Candidate) -> list[str]:
+    """The runtimes of which it is known whether they have the file's ops."""
+    return [name for name in RUNTIMES if any(name in op for op in file.ops)]
+
+
+def _missing(file: Candidate) -> str:
     """Ops that a runtime lacks, by runtime."""
-    lacks = {key: [op["name"] for op in file["ops"] if op[key] is False] for key in ("litert", "tflm")}
+    lacks = {key: [op["name"] for op in file.ops if op.get(key) is False] for key in RUNTIMES}
     return "; ".join(f"{words.runtime(key)} lacks {', '.join(names)}" for key, names in lacks.items() if names)
 
 
-def _facts(content: dict[str, Any]) -> list[tuple[str, str]]:
+def _facts(content: Search) -> list[tuple[str, str]]:
     """What identifies the search."""
-    calibration = content["calibration"]
+    calibration = content.calibration
     rows = f"{words.figure(calibration['rows'])} examples, SHA-256 {calibration['sha256']}" if calibration else "none"
     return [
-        ("Task", content["task"]),
-        ("Model", content["source"]),
-        ("Test examples", words.figure(content["n"])),
+        ("Task", content.task),
+        ("Model", content.source),
+        ("Test examples", words.figure(content.n)),
         ("Calibration set", rows),
-        ("Latency measured on", content["hardware"]),
+        ("Latency measured on", content.hardware),
     ]

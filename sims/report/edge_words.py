@@ -1,16 +1,10 @@
 """Names and figures of device files, written the way an embedded engineer reads them."""
 
+from fedkd.edge.runtimes import RUNTIMES as TABLE
 from sims.report.table import NONE
 
 KB = 1024  # as in a budget's "32KB"
-RUNTIMES = {
-    "keras": "Keras",
-    "litert": "LiteRT",
-    "litert_reference": "LiteRT, reference kernels",
-    "tflm": "TFLite Micro",
-    "pi4": "an emulated Raspberry Pi 4",
-    "file": "the file",
-}
+RUNTIMES = {"keras": "Keras", **{name: each.label for name, each in TABLE.items()}, "file": "the file"}
 LINES = {"flash": "Flash, B", "arena": "Arena, B", "macs": "MACs", "drop": "Accuracy lost, points"}
 # MLPerf Tiny's int8 reference models: bytes of the file and of the arena, MACs, and what a submission must reach.
 MLPERF = (

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from fedkd.base.files import replace_file
-from fedkd.results.run_folder import RunFolder, file_label, read
+from fedkd.results.run_folder import RunFolder, read
 from sims.report.html import Picture, picture, render
 from sims.report.plots import (
     Look,
@@ -74,7 +74,7 @@ def _html(run: RunFolder, pictures: list[Picture]) -> str:
         notice=_notice(run),
         tiles=list(_tiles(run)),
         pictures=pictures,
-        files=[(file_label(file), file) for file in summary.get("edge") or []],
+        files=run.files,
         traffic=_traffic_rows(run.traffic),
         facts=_facts(summary),
         refused=[(row["round"], _refusal(entry)) for row in run.history for entry in row.get("refused") or ()],
@@ -124,11 +124,11 @@ def _tiles(run: RunFolder) -> Iterator[tuple[str, str, str]]:
         less = saving(traffic, "teacher")
         compared = f"{less} than FedAvg of the teacher" if less != NONE else "sent and received"
         yield "Traffic of a client", size(total_bytes(traffic)), compared
-    small = [file for file in run.converted_files() if str(file.get("precision")).startswith("int8")]
+    small = [file for file in run.converted_files() if file.precision.startswith("int8")]
     if small:
-        file = min(small, key=lambda file: file["gzip_bytes"])
-        compared = f"{percent(file['accuracy'])} accurate, {size(file['gzip_bytes'])} in gzip"
-        yield "int8 file", size(file["bytes"]), compared
+        file = min(small, key=lambda file: file.gzip_bytes or 0)
+        compared = f"{percent(file.quality.get('litert'))} accurate, {size(file.gzip_bytes)} in gzip"
+        yield "int8 file", size(file.flash_bytes), compared
 
 
 def _traffic_rows(traffic: dict[str, Any]) -> list[tuple[str, ...]]:

@@ -9,7 +9,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from fedkd.results.run_folder import file_label
+from fedkd.results.device_file import DeviceFile
+from fedkd.results.run_folder import files_of
 
 NONE = "–"
 KB, MB = 1e3, 1e6
@@ -111,7 +112,7 @@ def summary_table(summary: dict[str, Any], report: Path | None = None) -> Render
     ):
         if text:
             table.add_row(label, Text(text))  # Text, not markup: a run may be called [red]
-    return Group(Text(_title(summary), style="bold"), Padding(table, (0, 0, 0, 1)), *_files(summary.get("edge") or []))
+    return Group(Text(_title(summary), style="bold"), Padding(table, (0, 0, 0, 1)), *_files(files_of(summary)))
 
 
 def _title(summary: dict[str, Any]) -> str:
@@ -167,20 +168,20 @@ def _student(summary: dict[str, Any]) -> str:
     """The shared model's size and the start of its hash."""
     count = (summary.get("parameters") or {}).get("student")
     digest = str(summary.get("shared_sha256") or NONE)[:12]
-    left = next((file["parameters"] for file in summary.get("edge") or [] if file.get("parameters")), count)
+    left = next((file.parameters for file in files_of(summary) if file.parameters), count)
     after = f", {left:,} after finishing" if count and left != count and summary.get("finish_rounds") else ""
     return (f"{count:,} parameters{after} · " if count else "") + f"sha256 {digest}"
 
 
-def _files(files: list[dict[str, Any]]) -> Sequence[RenderableType]:
+def _files(files: Sequence[DeviceFile]) -> Sequence[RenderableType]:
     """The device files, a row each; below them, those that failed and why."""
     table = Table(box=None, padding=(0, 1), header_style="dim")
     table.add_column("device file", overflow="fold", min_width=24)
     for heading in ("bytes", "gzip", "accuracy", "agreement"):
         table.add_column(heading, justify="right", no_wrap=True)
     for file in files:
-        if not file.get("error"):
-            figures = (size(file.get("bytes")), size(file.get("gzip_bytes")), percent(file.get("accuracy")))
-            table.add_row(Text(file_label(file)), *figures, percent(file.get("agreement")))
-    failed = [f" {file_label(file)} failed: {file['error']}" for file in files if file.get("error")]
+        if file.error is None:
+            figures = (size(file.flash_bytes), size(file.gzip_bytes), percent(file.quality.get("litert")))
+            table.add_row(Text(file.label), *figures, percent(file.agreement.get("litert")))
+    failed = [f" {file.label} failed: {file.error}" for file in files if file.error is not None]
     return ([table] if table.row_count else []) + [Text(line, style="red") for line in failed]

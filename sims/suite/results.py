@@ -9,6 +9,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from fedkd.config.settings import to_settings
+from fedkd.results.run_folder import files_of
 from sims.report.table import KB, MB, NONE, total_bytes
 from sims.suite.plan import Job
 
@@ -69,11 +70,10 @@ def _figures(summary: Mapping[str, Any]) -> Row:
 
 def _int8(summary: Mapping[str, Any]) -> tuple[float | None, float | None, float | None]:
     """Accuracy of the int8 file in LiteRT, what that is above the shared model's after training, and its kilobytes."""
-    files = {file["precision"]: file for file in summary.get("edge") or [] if file["path"]}
-    if "int8" not in files:
+    found = next((file for file in files_of(summary) if file.precision == "int8" and file.error is None), None)
+    if found is None or (quality := found.quality.get("litert")) is None:
         return None, None, None
-    found = files["int8"]
-    return found["accuracy"], found["accuracy"] - summary["accuracy"]["shared"], found["bytes"] / KB
+    return quality, quality - summary["accuracy"]["shared"], (found.flash_bytes or 0) / KB
 
 
 def csv_text(rows: Sequence[Row]) -> str:

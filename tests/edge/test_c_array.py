@@ -12,11 +12,10 @@ import tensorflow as tf
 
 from fedkd.base.affine import dequantize
 from fedkd.base.errors import InputError
-from fedkd.edge import c_array
-from fedkd.edge import tflm as micro
-from fedkd.edge.c_array import write_c_array
+from fedkd.edge.c_array import _calls, write_c_array
 from fedkd.edge.interpreter import ends, opened
 from fedkd.edge.runtime import predict
+from fedkd.edge.tflm import TFLM, Micro
 from tests.edge.flat import calling, codes, renamed
 from tests.edge.test_runtime import TABLE, X, dense, write_tflite
 
@@ -91,7 +90,7 @@ def compiled(folder):
 def test_a_compiled_array_is_the_file_and_all_that_goes_with_it(files, tmp_path, precision):
     path = files[precision]
     header, _ = write_c_array(path, X[0], tmp_path, 1234, CLASSES)
-    assert f"made in {'TensorFlow Lite Micro' if micro.installed() else 'LiteRT'}" in header.read_text()
+    assert f"made in {'TensorFlow Lite Micro' if TFLM.installed() else 'LiteRT'}" in header.read_text()
     content, said, labels = compiled(tmp_path)
     assert content == path.read_bytes()
     assert (said["aligned"], said["added"], said["calls"], said["count"], said["arena"]) == (1, 1, 1, 1, 1234)
@@ -122,7 +121,7 @@ def test_the_same_arguments_give_the_same_bytes(files, tmp_path):
 
 
 def test_without_the_microcontrollers_runtime_the_header_says_so_and_makes_up_no_arena(files, tmp_path, monkeypatch):
-    monkeypatch.setattr(c_array, "installed", lambda: False)
+    monkeypatch.setattr(Micro, "installed", lambda _: False)
     header, _ = write_c_array(files["int8"], X[0], tmp_path, None, CLASSES)
     assert "made in LiteRT's reference kernels (ai-edge-litert " in header.read_text()
     assert "kArenaBytes" not in header.read_text()
@@ -144,12 +143,13 @@ def test_without_the_microcontrollers_runtime_the_header_says_so_and_makes_up_no
 def test_operations_are_spelled_as_the_resolver_does(tmp_path, op, method):
     path = tmp_path / "any.tflite"
     path.write_bytes(calling(codes()[op]))
-    assert c_array._calls(path) == [method]
+    assert _calls(path) == [method]
 
 
 @pytest.mark.parametrize("installed", [True, False])
 def test_what_a_microcontroller_can_not_run_is_refused_and_nothing_written(files, tmp_path, monkeypatch, installed):
-    monkeypatch.setattr(c_array, "installed", lambda: installed and micro.installed())
+    there = installed and TFLM.installed()
+    monkeypatch.setattr(Micro, "installed", lambda _: there)
     path, out = renamed(files["float32"], tmp_path / "gelu.tflite", codes()["GELU"]), tmp_path / "out"
     with pytest.raises(InputError, match=r"gelu\.tflite can't run in"):
         write_c_array(path, X[0], out, None, CLASSES)

@@ -15,11 +15,12 @@ from fedkd.edge.litert import run_lite
 from fedkd.edge.measure import measure
 from fedkd.edge.ops import Op
 from fedkd.edge.runtime import describe, latency, predict
-from fedkd.edge.tflm import installed, run_micro
+from fedkd.edge.tflm import TFLM, run_micro
 from tests.edge.flat import codes, renamed
 from tests.edge.test_runtime import KERNEL, X, dense, write_tflite
 
-needs_micro = pytest.mark.skipif(not installed(), reason="has wheels for Linux on x86-64 only")
+ALL, HERE = ("litert", "litert_reference", "tflm"), ("litert", "litert_reference")
+needs_micro = pytest.mark.skipif(not TFLM.installed(), reason="has wheels for Linux on x86-64 only")
 
 
 @pytest.fixture(scope="module")
@@ -37,32 +38,32 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @needs_micro
 def test_every_runtime_gives_the_matrix_product(files):
-    found = measure(files["float"], X, micro=True)
-    assert set(found.logits) == {"litert", "litert_reference", "tflm"}
-    for logits in found.logits.values():
-        np.testing.assert_allclose(logits, X @ KERNEL, atol=1e-6)
+    found = measure(files["float"], X, ALL)
+    assert set(found.outputs) == {"litert", "litert_reference", "tflm"}
+    for outputs in found.outputs.values():
+        np.testing.assert_allclose(outputs, X @ KERNEL, atol=1e-6)
     assert found.errors == {}
     assert found.arena is not None
     assert found.arena.total == found.arena.head + found.arena.tail
 
 
 def test_a_file_is_measured_as_it_is_described(files):
-    found, said = measure(files["int8"], X[:5], micro=False), describe(files["int8"])
-    assert (found.path, found.precision, found.flash_bytes) == (files["int8"], "int8", said["bytes"])
+    found, said = measure(files["int8"], X[:5], HERE), describe(files["int8"])
+    assert (found.path, found.precision, found.flash_bytes) == (files["int8"], "int8", said["flash_bytes"])
     assert (found.gzip_bytes, found.float_tensors, found.tensors) == (said["gzip_bytes"], 0, 3)
-    assert found.ops == (Op("FULLY_CONNECTED", 1, True, True),)
-    np.testing.assert_array_equal(found.logits["litert"], predict(files["int8"], X[:5]))
+    assert found.ops == (Op("FULLY_CONNECTED", 1, True),)
+    np.testing.assert_array_equal(found.outputs["litert"], predict(files["int8"], X[:5]))
 
 
 def test_what_is_not_meant_for_microcontrollers_is_not_run_there(files):
-    found = measure(files["float"], X[:2], micro=False)
-    assert (set(found.logits), found.arena, found.errors) == ({"litert", "litert_reference"}, None, {})
+    found = measure(files["float"], X[:2], HERE)
+    assert (set(found.outputs), found.arena, found.errors) == ({"litert", "litert_reference"}, None, {})
 
 
 @needs_micro
 def test_a_runtime_that_lacks_an_operation_says_so_and_the_others_answer(files):
-    found = measure(files["gelu"], X[:2], micro=True)
-    assert (set(found.logits), found.arena) == ({"litert", "litert_reference"}, None)
+    found = measure(files["gelu"], X[:2], ALL)
+    assert (set(found.outputs), found.arena) == ({"litert", "litert_reference"}, None)
     assert found.errors == {
         "tflm": f"{files['gelu']} can't run in TensorFlow Lite Micro: it has no GELU, which the file calls"
     }
@@ -82,16 +83,23 @@ def test_a_hundred_thousand_times_the_work_takes_longer(files):
     assert large.median > 2 * small.median
 
 
+def test_a_file_that_fails_in_the_first_runtime_asked_for_is_refused(files):
+    with pytest.raises(InputError, match=r"can't run in TensorFlow Lite Micro|isn't installed"):
+        measure(files["gelu"], X[:2], ["tflm", "litert"])
+    with pytest.raises(InputError, match="runtime must be one of litert, litert_reference, tflm, pi4, got 'esp'"):
+        measure(files["float"], X[:2], ["esp"])
+
+
 def test_no_rows_and_unknown_kernels_are_refused(files):
     with pytest.raises(InputError, match="x must have at least 1 row to measure latency, got 0"):
-        measure(files["float"], X[:0], micro=False)
+        measure(files["float"], X[:0], HERE)
     with pytest.raises(InputError, match=f"kernels must be one of {', '.join(KERNELS)}, got 'fast'"):
         run_lite(files["float"], X, "fast")
 
 
 def test_rows_of_another_shape_are_refused(files):
     with pytest.raises(InputError, match=r"^x must have shape \(n, 2\), got \(40, 1\)$"):
-        measure(files["float"], X[:, :1], micro=False)
+        measure(files["float"], X[:, :1], HERE)
 
 
 @pytest.mark.parametrize("left", [0, 7, 600, -1])
@@ -99,7 +107,7 @@ def test_a_part_of_a_file_is_one_line(files, tmp_path, left):
     path = tmp_path / "part.tflite"
     path.write_bytes(files["int8"].read_bytes()[:left])
     with pytest.raises(InputError, match=r"part\.tflite must be a TFLite file, got [\d,]+ bytes that .*") as caught:
-        measure(path, X, micro=True)
+        measure(path, X, ALL)
     assert "\n" not in str(caught.value)
 
 
@@ -118,7 +126,7 @@ def test_a_byte_that_is_turned_over_is_an_answer_or_a_line(files, tmp_path, shar
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"none\.tflite must be a TFLite file, got no file there"):
-        measure(tmp_path / "none.tflite", X, micro=True)
+        measure(tmp_path / "none.tflite", X, ALL)
 
 
 @pytest.mark.parametrize("maker", ["FlexErf", "TheirOwn"])
@@ -127,8 +135,8 @@ def test_an_operation_that_no_runtime_has_is_named(files, tmp_path, maker):
     with pytest.raises(
         InputError, match=rf"theirs\.tflite can't run in LiteRT: it has no {maker}, which the file calls$"
     ):
-        measure(path, X, micro=True)
-    if installed():
+        measure(path, X, ALL)
+    if TFLM.installed():
         with pytest.raises(InputError, match=rf"can't run in TensorFlow Lite Micro: it has no {maker}"):
             run_micro(path, X)
 
@@ -142,4 +150,4 @@ def test_a_runtime_that_dies_is_one_line(files, monkeypatch):
     with pytest.raises(
         InputError, match=r"^\S+ can't run in LiteRT: it died of SIGABRT with xnnpack kernels; is .*: no memory$"
     ):
-        measure(files["float"], X, micro=False)
+        measure(files["float"], X, HERE)

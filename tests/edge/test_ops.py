@@ -4,7 +4,9 @@ import re
 
 import pytest
 
-from fedkd.edge.ops import MICRO_OPS, ops
+from fedkd.edge.ops import ops
+from fedkd.edge.runtimes import kernels_for
+from fedkd.edge.tflm import MICRO_OPS
 from tests.edge.flat import calling, codes, renamed
 
 CODES = codes()
@@ -14,7 +16,7 @@ NO_OPS = {"CUSTOM", "DELEGATE", "PLACEHOLDER_FOR_GREATER_OP_CODES"}
 def test_each_operation_is_listed_once_with_its_calls_in_the_order_of_the_first(tmp_path):
     path = tmp_path / "any.tflite"
     path.write_bytes(calling(*(CODES[name] for name in ("CONV_2D", "GELU", "CONV_2D", "ADD", "CONV_2D"))))
-    found = [(op.name, op.count, op.litert, op.tflm) for op in ops(path)]
+    found = [(op.name, op.count, *kernels_for(op).values()) for op in ops(path)]
     assert found == [("CONV_2D", 3, True, True), ("GELU", 1, True, False), ("ADD", 1, True, True)]
 
 
@@ -23,7 +25,7 @@ def test_an_operation_of_its_makers_is_in_neither_runtime(tmp_path, maker):
     plain = tmp_path / "plain.tflite"
     plain.write_bytes(calling(CODES["ADD"]))
     (op,) = ops(renamed(plain, tmp_path / "theirs.tflite", CODES["CUSTOM"], maker))
-    assert (op.name, op.litert, op.tflm) == (maker, False, False)
+    assert (op.name, kernels_for(op)) == (maker, {"litert": False, "tflm": False})
 
 
 def test_the_operations_of_microcontrollers_are_those_of_the_installed_runtime(capfd):

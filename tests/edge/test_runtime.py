@@ -129,7 +129,7 @@ def test_a_file_says_what_it_holds(files: dict[str, Path]) -> None:
     assert found["path"] == "int8.tflite"
     assert (found["precision"], found["input_dtype"], found["output_dtype"]) == ("int8", "int8", "int8")
     assert (found["float_tensors"], found["tensors"]) == (0, 3)
-    assert found["bytes"] == files["int8"].stat().st_size > found["gzip_bytes"] > 0
+    assert found["flash_bytes"] == files["int8"].stat().st_size > found["gzip_bytes"] > 0
 
 
 def test_a_float_file_counts_its_float_tensors(files: dict[str, Path]) -> None:

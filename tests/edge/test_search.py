@@ -4,7 +4,8 @@ import pytest
 
 from fedkd.config.sections import PRECISIONS
 from fedkd.edge.budget import Budget, Check
-from fedkd.edge.search import Variant, accurate, fits, precisions, ruled_out, shares
+from fedkd.edge.search import Variant, accurate, fits, precisions, ruled_out, shares, tolerable
+from fedkd.objectives.metric import ACCURACY, Scale
 
 
 def test_channels_are_halved_and_begin_with_what_the_budget_leaves():
@@ -48,8 +49,20 @@ def test_a_recipe_says_all_that_was_done():
 
 def test_accuracy_is_the_budgets_line_or_half_a_point_against_the_model_it_was_made_of():
     drop, room = Check("drop", 1.0, 3.0, "litert", False), Check("flash", 9, 10, "file", False)
-    assert not accurate([drop], lost=0.0)
-    assert accurate([room], lost=0.5)
-    assert not accurate([room], lost=0.6)
+    assert not accurate([drop], otherwise=True)
+    assert accurate([room], otherwise=True)
+    assert not accurate([room], otherwise=False)
+    assert tolerable(0.5, 0.9, ACCURACY)
+    assert not tolerable(0.6, 0.9, ACCURACY)
+
+
+def test_of_another_metric_so_much_of_what_it_was_is_tolerable():
+    mae = Scale("mae", "MAE", "kWh", "lower")
+    assert tolerable(0.2, 40.0, mae)
+    assert not tolerable(0.21, 40.0, mae)
+
+
+def test_a_file_with_room_is_one_whose_lines_but_drop_hold():
+    drop, room = Check("drop", 1.0, 3.0, "litert", False), Check("flash", 9, 10, "file", False)
     assert fits([drop])
     assert not fits([room])

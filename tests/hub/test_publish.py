@@ -14,6 +14,7 @@ from server.hub.repository import Repository
 from sims.cli import app
 from tests.device.hubs import NOW, fetched, hub
 from tests.device.models import adder, crasher, release
+from tests.report.edges import a_candidate, an_edge, write_edge
 
 
 @pytest.fixture
@@ -59,8 +60,7 @@ def test_a_published_run_reaches_a_device_with_what_its_manifest_says(run, tmp_p
 def test_the_file_that_a_search_chose_can_be_published(run, tmp_path):
     edge = run / "edge"
     edge.mkdir()
-    row = {"path": "chosen.tflite", "accuracy": {"litert": 0.5}}
-    (edge / "edge.json").write_text(json.dumps({"chosen": "chosen.tflite", "candidates": [row]}))
+    write_edge(edge, an_edge(a_candidate("chosen.tflite", accuracy={"litert": 0.5})))
     (edge / "chosen.tflite").write_bytes(adder((0, 0, 0)))
     done = fedkd("publish", edge, "--hub", tmp_path / "hub", "--channel", "small")
     assert "small version 1: chosen.tflite" in done.output

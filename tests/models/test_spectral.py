@@ -55,5 +55,5 @@ def test_a_keyword_model_fits_32_kb_of_flash_and_16_kb_of_arena(student, tmp_pat
     (done,) = convert_here(tmp_path / "model.keras", tmp_path, tmp_path / "m", ["int8"])
     file, run = describe(done.path), run_micro(done.path, x)
     assert file["float_tensors"] == 0
-    assert file["bytes"] < 32_000
+    assert file["flash_bytes"] < 32_000
     assert 25 * 20 * 16 + 13 * 10 * 32 <= run.arena.head <= run.arena.total < 16_384

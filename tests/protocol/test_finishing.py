@@ -14,12 +14,14 @@ from fedkd.base.tensors import weighted_mean
 from fedkd.compress.cost import cost
 from fedkd.compress.fake_quant import ActivationRange
 from fedkd.config.finish import parse_finish
+from fedkd.edge.convert import Conversion
 from fedkd.models.inspect import logits_model
 from fedkd.protocol.finishing import check, experiment_at, unrounded
 from fedkd.protocol.resolve import resolve
 from server.device_files import to_device
 from sims.run import run
 from tests import tiny
+from tests.device.models import crasher
 from tests.protocol.test_federation import Federation, assert_identical
 
 FINISH = {"edge.sparsity": 0.0, "edge.channels": 0.4, "edge.qat": True, "edge.finish_rounds": 2}
@@ -119,10 +121,11 @@ def test_int8_is_made_without_an_example_on_the_server(finished, tmp_path):
     experiment = replace(finished.experiment, config=precisions(finished.experiment, "float32 int8 int16x8"))
     assert len(experiment.calibration) == 0
     float32, int8, wide = to_device(experiment, finished.server, tmp_path)
-    assert int8["float_tensors"] == 0
-    assert int8["agreement"] >= 0.98
-    assert int8["macs"] == float32["macs"]
-    assert wide["error"].startswith("int16x8 takes its ranges from examples and there are none: give --calibration")
+    assert int8.float_tensors == 0
+    assert int8.agreement["litert"] >= 0.98
+    assert int8.interval[0] <= int8.quality["litert"] <= int8.interval[1]
+    assert int8.macs == float32.macs
+    assert wide.error.startswith("int16x8 takes its ranges from examples and there are none: give --calibration")
     unrounded_model = keras.saving.load_model(tmp_path / "student_finished.keras", compile=False)
     assert not any(isinstance(layer, ActivationRange) for layer in unrounded_model.layers)
 
@@ -147,9 +150,9 @@ def test_layers_that_cannot_learn_their_ranges_need_examples(tmp_path):
     for file, works in (("", False), (str(tmp_path / "rows.npz"), True)):
         edge = replace(experiment.config.edge, calibration_file=file)
         given = replace(experiment, config=replace(experiment.config, edge=edge))
-        (row,) = to_device(given, federation.server, tmp_path)
-        assert (row["path"] is not None) == works, row
-        assert works or "no recipe for LayerNormalization (1)" in row["error"]
+        (made,) = to_device(given, federation.server, tmp_path)
+        assert (made.path is not None) == works, made
+        assert works or "no recipe for LayerNormalization (1)" in made.error
 
 
 def test_models_whose_graph_is_not_followed_have_files_all_the_same(tmp_path):
@@ -164,9 +167,23 @@ def test_models_whose_graph_is_not_followed_have_files_all_the_same(tmp_path):
     experiment = resolve(settings | {"edge.precisions": "float32"})
     federation = Federation(experiment)
     federation.round([0])
-    (row,) = to_device(experiment, federation.server, tmp_path)
-    assert row["path"]
-    assert "macs" not in row
+    (made,) = to_device(experiment, federation.server, tmp_path)
+    assert made.path
+    assert made.macs is None
+
+
+def test_a_file_that_takes_its_runtime_down_is_a_line_and_the_server_goes_on(finished, tmp_path, monkeypatch):
+    def damaged(model, rows, folder, wanted, modules):
+        path = folder / "student_float32.tflite"
+        path.write_bytes(crasher())
+        return [Conversion("float32", path, None)]
+
+    monkeypatch.setattr("server.device_files.convert", damaged)
+    experiment = replace(finished.experiment, config=precisions(finished.experiment, "float32"))
+    (made,) = to_device(experiment, finished.server, tmp_path)
+    assert made.path == "student_float32.tflite"
+    assert made.error.startswith("student_float32.tflite can't run in LiteRT: it died of SIG"), made
+    assert made.quality == {}
 
 
 def test_runs_repeat_their_bytes_whatever_the_threads(tmp_path):

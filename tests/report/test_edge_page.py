@@ -201,7 +201,7 @@ def test_forty_files_with_long_names_have_one_page(tmp_path: Path) -> None:
         ({"task": "digits"}, "it must have the key 'source'"),
         (an_edge(a_candidate() | {"flash_bytes": "big"}), r"candidates\[0\].flash_bytes must be a number, got 'big'"),
         (an_edge(a_candidate() | {"flash_bytes": -1}), r"candidates\[0\].flash_bytes must be at least 0, got -1"),
-        (an_edge(a_candidate() | {"accuracy": {"tflm": 97}}), r"candidates\[0\].accuracy.tflm must be in \[0, 1\]"),
+        (an_edge(a_candidate() | {"accuracy": {"tflm": 97}}), r"candidates\[0\].quality.tflm must be in \[0, 1\]"),
         (an_edge(n=0), "n must be a whole number from 1, got 0"),
         (an_edge(chosen="x.tflite"), "chosen must be a candidate's path, got 'x.tflite'"),
         (an_edge(a_float_file()), "chosen must be a usable file, got 's_float16.tflite', failed: arena"),

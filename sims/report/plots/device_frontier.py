@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from sims.report.edge_file import USABLE, EdgeFile, lowest
+from fedkd.results.search import Candidate
+from sims.report.edge_file import EdgeFile
 from sims.report.edge_words import KB
 from sims.report.plots.envelope import envelope, unbeaten
 from sims.report.plots.labels import Named, label_points
@@ -61,7 +62,7 @@ class _Mark:
     """
 
     number: int
-    file: dict[str, Any]
+    file: Candidate
     accuracy: float
     far: bool
     shown: bool
@@ -84,7 +85,7 @@ def edge_frontier(edge: EdgeFile, look: Look = LIGHT) -> Figure:
         budget's, steps join what nothing cheaper beats; files far below the others stand on the axis.
     """
     marks = _marks(edge)
-    costs = [cost for cost in _COSTS if any(mark.file[cost.key] is not None for mark in marks)]
+    costs = [cost for cost in _COSTS if any(getattr(mark.file, cost.key) is not None for mark in marks)]
     figure, panels = canvas(0.7 + _PANEL * len(costs), look, ratios=(1,) * len(costs))
     handles: dict[str, Artist] = {}
     points = [_panel(axes, cost, marks, edge, look, handles) for axes, cost in zip(panels, costs, strict=True)]
@@ -97,34 +98,34 @@ def edge_frontier(edge: EdgeFile, look: Look = LIGHT) -> Figure:
 
 def _marks(edge: EdgeFile) -> list[_Mark]:
     """The candidates that ran."""
-    ran = [(number, file, lowest(file)) for number, file in enumerate(edge.candidates, 1)]
-    known = [(number, file, 100 * found[1]) for number, file, found in ran if found]
+    ran = [(number, file, edge.lowest(file)) for number, file in enumerate(edge.candidates, 1)]
+    known = [(number, file, edge.content.metric.factor * found[1]) for number, file, found in ran if found]
     best = max(accuracy for *_, accuracy in known)
     return [
-        _Mark(number, file, accuracy, accuracy < best - _FAR and not _usable(file), file is edge.shown)
+        _Mark(number, file, accuracy, accuracy < best - _FAR and not file.usable, file is edge.shown)
         for number, file, accuracy in known
     ]
-
-
-def _usable(file: dict[str, Any]) -> bool:
-    return bool(file["verdict"] == USABLE)
 
 
 def _panel(
     axes: Axes, cost: _Cost, marks: Sequence[_Mark], edge: EdgeFile, look: Look, handles: dict[str, Artist]
 ) -> tuple[dict[str, Named], list[tuple[float, float]]]:
     """One cost's points and lines; returns those to name and the others, and adds what the legend shows."""
-    held = [mark for mark in marks if mark.file[cost.key] is not None]
+    held = [mark for mark in marks if getattr(mark.file, cost.key) is not None]
     floor = min((mark.accuracy for mark in marks if not mark.far), default=0.0) - 1
-    places = {mark.name: (mark.file[cost.key] / cost.unit, floor if mark.far else mark.accuracy) for mark in held}
+    at = {mark.name: getattr(mark.file, cost.key) / cost.unit for mark in held}
+    places = {mark.name: (at[mark.name], floor if mark.far else mark.accuracy) for mark in held}
     for mark in held:
-        for style in _styles(mark, edge.content["chosen"] is not None, look):
+        for style in _styles(mark, edge.content.chosen is not None, look):
             (drawn,) = axes.plot(*([at] for at in places[mark.name]), linestyle="", clip_on=False, **style)
             handles.setdefault(style["label"], drawn)
     near = [places[mark.name] for mark in held if not mark.far]
     envelope(axes, near, look)
-    limit, allowed = edge.content["budget"].get(cost.line), edge.floor()
-    lines = {"x": [] if limit is None else [limit / cost.unit], "y": [] if allowed is None else [100 * allowed]}
+    limit, allowed = edge.content.budget.get(cost.line), edge.floor()
+    lines = {
+        "x": [] if limit is None else [limit / cost.unit],
+        "y": [] if allowed is None else [edge.content.metric.factor * allowed],
+    }
     handles |= _budget(axes, lines["x"], lines["y"], look)
     costs, accuracies = zip(*places.values(), strict=True)
     _scale(axes, [*costs, *lines["x"]], [*accuracies, *lines["y"]])
@@ -140,7 +141,7 @@ def _styles(mark: _Mark, chosen: bool, look: Look) -> list[dict[str, Any]]:
     """How a file is drawn: in shape and colour whether it meets the budget, with a ring if the page is about it."""
     point: dict[str, Any] = {"markersize": 7, "markeredgecolor": look.paper, "markeredgewidth": 0.7, "zorder": 3}
     label, colour, shape = "Fails", look.teacher, "X"
-    if _usable(mark.file):
+    if mark.file.usable:
         label, colour, shape = "Meets the budget", look.student, "o"
     if mark.far:
         label, shape = "Fails, far below the others", "v"

@@ -7,7 +7,8 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fedkd.results.run_folder import RunFolder, file_label
+from fedkd.results.device_file import DeviceFile
+from fedkd.results.run_folder import RunFolder
 from sims.report.plots.look import LIGHT, Look, canvas, legend, short, size_axis
 
 KB = 1e3
@@ -26,7 +27,7 @@ def device_files(run: RunFolder, look: Look = LIGHT) -> Figure:
     files = run.converted_files()
     figure, (sizes, accuracies) = canvas(1.3 + 0.36 * len(files), look, ratios=(3, 2), beside=True)
     handles = _sizes(sizes, files, look) + _accuracies(accuracies, run, look)
-    sizes.set_yticks(range(len(files)), [short(file_label(file)) for file in files])
+    sizes.set_yticks(range(len(files)), [short(file.label) for file in files])
     accuracies.set_yticks(range(len(files)), [""] * len(files))
     for axes in (sizes, accuracies):
         axes.set_ylim(len(files) - 0.5, -0.5)
@@ -34,21 +35,21 @@ def device_files(run: RunFolder, look: Look = LIGHT) -> Figure:
     return figure
 
 
-def _sizes(axes: Axes, files: Sequence[dict[str, Any]], look: Look) -> list[Artist]:
+def _sizes(axes: Axes, files: Sequence[DeviceFile], look: Look) -> list[Artist]:
     """Each file's size, as it is and in gzip, joined by a line; returns what the legend shows."""
     for index, file in enumerate(files):
-        raw, packed = file["bytes"] / KB, file["gzip_bytes"] / KB
+        raw, packed = (file.flash_bytes or 0) / KB, (file.gzip_bytes or 0) / KB
         axes.plot([packed, raw], [index] * 2, color=look.student, linewidth=1.2)
         axes.plot([raw], [index], **_dot(look.student, look.student, "File as it is"))
         axes.plot([packed], [index], **_dot(look.student, look.paper, "In gzip"))
-    size_axis(axes, [0.0], [file["bytes"] / KB for file in files], log=False)
+    size_axis(axes, [0.0], [(file.flash_bytes or 0) / KB for file in files], log=False)
     axes.set_xlabel("Size, kB")
     return [*axes.lines[1:3]]
 
 
 def _accuracies(axes: Axes, run: RunFolder, look: Look) -> list[Artist]:
     """Each file's accuracy beside the last round's; returns what the legend shows."""
-    accuracy = [100 * file["accuracy"] for file in run.converted_files()]
+    accuracy = [100 * (file.quality.get("litert") or 0.0) for file in run.converted_files()]
     axes.plot(accuracy, range(len(accuracy)), **_dot(look.teacher, look.teacher, ""))
     axes.set_xlabel("Accuracy, %")
     handles: list[Artist] = []

@@ -4,12 +4,13 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from fedkd.results.search import Candidate
 from sims.report.plots.look import LIGHT, TEXT, Look, canvas, short
 
 MOST_LAYERS = 60  # that a picture is still readable with
 
 
-def edge_layers(candidate: dict[str, Any], look: Look = LIGHT) -> Figure:
+def edge_layers(candidate: Candidate, look: Look = LIGHT) -> Figure:
     """Signal-to-noise ratio of each layer, a bar each, from the input down.
 
     Args:
@@ -19,7 +20,7 @@ def edge_layers(candidate: dict[str, Any], look: Look = LIGHT) -> Figure:
     Returns:
         The figure; each bar has its ratio at its end. Of many layers, those with the lowest ratios.
     """
-    known = [layer for layer in candidate["layers"] if layer["snr_db"] is not None]
+    known = [layer for layer in candidate.layers if layer["snr_db"] is not None]
     limit = sorted(layer["snr_db"] for layer in known)[:MOST_LAYERS][-1]
     layers = [layer for layer in known if layer["snr_db"] <= limit][:MOST_LAYERS]
     row = min(0.3, max(0.15, 9 / len(layers)))

@@ -5,6 +5,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fedkd.results.search import Stage
 from sims.report.edge_file import EdgeFile
 from sims.report.edge_words import runtime
 from sims.report.plots.look import LIGHT, TEXT, Look, canvas, legend, short
@@ -22,26 +23,27 @@ def edge_stages(edge: EdgeFile, look: Look = LIGHT) -> Figure:
     Returns:
         The figure: a point a stage with its interval as a bar, in the colour and shape of the runtime it ran in.
     """
-    stages = edge.stages()
+    stages, factor = edge.stages(), edge.content.metric.factor
     figure, (axes,) = canvas(1.2 + 0.34 * len(stages), look)
     handles = {}
     for index, stage in enumerate(stages):
-        style = _style(stage["runtime"], stages, look)
-        at, ends = 100 * stage["accuracy"], (stage["low"], stage["high"])
-        spread = None if None in ends else [[at - 100 * ends[0]], [100 * ends[1] - at]]
+        style = _style(stage.runtime, stages, look)
+        at, spread = factor * stage.quality, None
+        if stage.low is not None and stage.high is not None:
+            spread = [[at - factor * stage.low], [factor * stage.high - at]]
         axes.errorbar(at, index, xerr=spread, capsize=3, elinewidth=1.4, markersize=6.5, linestyle="", **style)
-        handles[stage["runtime"]] = axes.plot([], [], linestyle="", **style, label=short(runtime(stage["runtime"])))[0]
-        _figure_beside(axes, index, f"{at:.1f} %", look)
-    axes.set_yticks(range(len(stages)), [short(stage["name"]) for stage in stages])
+        handles[stage.runtime] = axes.plot([], [], linestyle="", **style, label=short(runtime(stage.runtime)))[0]
+        _figure_beside(axes, index, edge.content.metric.text(stage.quality), look)
+    axes.set_yticks(range(len(stages)), [short(stage.name) for stage in stages])
     axes.set_ylim(len(stages) - 0.5, -0.5)
     axes.set_xlabel("Accuracy, %, with its 95 % interval")
     legend(figure, list(handles.values()), look)
     return figure
 
 
-def _style(name: str, stages: list[dict[str, Any]], look: Look) -> dict[str, Any]:
+def _style(name: str, stages: list[Stage], look: Look) -> dict[str, Any]:
     """Colour and marker of a runtime, in the order in which runtimes appear."""
-    index = list(dict.fromkeys(stage["runtime"] for stage in stages)).index(name)
+    index = list(dict.fromkeys(stage.runtime for stage in stages)).index(name)
     return {"color": look.series[index % len(look.series)], "marker": _MARKERS[index % len(_MARKERS)]}
 
 

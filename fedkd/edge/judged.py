@@ -1,0 +1,41 @@
+"""A measured file as a row of results: how good its answers are, and how often they are those of its model."""
+
+from typing import Any
+
+import numpy as np
+
+from fedkd.edge.measure import Measurement
+from fedkd.edge.runtimes import RUNTIMES
+from fedkd.objectives.objective import Objective
+from fedkd.results.device_file import DeviceFile
+
+# The runtime whose interval is kept: the first of the table.
+_FIRST = next(iter(RUNTIMES))
+
+
+def judged(
+    found: Measurement, objective: Objective, target: np.ndarray, expected: np.ndarray, **known: Any
+) -> DeviceFile:
+    """Hold a file's answers against the targets, by the objective's deciding metric, and against its model's.
+
+    Args:
+        found: The file, run over the examples of these targets.
+        objective: The task's.
+        target: Of each example, (n, ...), n at least 1.
+        expected: Outputs of the model that the file was made of, float32 (n, k).
+        known: Further fields of ``DeviceFile``.
+    """
+    metric, outputs = objective.metrics[0], found.outputs
+    interval = metric.interval(outputs[_FIRST], target) if metric.interval and _FIRST in outputs else None
+    return DeviceFile(
+        path=found.path.name,
+        precision=found.precision,
+        flash_bytes=found.flash_bytes,
+        gzip_bytes=found.gzip_bytes,
+        float_tensors=found.float_tensors,
+        tensors=found.tensors,
+        quality={name: metric.of(answers, target) for name, answers in outputs.items()},
+        agreement={name: objective.agreement(answers, expected) for name, answers in outputs.items()},
+        interval=interval,
+        **known,
+    )
