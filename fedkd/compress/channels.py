@@ -9,20 +9,10 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
-from keras import layers
 
+from fedkd.compress.layers import CONCATENATES, FLATTENS, JOINS, KEEPS, inherited_traits, makes_channels, traits_of
 from fedkd.models.graph import Node, functional, graph_of
 
-CONVS = (layers.Conv1D, layers.Conv2D)
-DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D)
-SEPARABLE = (layers.SeparableConv1D, layers.SeparableConv2D)
-_SUMS = {"Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"}
-_SAME = {
-    "BatchNormalization", "ReLU", "Relu", "Relu6", "LeakyReLU", "LeakyRelu", "Activation", "ActivationRange", "Dropout",
-    "SpatialDropout1D", "SpatialDropout2D", "GaussianNoise", "MaxPooling1D", "MaxPooling2D", "AveragePooling1D",
-    "AveragePooling2D", "GlobalMaxPooling1D", "GlobalMaxPooling2D", "GlobalAveragePooling1D", "GlobalAveragePooling2D",
-    "Cropping1D", "Cropping2D", "ZeroPadding1D", "ZeroPadding2D", "UpSampling1D", "UpSampling2D",
-}  # fmt: skip
 # Activations of each number alone. In others, like softmax, one channel depends on all.
 _ELEMENTWISE = {
     "linear", "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "swish", "mish", "softplus",
@@ -110,24 +100,25 @@ class _Numbers:
 
 def _through(node: Node, taken: Sequence[np.ndarray], numbers: _Numbers) -> np.ndarray:
     """Channels of a call's output."""
-    layer, kind, width = node.operation, node.kind, node.shape[-1] or 0
+    layer, width = node.operation, node.shape[-1] or 0
+    kernel, flow = inherited_traits(layer).kernel, traits_of(layer).channels
     last = getattr(layer, "axis", -1) in (-1, len(node.shape) - 1)
     if makes_channels(layer):
         return numbers.new(width) if node.activation in _ELEMENTWISE else np.full(width, _FIXED)
     if node.activation not in _ELEMENTWISE or not last:
         return _stay(taken, width, numbers)
-    if isinstance(layer, DEPTHWISE):
+    if kernel is not None and not kernel.mixes:
         return np.repeat(_wide(taken[0], width // layer.depth_multiplier), layer.depth_multiplier)
-    if kind in _SAME:
+    if flow == KEEPS:
         return _wide(taken[0], width)
     # With one source the other is an array of the user's, whose shape would no longer fit.
-    if kind in _SUMS and len(taken) > 1 and all(len(ids) == width for ids in taken):
+    if flow == JOINS and len(taken) > 1 and all(len(ids) == width for ids in taken):
         for other in taken[1:]:
             numbers.join(taken[0], other)
         return taken[0]
-    if kind == "Concatenate":
+    if flow == CONCATENATES:
         return np.concatenate([_wide(ids, shape[-1] or 0) for ids, shape in zip(taken, node.reads, strict=True)])
-    if kind == "Flatten" and width % len(taken[0]) == 0:
+    if flow == FLATTENS and width % len(taken[0]) == 0:
         return np.tile(taken[0], width // len(taken[0]))
     return _stay(taken, width, numbers)
 
@@ -141,9 +132,3 @@ def _stay(taken: Sequence[np.ndarray], width: int, numbers: _Numbers) -> np.ndar
     for ids in taken:
         numbers.fix(ids)
     return np.full(width, _FIXED)
-
-
-def makes_channels(layer: keras.Operation) -> bool:
-    """Whether a layer computes new channels from all of its input's."""
-    whole = isinstance(layer, (*CONVS, *SEPARABLE)) and getattr(layer, "groups", 1) == 1
-    return whole or isinstance(layer, layers.Dense)

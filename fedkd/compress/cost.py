@@ -6,12 +6,9 @@ from typing import NamedTuple
 import keras
 from keras import layers
 
-from fedkd.compress.channels import CONVS, DEPTHWISE, SEPARABLE
 from fedkd.compress.fake_quant import ActivationRange
+from fedkd.compress.layers import INPUT, NOTHING, inherited_traits
 from fedkd.models.graph import Node, functional, graph_of
-
-_TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose)
-_COUNTED = (*CONVS, *DEPTHWISE, *SEPARABLE, *_TRANSPOSED, layers.Dense)
 
 
 class Cost(NamedTuple):
@@ -35,8 +32,7 @@ def cost(model: keras.Model) -> Cost:
         InputError: The model's graph can't be seen, or calls a layer twice.
     """
     nodes = graph_of(functional(model)).nodes
-    others = [node for node in nodes if not isinstance(node.operation, (*_COUNTED, layers.Embedding))]
-    uncounted = tuple(node.name for node in others if _kernels(node))
+    uncounted = tuple(node.name for node in nodes if not inherited_traits(node.operation).macs and _kernels(node))
     return Cost(sum(map(layer_macs, nodes)), sum(map(layer_parameters, nodes)), uncounted)
 
 
@@ -46,9 +42,10 @@ def layer_macs(node: Node) -> int:
     Each number of a kernel meets each place of the output once, a separable convolution's depthwise half included: its
     pointwise half keeps the places. A transposed convolution's meets each place of the input.
     """
-    if not isinstance(node.operation, _COUNTED):
+    counted = inherited_traits(node.operation).macs
+    if counted in ("", NOTHING):
         return 0
-    shape = node.reads[0] if isinstance(node.operation, _TRANSPOSED) else node.shape
+    shape = node.reads[0] if counted == INPUT else node.shape
     places = math.prod(size or 1 for size in shape[1:-1])
     return places * sum(math.prod(kernel.shape) for kernel in _kernels(node))
 

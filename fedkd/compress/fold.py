@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from fedkd.compress.channels import CONVS, DEPTHWISE, SEPARABLE
+from fedkd.compress.layers import inherited_traits
 from fedkd.models.graph import Graph, copy, functional, graph_of, rebuild
 
 
@@ -17,7 +17,7 @@ def folds(graph: Graph) -> dict[str, str]:
         reader = readers.get(node.name)
         if reader is None or not isinstance(reader.operation, layers.BatchNormalization):
             continue
-        convolution = isinstance(node.operation, (*CONVS, *DEPTHWISE, *SEPARABLE)) and node.activation == "linear"
+        convolution = inherited_traits(node.operation).folds and node.activation == "linear"
         if convolution and reader.operation.axis in (-1, len(reader.shape) - 1):
             found[reader.name] = node.name
     return found
@@ -66,5 +66,7 @@ def _taken_in(convolution: layers.Layer, norm: layers.BatchNormalization) -> lis
     shift = np.asarray(norm.beta, np.float64) if norm.center else 0.0
     *kernels, last = convolution.get_weights()[: -1 if convolution.use_bias else None]
     bias = np.asarray(convolution.bias, np.float64) if convolution.use_bias else 0.0
-    channels = last.shape[-2:] if isinstance(convolution, DEPTHWISE) else last.shape[-1:]
+    kernel = inherited_traits(convolution).kernel
+    assert kernel is not None
+    channels = last.shape[-kernel.axes :]
     return [*kernels, last * scale.reshape(channels), (bias - mean) * scale + shift]

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 from keras import layers
 
-from fedkd.compress.channels import DEPTHWISE, SEPARABLE, Channels, makes_channels
+from fedkd.compress.channels import Channels
+from fedkd.compress.layers import inherited_traits, makes_channels
 from fedkd.models.graph import Node
 
 Scores = Mapping[int, float]
@@ -18,7 +19,7 @@ def l1(found: Channels) -> Scores:
     Reference:
         Li et al., ICLR 2017, section 3.1.
     """
-    return gathered((ids, _filters(node)) for node, ids in found.produced())
+    return gathered((ids, _filters(node.operation)) for node, ids in found.produced())
 
 
 def batch_norm_gamma(found: Channels) -> Scores:
@@ -73,34 +74,25 @@ def gathered(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[int, float]
     return {number: float(np.mean(shares)) for number, shares in found.items()}
 
 
-def _filters(node: Node) -> np.ndarray:
-    """Sum of magnitudes of each filter; a separable convolution's are those of its pointwise kernel."""
-    weights = node.operation.get_weights()
-    kernel = weights[1] if isinstance(node.operation, SEPARABLE) else weights[0]
-    return np.abs(kernel).reshape(-1, kernel.shape[-1]).sum(axis=0, dtype=np.float64)
+def _filters(layer: layers.Layer) -> np.ndarray:
+    """Sum of magnitudes of each filter of a layer that makes channels."""
+    kernel = inherited_traits(layer).kernel
+    assert kernel is not None
+    return kernel.filters(layer.get_weights())
 
 
 def _passed_back(node: Node, found: Channels, out: np.ndarray) -> list[np.ndarray]:
     """Importance of the channels of each input, given that of the output."""
     layer, taken = node.operation, found.taken[node.name]
-    if isinstance(layer, (*DEPTHWISE, *SEPARABLE)):
-        depth, *point = layer.get_weights()
-        inner = _flat(point[0], 2) @ out if isinstance(layer, SEPARABLE) else out
-        kernel = _flat(depth, 2)
-        return [_shaped((kernel * inner.reshape(kernel.shape)).sum(axis=1), taken[0])]
-    if makes_channels(layer):
-        return [_shaped(_flat(layer.get_weights()[0], 2) @ out, taken[0])]
+    kernel = inherited_traits(layer).kernel
+    if kernel is not None and (makes_channels(layer) or not kernel.mixes):
+        return [_shaped(kernel.passed_back(layer.get_weights(), out), taken[0])]
     if isinstance(layer, layers.BatchNormalization) and layer.scale:
         spread = np.sqrt(np.asarray(layer.moving_variance, np.float64) + layer.epsilon)
         return [_shaped(out * np.abs(np.asarray(layer.gamma)) / spread, taken[0])]
     if node.kind == "Concatenate" and sum(map(len, taken)) == len(out):
         return np.split(out, np.cumsum([len(ids) for ids in taken])[:-1])
     return [_shaped(out, ids) for ids in taken]
-
-
-def _flat(kernel: np.ndarray, axes: int) -> np.ndarray:
-    """Magnitudes summed over all but the last axes."""
-    return np.abs(kernel).reshape(-1, *kernel.shape[-axes:]).sum(axis=0, dtype=np.float64)
 
 
 def _shaped(scores: np.ndarray, ids: np.ndarray) -> np.ndarray:

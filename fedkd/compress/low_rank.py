@@ -7,7 +7,7 @@ import numpy as np
 from keras import layers
 
 from fedkd.base.errors import InputError
-from fedkd.compress.channels import CONVS
+from fedkd.compress.layers import inherited_traits, makes_channels
 from fedkd.exchange.spectrum import rank_for_energy
 from fedkd.models.graph import Chain, copy, functional, graph_of, rebuild
 
@@ -52,8 +52,8 @@ def low_rank(model: keras.Model, energy: float) -> keras.Model:
 
 def _halves(layer: keras.Operation, energy: float) -> tuple[np.ndarray, np.ndarray] | None:
     """Kernels of the two layers, None where one is cheaper."""
-    whole = isinstance(layer, CONVS) and layer.groups == 1
-    if not (whole or isinstance(layer, layers.Dense)):
+    of_one = inherited_traits(layer).kernel
+    if of_one is None or of_one.place or not makes_channels(layer):
         return None
     kernel = layer.get_weights()[0]
     matrix = kernel.reshape(-1, kernel.shape[-1])

@@ -1,6 +1,5 @@
 """A model that trains with what int8 does to its kernels and activations."""
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,37 +9,11 @@ from keras import layers
 
 from fedkd.base.affine import scale_and_zero
 from fedkd.base.errors import InputError
-from fedkd.compress.fake_quant import (
-    ActivationRange,
-    QuantConv1D,
-    QuantConv2D,
-    QuantDense,
-    QuantDepthwiseConv2D,
-    QuantEmbedding,
-)
+from fedkd.compress.fake_quant import ActivationRange, QuantDepthwiseConv2D
 from fedkd.compress.fold import folds
+from fedkd.compress.layers import NEW, traits_of
 from fedkd.models.graph import Chain, Graph, Node, activation_name, copy, functional, graph_of, rebuild
 
-_Kind = type[keras.layers.Layer]
-ROUNDED: Mapping[_Kind, _Kind] = {
-    layers.Conv1D: QuantConv1D,
-    layers.Conv2D: QuantConv2D,
-    layers.DepthwiseConv2D: QuantDepthwiseConv2D,
-    layers.Dense: QuantDense,
-    layers.Embedding: QuantEmbedding,
-}
-_SUMS = {"Add", "Subtract", "Multiply"}
-_RELUS = {"ReLU", "Relu", "Relu6"}
-_NEW_VALUES = {
-    *_SUMS, *_RELUS, "Concatenate", "LeakyReLU", "LeakyRelu", "GlobalAveragePooling1D", "GlobalAveragePooling2D",
-    "BatchNormalization",
-}  # fmt: skip
-# What comes out has the scale of what went in, TFLite's average pooling and its gather from a table included.
-_SAME_SCALE = {
-    "Embedding", "Flatten", "Reshape", "Permute", "Transpose", "Dropout", "SpatialDropout1D", "SpatialDropout2D",
-    "GaussianNoise", "MaxPooling1D", "MaxPooling2D", "AveragePooling1D", "AveragePooling2D", "GlobalMaxPooling1D",
-    "GlobalMaxPooling2D", "Cropping1D", "Cropping2D", "ZeroPadding1D", "ZeroPadding2D", "UpSampling1D", "UpSampling2D",
-}  # fmt: skip
 # From int8 to int8 with scales that TFLite fixes.
 _FIXED_SCALE = {"softmax", "sigmoid", "tanh"}
 _FUSED = {"linear", "relu", "relu6"}
@@ -154,17 +127,15 @@ def _ranged(tensor: keras.KerasTensor, name: str) -> keras.KerasTensor:
 
 def _rounded(operation: keras.Operation, per_tensor: bool) -> keras.Operation | Chain:
     """What takes the place of an operation."""
-    kind, activation = type(operation), activation_name(operation)
-    if kind is layers.SeparableConv2D:
+    traits, activation = traits_of(operation), activation_name(operation)
+    if traits.apart:
         return _apart(operation, per_tensor)
-    if kind not in ROUNDED:
+    if traits.twin is None:
         return copy(operation)
-    config = operation.get_config()
-    if kind not in (layers.Embedding, layers.Dense):
-        config["per_tensor"] = per_tensor
-    if kind is layers.Embedding or activation in _FUSED:
-        return ROUNDED[kind].from_config(config)
-    return _before_activation(operation, ROUNDED[kind].from_config({**config, "activation": "linear"}))
+    config = operation.get_config() | ({"per_tensor": per_tensor} if traits.per_filter else {})
+    if activation in _FUSED:
+        return traits.twin.from_config(config)
+    return _before_activation(operation, traits.twin.from_config({**config, "activation": "linear"}))
 
 
 def _before_activation(layer: keras.layers.Layer, linear: keras.layers.Layer) -> Chain:
@@ -189,14 +160,14 @@ def _apart(layer: layers.SeparableConv2D, per_tensor: bool) -> Chain:
 def _taken(layer: keras.layers.Layer, aware: keras.Model) -> list[np.ndarray]:
     """A layer's weights, from the layer or the two that stand for it."""
     weights = aware.get_layer(layer.name).get_weights()
-    if type(layer) is layers.SeparableConv2D:
+    if traits_of(layer).apart:
         return aware.get_layer(f"{layer.name}_depthwise").get_weights() + weights
     return weights
 
 
 def _give(layer: keras.layers.Layer, aware: keras.Model) -> None:
     weights = layer.get_weights()
-    if type(layer) is layers.SeparableConv2D:
+    if traits_of(layer).apart:
         aware.get_layer(f"{layer.name}_depthwise").set_weights(weights[:1])
         weights = weights[1:]
     aware.get_layer(layer.name).set_weights(weights)
@@ -214,7 +185,8 @@ class _Calls:
     def end_in_a_tensor(self, name: str) -> bool:
         """Whether a call's output is a tensor of the file with a scale of its own."""
         node, reader = self._nodes[name], self._sole_reader.get(name)
-        known = _has_kernel(node) or node.kind in _NEW_VALUES or node.kind == "Activation"
+        traits = traits_of(node.operation)
+        known = traits.rounded or traits.scale == NEW or node.kind == "Activation"
         if not known or node.activation in _FIXED_SCALE:
             return False
         return reader is None or not (reader.kind == "Concatenate" or self._fused(node, reader))
@@ -225,30 +197,30 @@ class _Calls:
         return {name: reason for name, reason in reasons.items() if reason}
 
     def _reason(self, node: Node) -> str:
-        layer = node.operation
+        layer, traits = node.operation, traits_of(node.operation)
         if getattr(layer, "weights", ()) and layer.compute_dtype != "float32":
             return f"it computes in {layer.compute_dtype}"
         if node.kind == "BatchNormalization" and not self._folded(node):
             return "it follows no convolution that it could be folded into"
-        if node.kind in _SUMS and len(node.sources) != 2:
+        if traits.pairwise and len(node.sources) != 2:
             return f"{node.kind} of {len(node.sources)} tensors takes several operations, or a constant"
-        if _has_kernel(node) or node.kind == "Activation":
+        if traits.rounded or node.kind == "Activation":
             known = node.activation in _FUSED | _FIXED_SCALE
             return "" if known else f"activation {node.activation!r} takes operations of its own"
-        known = node.kind in _NEW_VALUES | _SAME_SCALE or node.kind in ("Softmax", "InputLayer")
-        return "" if known else f"no recipe for {node.kind}"
+        return "" if traits.scale else f"no recipe for {node.kind}"
 
     def _fused(self, node: Node, reader: Node) -> bool:
         """Whether TFLite computes both in one operation, so that nothing is rounded between them."""
         if reader.kind == "BatchNormalization":
             return self._folded(reader)
-        before = _has_kernel(node) and node.activation == "linear"
-        before = before or node.kind in _SUMS or (node.kind == "BatchNormalization" and self._folded(node))
+        traits = traits_of(node.operation)
+        before = traits.rounded and node.activation == "linear"
+        before = before or traits.pairwise or (node.kind == "BatchNormalization" and self._folded(node))
         return before and _is_relu(reader)
 
     def _folded(self, norm: Node) -> bool:
         """Whether a normalisation becomes part of the convolution before it."""
-        return norm.name in self._folds and _has_kernel(self._nodes[self._folds[norm.name]])
+        return norm.name in self._folds and traits_of(self._nodes[self._folds[norm.name]].operation).rounded
 
 
 def _check(node: Node) -> None:
@@ -260,14 +232,9 @@ def _check(node: Node) -> None:
         raise InputError(f"word ids of {node.name!r} must be integers, got floats; give their Input dtype='int32'")
 
 
-def _has_kernel(node: Node) -> bool:
-    kind = type(node.operation)
-    return kind is layers.SeparableConv2D or (kind in ROUNDED and kind is not layers.Embedding)
-
-
 def _is_relu(node: Node) -> bool:
     """Whether TFLite has it as the end of another operation: up to infinity or 6, nothing below 0."""
     layer = node.operation
     if isinstance(layer, layers.ReLU):
         return not layer.negative_slope and not layer.threshold and layer.max_value in (None, 6)
-    return node.kind in _RELUS or (node.kind == "Activation" and node.activation in ("relu", "relu6"))
+    return traits_of(layer).relu or (node.kind == "Activation" and node.activation in ("relu", "relu6"))

@@ -15,8 +15,10 @@ import numpy as np
 from keras import layers
 
 from fedkd.base.errors import InputError
-from fedkd.compress.channels import SEPARABLE, Channels, channels, makes_channels
+from fedkd.compress.channels import Channels, channels
 from fedkd.compress.importance import Measure, Scores, gathered
+from fedkd.compress.kernels import Kernel
+from fedkd.compress.layers import inherited_traits, makes_channels
 from fedkd.compress.remove_channels import remove_channels
 from fedkd.models.graph import Node, functional
 
@@ -125,7 +127,7 @@ def _refit(whole: layers.Layer, part: layers.Layer, x: np.ndarray, left: np.ndar
         moment, cross = moment + known.T @ known, cross + known.T @ missing
     change = np.linalg.lstsq(moment, cross, rcond=_SMALLEST)[0]
     weights = part.get_weights()
-    place = _kernel_place(part)
+    place = _kernel(part).place
     weights[place] = (kernel + change[: len(kernel)]).reshape(weights[place].shape)
     if bias:
         weights[-1] = weights[-1] + change[-1]
@@ -155,7 +157,7 @@ class _Patches:
 def _identity(layer: layers.Layer, shape: tuple[int, ...]) -> layers.Layer:
     """The convolution that gives its own patches: strides, padding and dilation are then those of the layer."""
     weights = layer.get_weights()
-    place = _kernel_place(layer)
+    place = _kernel(layer).place
     width = _matrix(layer).shape[0]
     config = {**layer.get_config(), "filters": width, "use_bias": False, "activation": "linear"}
     cut = type(layer).from_config(config)
@@ -164,19 +166,19 @@ def _identity(layer: layers.Layer, shape: tuple[int, ...]) -> layers.Layer:
     return cut
 
 
-def _kernel_place(layer: layers.Layer) -> int:
-    """Where among its weights is the kernel that mixes channels: behind the depthwise one if there is one."""
-    return 1 if isinstance(layer, SEPARABLE) else 0
+def _kernel(layer: layers.Layer) -> Kernel:
+    """How a layer that makes channels joins them."""
+    kernel = inherited_traits(layer).kernel
+    assert kernel is not None
+    return kernel
 
 
 def _matrix(layer: layers.Layer) -> np.ndarray:
     """Its kernel as (numbers of a patch, outputs), float64."""
-    kernel = layer.get_weights()[_kernel_place(layer)]
+    kernel = layer.get_weights()[_kernel(layer).place]
     return kernel.reshape(-1, kernel.shape[-1]).astype(np.float64)
 
 
 def _rows_of_channels(layer: layers.Layer, taken: np.ndarray) -> np.ndarray:
     """The channel that each row of the kernel's matrix reads."""
-    if isinstance(layer, SEPARABLE):
-        return np.repeat(taken, layer.depth_multiplier)
-    return np.tile(taken, len(_matrix(layer)) // len(taken))
+    return _kernel(layer).rows(layer, taken, len(_matrix(layer)))

@@ -7,7 +7,8 @@ import numpy as np
 from keras import layers
 
 from fedkd.base.errors import InputError
-from fedkd.compress.channels import DEPTHWISE, SEPARABLE, Channels, channels, makes_channels
+from fedkd.compress.channels import Channels, channels
+from fedkd.compress.layers import inherited_traits, makes_channels
 from fedkd.models.graph import Node, copy, functional, rebuild
 
 
@@ -51,37 +52,19 @@ class _Kept:
         left = int(self._stays(self._found.given[operation.name]).sum())
         if not left:
             raise InputError(f"layer {operation.name!r} would lose all of its channels; leave it one at least")
-        size = "units" if isinstance(operation, layers.Dense) else "filters"
-        return type(operation).from_config({**operation.get_config(), size: left})
+        return type(operation).from_config({**operation.get_config(), inherited_traits(operation).size: left})
 
     def weights(self, node: Node) -> list[np.ndarray]:
         """A layer's weights without what belongs to the channels that go."""
         layer, held = node.operation, node.operation.get_weights()
         out = self._stays(self._found.given[node.name])
         into = self._stays(self._found.taken[node.name][0])
-        if isinstance(layer, SEPARABLE):
-            depth, point, *bias = held
-            depth = _along(depth, _fit(into, depth.shape[-2]), -2)
-            wide = np.repeat(_fit(into, point.shape[-2] // layer.depth_multiplier), layer.depth_multiplier)
-            return [depth, _along(_along(point, wide, -2), out, -1), *(b[out] for b in bias)]
-        if isinstance(layer, DEPTHWISE):
-            kernel, *bias = held
-            return [_along(kernel, _fit(into, kernel.shape[-2]), -2), *(b[out] for b in bias)]
-        if makes_channels(layer):
-            kernel, *bias = held
-            return [_along(_along(kernel, _fit(into, kernel.shape[-2]), -2), out, -1), *(b[out] for b in bias)]
+        kernel = inherited_traits(layer).kernel
+        if kernel is not None and (makes_channels(layer) or not kernel.mixes):
+            return kernel.without(layer, held, into, out)
         if isinstance(layer, layers.BatchNormalization):
             return [vector[out] for vector in held]
         return held
 
     def _stays(self, ids: np.ndarray) -> np.ndarray:
         return ~np.isin(ids, self._gone)
-
-
-def _fit(stays: np.ndarray, width: int) -> np.ndarray:
-    """The mask of an input of the model holds for all of its channels."""
-    return stays if len(stays) == width else np.full(width, stays.all())
-
-
-def _along(array: np.ndarray, stays: np.ndarray, axis: int) -> np.ndarray:
-    return np.compress(stays, array, axis=axis)

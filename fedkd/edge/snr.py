@@ -9,12 +9,10 @@ import numpy as np
 
 from fedkd.compress.cost import layer_macs, layer_parameters
 from fedkd.compress.fake_quant import ActivationRange
-from fedkd.compress.qat import ROUNDED
+from fedkd.compress.layers import TRAITS, traits_of
 from fedkd.edge.activations import activations
 from fedkd.models.graph import Graph, Node, copy, functional, graph_of, rebuild
 
-# What a file computes in one operation with the kernel before it.
-_FUSED = {"BatchNormalization", "ReLU", "Relu", "Relu6", "Activation", "Identity"}
 _EXACT = 200.0  # dB of what is equal to the last bit
 
 
@@ -79,7 +77,7 @@ def layer_table(model: keras.Model, path: Path | None, x: np.ndarray) -> list[La
 
 def _in_floats(model: keras.Model) -> keras.Model:
     """A copy of a model that rounds nothing."""
-    floats = {rounded: kind for kind, rounded in ROUNDED.items()}
+    floats = {traits.twin: traits.layer for traits in TRAITS.values() if traits.twin and traits.layer}
 
     def make(operation: keras.Operation) -> keras.Operation:
         if isinstance(operation, ActivationRange):
@@ -99,7 +97,7 @@ def _in_floats(model: keras.Model) -> keras.Model:
 def _fused(graph: Graph, node: Node) -> list[Node]:
     """A call and those after it that its operation may include."""
     readers, found = graph.sole_readers(), [node]
-    while (reader := readers.get(found[-1].name)) is not None and reader.kind in _FUSED:
+    while (reader := readers.get(found[-1].name)) is not None and traits_of(reader.operation).fused:
         found.append(reader)
     return found
 
