@@ -25,7 +25,7 @@ LAYERS = {
     "config": {"base"},
     "data": {"base", "config"},
     "models": {"base"},
-    "exchange": {"base"},
+    "exchange": {"base", "config"},
     "distill": {"base", "config", "data", "models"},
     "tasks": {"base", "config", "data"},
     "compress": {"base", "exchange", "models"},

@@ -10,6 +10,9 @@ import numpy as np
 
 Weights = list[np.ndarray]
 
+# Lists of arrays by the names of their groups, such as what a client keeps.
+State = dict[str, Weights]
+
 
 @dataclass(frozen=True)
 class TensorSpec:

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from fedkd.base import runtime
-from fedkd.base.tensors import Weights
+from fedkd.base.tensors import State, Weights
 from fedkd.config.sections import LossConfig, TrainConfig
 from fedkd.data.dataset import EVALUATION_BATCH, Dataset
 from fedkd.distill.checks import check_knowledge
@@ -20,7 +20,6 @@ from fedkd.distill.losses import cross_entropy, mutual_losses, projection_shapes
 from fedkd.distill.optimizers import PureOptimizer, optimizer_factory
 from fedkd.models.inspect import Outputs, split_outputs
 
-State = dict[str, Weights]
 Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 # Batches unrolled in one compiled call. Worth it where a batch takes less than some milliseconds, that is for models
