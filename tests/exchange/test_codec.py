@@ -13,6 +13,7 @@ from fedkd.exchange.blob import _DICTIONARY, Header, PayloadError, write_blob
 from fedkd.exchange.codec import DENSE, decode, encode, pack_forms
 from fedkd.exchange.coding import PLAIN
 from fedkd.exchange.forms import Dense, Factors, nothing
+from fedkd.exchange.layout import FORMS, read_layout
 from tests.exchange.codings import coding
 
 SPEC = (
@@ -190,3 +191,10 @@ def test_factors_whose_product_overflows_are_refused():
     blob = pack_forms([factors, *map(Dense, update()[1:3]), nothing(8, 8)], HEADER, PLAIN)
     with pytest.raises(PayloadError, match="overflows"):
         decode(blob, SPEC)
+
+
+def test_a_form_s_place_in_the_table_is_its_code():
+    """Other numbers than these would be another format."""
+    assert [form.name for form in FORMS] == ["dense", "factors", "sparse", "left", "right"]
+    for code in range(20):
+        assert read_layout(code).code == code
