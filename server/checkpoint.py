@@ -10,6 +10,9 @@ from fedkd.base.checkpoint_store import CheckpointStore, Saved, grouped, ungroup
 from fedkd.base.tensors import Weights, digest
 from fedkd.protocol.state import ServerState, Step
 
+# Lists of arrays in a checkpoint; all others are what transforms of updates keep.
+_GROUPS = ("shared", "trained", "blobs")
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -49,7 +52,7 @@ class Checkpoint:
         """
         state = progress.state
         blobs = [np.frombuffer(blob, np.uint8) for blob in (state.update, *(step.blob for step in state.steps))]
-        groups = {"shared": state.shared, "residual": state.residual, "trained": progress.trained, "blobs": blobs}
+        groups = {**state.transforms, "shared": state.shared, "trained": progress.trained, "blobs": blobs}
         tensors, lengths = grouped(groups)
         header = {
             "run": state.run,
@@ -71,8 +74,9 @@ class Checkpoint:
         update, *blobs = (array.tobytes() for array in groups["blobs"])
         steps = tuple(Step(r, blob, sparsity) for (r, sparsity), blob in zip(header["steps"], blobs, strict=True))
         shared, removed = groups["shared"], tuple(header.get("removed_channels", header.get("gone", ())))
+        transforms = {group: arrays for group, arrays in groups.items() if group not in _GROUPS and arrays}
         # The base is that of the round that is done; the next one makes its own.
         state = ServerState(
-            saved.round, shared, shared, digest(shared), steps, update, groups["residual"], removed, header["run"]
+            saved.round, shared, shared, digest(shared), steps, update, transforms, removed, header["run"]
         )
         return Progress(state, dict(header["held"]), dict(header["quality"]), groups["trained"], header["elapsed"])

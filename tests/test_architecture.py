@@ -25,7 +25,7 @@ LAYERS = {
     "config": {"base"},
     "data": {"base", "config", "objectives"},
     "models": {"base"},
-    "exchange": {"base"},
+    "exchange": {"base", "config"},
     "distill": {"base", "config", "data", "models", "objectives"},
     "tasks": {"base", "config", "data", "objectives"},
     "compress": {"base", "exchange", "models"},
@@ -129,6 +129,17 @@ def test_help_and_checks_of_settings_need_no_tensorflow():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_protocol_needs_neither_tensorflow_nor_keras():
+    """Nor do exchange and the server's checks, so that what a server refuses is known before anything slow."""
+    packages = [path for layer in ("protocol", "exchange") for path in sources(f"fedkd/{layer}")]
+    modules = [str(p.relative_to(ROOT).with_suffix("")).replace("/", ".").removesuffix(".__init__") for p in packages]
+    names = ["server.validation", "server.reply", *modules]
+    assert {"fedkd.protocol.federation", "fedkd.protocol.finishing", "fedkd.exchange.codec"} < set(names)
+    code = f"import sys, {', '.join(names)}; print({{'keras', 'tensorflow'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 def test_device_runtime_needs_neither_keras_nor_tensorflow():

@@ -72,7 +72,7 @@ def everything(folder):
     state = server.state
     told = [
         digest(state.shared),
-        digest(state.residual),
+        {group: digest(arrays) for group, arrays in state.transforms.items()},
         digest(server.trained),
         state.update,
         state.steps,

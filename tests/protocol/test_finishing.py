@@ -16,11 +16,12 @@ from fedkd.compress.fake_quant import ActivationRange
 from fedkd.config.finish import parse_finish
 from fedkd.models.inspect import logits_model
 from fedkd.protocol.finishing import check, experiment_at, unrounded
+from fedkd.protocol.reference import Federation
 from fedkd.protocol.resolve import resolve
 from server.device_files import to_device
 from sims.run import run
 from tests import tiny
-from tests.protocol.test_federation import Federation, assert_identical
+from tests.protocol.test_federation import Stepping, assert_identical
 
 FINISH = {"edge.sparsity": 0.0, "edge.channels": 0.4, "edge.qat": True, "edge.finish_rounds": 2}
 SETTINGS = {"task": "tests.protocol.test_finishing:task", "clients": 3, "rounds": 2, **FINISH}
@@ -57,7 +58,7 @@ def twice():
 @pytest.fixture(scope="module")
 def finished():
     """A federation at its end: in round 3, the first of finishing, client 1 isn't there and client 2 has lost all."""
-    federation = Federation(resolve(SETTINGS | DENSE), prefer_steps=True)
+    federation = Stepping(resolve(SETTINGS | DENSE))
     for number, participants in enumerate([[0, 1, 2], [0, 1, 2], [0, 2], [0, 1, 2]], 1):
         if number == 3:
             federation.clients[2] = Federation(federation.experiment).clients[2]
