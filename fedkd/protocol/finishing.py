@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from fedkd.base.tensors import Weights, digest
 from fedkd.config.config import Config
-from fedkd.models.inspect import get_weights, logits_model
 from fedkd.protocol.experiment import Experiment
 
 if TYPE_CHECKING:
@@ -81,6 +80,8 @@ def channels_to_remove(experiment: Experiment, shared: Weights) -> tuple[int, ..
 
 def reshaped(experiment: Experiment, removed_channels: Sequence[int], shared: Weights) -> Weights:
     """Return the weights that the finishing rounds begin with, not to be changed; ranges of activations are empty."""
+    from fedkd.models.inspect import get_weights
+
     key = digest(shared), tuple(removed_channels)
     with _lock:
         if key not in experiment.begun:  # all clients of a process come by
@@ -110,6 +111,8 @@ _lock = threading.Lock()
 
 
 def _plain(experiment: Experiment, shared: Weights | None) -> "keras.Model":
+    from fedkd.models.inspect import logits_model
+
     return logits_model(experiment.shared_model, shared)
 
 
