@@ -9,14 +9,12 @@ from flwr.serverapp import Grid, ServerApp
 
 from fedkd.base import runtime
 from fedkd.base.errors import InputError
-from fedkd.models.inspect import logits_model
 from fedkd.protocol.calibration import calibration_rows, without_examples
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.federation import new_server
 from fedkd.protocol.finishing import check
 from fedkd.protocol.resolve import experiment_of
 from server.checkpoint import Checkpoint, Progress
-from server.device_files import to_device
 from server.record import Record
 from server.results import summarise
 from server.run_folder import CHECKPOINT, RunFolder, alone, check_resumable, run_path
@@ -59,6 +57,10 @@ def _run(experiment: Experiment, grid: Grid, out: Path, engine: str) -> None:
     summary = summarise(experiment, out.name, engine, folder.history(), strategy.trained)
     folder.write_summary(summary | {"edge": []})  # first without: converters fail in more ways than one can list
     if experiment.shares:
+        # These import TensorFlow, which ``runtime.configure`` comes before.
+        from fedkd.models.inspect import logits_model
+        from server.device_files import to_device
+
         logits_model(experiment.shared_model, strategy.trained).save(out / "student.keras")
         folder.write_summary(summary | {"edge": to_device(experiment, strategy.state, out)})
     folder.finish()

@@ -142,6 +142,12 @@ def test_protocol_needs_neither_tensorflow_nor_keras():
     assert done.stdout.strip() == "set()"
 
 
+def test_importing_the_apps_leaves_tensorflow_to_be_configured():
+    code = "import sys, server.app, clients.node.app; print({'keras', 'tensorflow'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert (done.stdout.strip(), done.stderr) == ("set()", "")
+
+
 def test_device_runtime_needs_neither_keras_nor_tensorflow():
     code = "import sys, fedkd.edge.runtime; print({'keras', 'tensorflow', 'flwr'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
