@@ -19,7 +19,9 @@ from fedkd.data.dataset import EVALUATION_BATCH, Dataset
 from fedkd.data.partition import hold_out
 from fedkd.exchange import schedule
 from fedkd.exchange.coding import Coding, compressor
+from fedkd.objectives.metric import ACCURACY, F1, Scale
 from fedkd.objectives.scores import quality
+from fedkd.protocol.messages import PERSONAL, teacher_key
 from fedkd.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -191,6 +193,11 @@ class Experiment:
         trained = train.epochs * (1 - train.holdout) * examples
         return train.evaluate_every or math.ceil(measured / 3 / (EVALUATION_SHARE * trained))
 
+    @property
+    def metrics(self) -> tuple[Scale, ...]:
+        """How the task's figures are read, the deciding metric first: accuracy, and F1 where there are two classes."""
+        return (ACCURACY, F1) if len(self.task.classes) == 2 else (ACCURACY,)
+
     def quality(self, role: str, weights: Weights, threads: int = 1) -> dict[str, float]:
         """Accuracy of a model on the test set, and F1 where there are two classes."""
         test = self.task.test
@@ -202,8 +209,8 @@ class Experiment:
         if teacher is None:
             return {}
         found = self.quality("teacher", teacher)
-        figures = {"teacher": found["accuracy"]} | ({"teacher_f1": found["f1"]} if "f1" in found else {})
-        return figures | ({"teacher_personal": self.trainer.accuracy("teacher", teacher, held)} if len(held) else {})
+        figures = {teacher_key(name): value for name, value in found.items()}
+        return figures | ({PERSONAL: self.trainer.accuracy("teacher", teacher, held)} if len(held) else {})
 
     @cached_property
     def parameters(self) -> dict[str, int]:
