@@ -5,8 +5,7 @@ from sklearn.datasets import load_wine
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import scale
 
-from fedkd.data.dataset import Dataset
-from fedkd.tasks.task import Task
+from fedkd import Dataset, Task
 
 
 def network(width):

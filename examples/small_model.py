@@ -7,11 +7,7 @@ from keras import layers
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from fedkd.compress.cost import cost
-from fedkd.compress.qat import quantize_aware
-from fedkd.compress.structured import prune_channels
-from fedkd.edge.convert import convert
-from fedkd.edge.runtime import describe, predict
+from fedkd import convert, cost, describe, predict, prune_channels, quantize_aware
 
 digits = load_digits()
 images = (digits.images / 16).astype("float32")[..., None]
@@ -46,7 +42,7 @@ print(f"rounded in training: {fit(aware, 5):.3f}, {len(skipped)} layers skipped"
 folder = Path("runs/small_model")
 folder.mkdir(parents=True, exist_ok=True)
 aware.save(folder / "aware.keras")
-(int8,) = convert(folder / "aware.keras", x[:64], folder, ["int8"], "small", modules=["fedkd.compress.fake_quant"])
+(int8,) = convert(folder / "aware.keras", x[:64], folder, ["int8"], "small")
 if int8.path is None:
     raise SystemExit(int8.error)
 right = (predict(int8.path, x_test).argmax(-1) == y_test).mean()

@@ -11,7 +11,9 @@ from fedkd.results.task_record import TaskRecord
 
 def task_record(experiment: Experiment) -> TaskRecord:
     """What ``task.json`` says of a run's task."""
-    return TaskRecord(experiment.config.task, "classification", experiment.metrics, experiment.task.classes)
+    objective = experiment.task.objective
+    names, label = objective.names, objective.baseline_label
+    return TaskRecord(experiment.config.task, objective.kind, experiment.metrics, names, label)
 
 
 def traffic(experiment: Experiment, history: Sequence[Round]) -> dict[str, float | None]:
@@ -65,7 +67,7 @@ def summarise(experiment: Experiment, name: str, engine: str, history: Sequence[
             last.teacher_mean,
             last.teacher_std,
             last.teacher_personal,
-            experiment.task.majority,
+            experiment.task.baseline,
         ),
         others={other: Quality(last.shared.get(other), last.teacher_others.get(other)) for other in others},
         traffic=traffic(experiment, history),

@@ -18,10 +18,10 @@ from fedkd.base.errors import InputError, RunError
 from fedkd.base.seeding import Purpose, generator
 from fedkd.config.config import Config, Scalar
 from fedkd.config.settings import build, check_settings
-from fedkd.data.dataset import Dataset
 from fedkd.protocol.resolve import chosen_rows, resolve
 from fedkd.results.run_folder import run_path
 from fedkd.tasks.registry import load_task
+from fedkd.tasks.task import Task
 from sims.run import absolute
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def pretrain(
     task = load_task(first.task, first.model, first.data)
     experiment = resolve(given, lambda *_: task)
     config = experiment.config
-    x = _left_out(task.train, config) if left_out else experiment.task.train.x
+    x = _left_out(task, config) if left_out else experiment.task.train.x
     file = out or Path(f"{run_path(None, replace(config, method='teacher'))}{ENDING}")
     _check_free(file, overwrite)
     with console.status("starting TensorFlow and building the teacher"):
@@ -80,11 +80,12 @@ def pretrain(
     return file
 
 
-def _left_out(train: Dataset, config: Config) -> np.ndarray:
+def _left_out(task: Task, config: Config) -> np.ndarray:
     """Inputs that a run with these settings doesn't use."""
     if not config.partition.examples:
         raise InputError("--left-out needs partition.examples, which leaves examples out of a run, got 0 (all are in)")
-    rest = np.setdiff1d(np.arange(len(train)), chosen_rows(train, config))
+    train = task.train
+    rest = np.setdiff1d(np.arange(len(train)), chosen_rows(task, config))
     if not len(rest):
         raise InputError(f"--left-out: partition.examples leaves none of the {len(train)} training examples out")
     return train.x[rest]

@@ -20,8 +20,8 @@ from rich.text import Text
 from fedkd.base.errors import InputError
 from fedkd.objectives.metric import ACCURACY, Scale
 from fedkd.results.round import Round
-from fedkd.results.run import Run, last_known
 from fedkd.results.run_folder import RunFolder
+from fedkd.results.run_record import RunRecord, last_known
 from sims.report.table import lead, size
 
 POLL = 0.25  # seconds between two looks at the file; stopping does not wait for the next
@@ -203,9 +203,9 @@ class State:
 def _metric(folder: Path, first: Round) -> Scale:
     """What decides the run's quality, which its folder says before its first round ends."""
     try:
-        return Run(folder, None, (first,), task=RunFolder(folder).task).metric
+        return RunRecord(folder, None, (first,), task=RunFolder(folder).task).metric
     except (InputError, OSError):  # for the report to complain of
-        return Run(folder, None, (first,)).metric
+        return RunRecord(folder, None, (first,)).metric
 
 
 def clock(seconds: float) -> str:

@@ -18,11 +18,13 @@ from fedkd.config.config import Scalar
 from fedkd.config.settings import check_settings, to_settings
 from fedkd.protocol.calibration import calibration_rows, without_examples
 from fedkd.protocol.experiment import Experiment
-from fedkd.protocol.resolve import experiment_of
+from fedkd.protocol.resolve import experiment_of, hold, resolve
 from fedkd.results.folder_lock import remove
 from fedkd.results.partition import Partition
 from fedkd.results.resuming import resumable
 from fedkd.results.run_folder import CHECKPOINT, RunFolder, is_run, run_path
+from fedkd.tasks.registry import OBJECT, checked_task
+from fedkd.tasks.task import Task
 
 ENGINE_NAMES = ("local", "ray")
 
@@ -36,7 +38,13 @@ _QUIET = {
 
 
 def run(
-    settings: Mapping[str, Scalar], engine: str, out: Path | None, overwrite: bool, keep_clients: bool, console: Console
+    settings: Mapping[str, Scalar],
+    engine: str,
+    out: Path | None,
+    overwrite: bool,
+    keep_clients: bool,
+    console: Console,
+    task: Task | None = None,
 ) -> Path:
     """Run an experiment and write its folder.
 
@@ -47,6 +55,7 @@ def run(
         overwrite: Replace the folder of an earlier run.
         keep_clients: Keep each client's teacher and optimiser state in the folder, as ``clients/``.
         console: Where to show progress.
+        task: An object in the place of the task that settings name; the engine must be ``local`` then.
 
     Returns:
         The folder.
@@ -56,7 +65,7 @@ def run(
         KeyboardInterrupt: Stopped by the user; ``resume`` goes on with it.
     """
     _check_engine(engine)
-    experiment = experiment_of(absolute(check_settings(settings)))
+    experiment = _experiment(absolute(check_settings(settings)), task, engine)
     folder = run_path(out, experiment.config).absolute()
     check_free(folder, overwrite, "a run", is_run, f", or `fedkd run --resume {folder}` where it stopped")
     if not experiment.rows:
@@ -105,6 +114,18 @@ def resume(folder: Path, engine: str, console: Console) -> Path:
     return folder
 
 
+def _experiment(settings: Mapping[str, Scalar], task: Task | None, engine: str) -> Experiment:
+    """The experiment of some settings, perhaps with a task that is an object of this process."""
+    if task is None:
+        return experiment_of(settings)
+    if engine != "local":
+        raise InputError(f"engine must be local for a task that is an object, got {engine!r}: other processes lack it")
+    checked_task(task)
+    experiment = resolve({**settings, "task": f"{OBJECT}{task.name}"}, lambda *_: task)
+    hold(experiment)
+    return experiment
+
+
 def _check_engine(engine: str) -> None:
     if engine not in ENGINE_NAMES:
         raise InputError(f"engine must be one of {', '.join(ENGINE_NAMES)}, got {engine!r}")
@@ -129,7 +150,7 @@ def _drive(
     from sims.progress import watch
 
     config = experiment.config
-    run_config = {**to_settings(config), "out": str(folder), **options}
+    run_config = {**to_settings(config), "experiment": hold(experiment), "out": str(folder), **options}
     with watch(folder / "history.jsonl", config.total_rounds, console):
         try:
             ENGINES[str(options["engine"])](config, run_config, storage)
@@ -194,7 +215,7 @@ def write_partition(experiment: Experiment, folder: Path) -> None:
     """Record who holds what, for the report; simulations may know, servers may not."""
     if not folder.exists():
         return
-    classes, labels = experiment.task.classes, experiment.task.train.y
-    counts = [np.bincount(labels[rows], minlength=len(classes)).tolist() for rows in experiment.rows]
+    groups, names = experiment.task.objective.strata(experiment.task.train.y)
+    counts = [np.bincount(groups[rows], minlength=len(names)).tolist() for rows in experiment.rows]
     with suppress(OSError):  # what stopped the run, a full disk perhaps, is said by itself
-        RunFolder(folder).write_partition(Partition(classes, counts))
+        RunFolder(folder).write_partition(Partition(names, counts))

@@ -23,14 +23,14 @@ MAY_IMPORT = {
 LAYERS = {
     "base": set(),
     "config": {"base"},
-    "data": {"base", "config"},
+    "data": {"base", "config", "objectives"},
     "models": {"base"},
     "exchange": {"base"},
-    "distill": {"base", "config", "data", "models"},
-    "tasks": {"base", "config", "data"},
+    "distill": {"base", "config", "data", "models", "objectives"},
+    "tasks": {"base", "config", "data", "objectives"},
     "compress": {"base", "exchange", "models"},
     "edge": {"base", "compress", "models"},
-    "objectives": set(),
+    "objectives": {"base"},
     "results": {"base", "config", "objectives"},
     "protocol": {"base", "compress", "config", "data", "distill", "edge", "exchange", "models", "objectives", "tasks"},
 }

@@ -3,11 +3,14 @@
 import json
 import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+import fedkd
 from fedkd.config.methods import METHODS
 from fedkd.tasks.named import NAMED
 from sims.run import run
@@ -53,20 +56,31 @@ def test_readme_names_every_task():
     assert set(re.findall(r"`([\w:.]+)`", README.split("## Tasks")[1].split("##")[0])) >= set(NAMED) | {"digits"}
 
 
-@pytest.mark.parametrize(
-    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda path: path.stem
-)
-def test_modules_and_functions_that_are_named_exist(page):
-    for name in re.findall(r"`((?:fedkd|clients|server|sims)\.(?!toml|state\b)[\w.]+)", page.read_text()):
-        assert is_module(name) or is_function(name), name
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def is_module(name):
-    path = ROOT / name.replace(".", "/")
-    return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_pages_name_public_names_only_and_each_is_there(page):
+    for name in re.findall(r"(?<![\w./-])fedkd\.(\w[\w.]*\w)", page.read_text()):
+        if name not in ("toml", "example"):
+            assert name in fedkd.__all__, f"fedkd.{name} is no public name"
+            assert getattr(fedkd, name) is not None
 
 
-def is_function(name):
-    module, _, function = name.rpartition(".")
-    path = ROOT / (module.replace(".", "/") + ".py")
-    return path.exists() and f"def {function}(" in path.read_text()
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_what_pages_and_examples_import_is_public(page):
+    for names in re.findall(r"from fedkd import (.+)", page.read_text()):
+        assert {name.strip() for name in names.split(",")} <= set(fedkd.__all__)
+    assert not re.search(r"(from|import) (fedkd\.|clients|server|sims)", page.read_text())
+
+
+@pytest.mark.parametrize("name", sorted(fedkd.__all__))
+def test_every_public_name_is_there_and_says_what_it_is(name):
+    found = getattr(fedkd, name)
+    assert not callable(found) or found.__doc__
+
+
+def test_the_public_face_is_quick_and_starts_no_tensorflow():
+    code = "import sys, fedkd; fedkd.Task, fedkd.Regression; print({'tensorflow', 'keras', 'flwr'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "set()"

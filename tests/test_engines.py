@@ -116,6 +116,22 @@ def test_teachers_alone_need_not_be_measured_every_round(tmp_path):
     assert write_report(tmp_path / "run").exists()
 
 
+def test_one_more_metric_of_a_task_is_in_everything_a_run_leaves(tmp_path):
+    """Of three classes the Brier score of the best guess that knows nothing is 2/3, and no score is above 2."""
+    folder = tmp_path / "run"
+    summary = run_in(folder, task="tests.tiny:scored", rounds=2, **{"train.evaluate_every": 2})
+    assert json.loads((folder / "task.json").read_text())["metrics"] == summary["metrics"]
+    scores = [row["shared_brier"] for row in history(folder)] + list(summary["others"]["brier"].values())
+    assert all(0 < score < 2 for score in scores)
+    assert [row.get("teacher_brier") for row in history(folder)] == [
+        None,
+        summary["others"]["brier"]["teacher_mean"],
+        None,
+    ]
+    figures = f"Brier score {summary['others']['brier']['shared']:.3g}"
+    assert figures in write_report(folder).read_text()
+
+
 def windows(path, rng):
     y = np.arange(60) % 3
     x = (np.sin(np.arange(32) * (y[:, None] + 1) / 3)[..., None] + rng.normal(0, 0.1, (60, 32, 2))).astype(np.float16)

@@ -89,8 +89,9 @@ def test_left_out_examples_are_those_that_a_run_does_not_use(tmp_path, monkeypat
     settings = ["--set", "partition.examples=1400", "--out", tmp_path / "w.weights.h5"]
     assert call("pretrain", "--left-out", *WIDTH, *settings).exit_code == 130
     config = resolve({"partition.examples": 1400}).config
-    train = digits.load(config.model).train
-    used = {image.tobytes() for image in train.x[chosen_rows(train, config)]}
+    task = digits.load(config.model)
+    train = task.train
+    used = {image.tobytes() for image in train.x[chosen_rows(task, config)]}
     assert len(seen["x"]) == 37
     assert not used & {image.tobytes() for image in seen["x"]}
     assert list(tmp_path.iterdir()) == []

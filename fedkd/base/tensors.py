@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 Weights = list[np.ndarray]
+State = dict[str, Weights]  # what a client's trainer keeps, by group
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedkd.base.errors import InputError
+from fedkd.objectives.objective import Objective
 
 # Examples that models are measured on at a time; the last batch is filled up, so that there is one shape to compile.
 # What more of them make of a convolution leaves a processor's cache.
@@ -16,9 +17,9 @@ class Dataset:
     """Examples of one split.
 
     Args:
-        x: float32 of shape (n, height, width, channels) for images or (n, steps, channels) for windows of sensor
-            data, or int32 of shape (n, tokens), where 0 is padding.
-        y: int32 class of each example, shape (n,).
+        x: float32 of shape (n, height, width, channels) for images, (n, steps, channels) for windows of sensor data or
+            (n, features) for rows of a table, or int32 of shape (n, tokens), where 0 is padding.
+        y: Target of each example, shape (n, ...), as the task's objective has it: int32 (n,) where it is a class.
         owners: Natural client of each example, shape (n,), where the data have them.
         segments: Stretch of recording each example was cut from, shape (n,), where neighbours overlap.
     """
@@ -39,21 +40,21 @@ class Dataset:
         return Dataset(self.x[rows], self.y[rows], owners, segments)
 
 
-def checked(source: str, split: str, data: Dataset, classes: int) -> Dataset:
+def checked(source: str, split: str, data: Dataset, objective: Objective) -> Dataset:
     """Return the data set, or say which of its arrays breaks which rule.
 
     Args:
         source: Where it comes from, for messages.
         split: Of the task; empty for a file of one split, whose arrays have plain names.
         data: The examples.
-        classes: Number of classes.
+        objective: Of the task, which says what targets are.
 
     Raises:
-        InputError: Empty, lengths that differ, NaN or Inf, or labels outside 0 .. classes - 1.
+        InputError: Empty, lengths that differ, NaN or Inf, or targets that aren't the objective's.
     """
     end = f"_{split}" if split else ""
     _check_array(source, f"x{end}", data.x, "fi", "an array of float32 or int32")
-    _check_array(source, f"y{end}", data.y, "i", "an array of int32")
+    objective.check_target(f"{source}: y{end}", data.y)
     if not len(data):
         what = f"the {split} split is empty" if split else "no examples"
         raise InputError(f"{source}: {what}, at least one example is needed")
@@ -64,9 +65,6 @@ def checked(source: str, split: str, data: Dataset, classes: int) -> Dataset:
     if np.issubdtype(data.x.dtype, np.floating) and not np.isfinite(data.x).all():
         row = int(np.argwhere(~np.isfinite(data.x))[0][0])
         raise InputError(f"{source}: x{end} holds NaN or Inf (first in row {row}); clean the data first")
-    if data.y.min() < 0 or data.y.max() >= classes:
-        worst = int(data.y.max() if data.y.max() >= classes else data.y.min())
-        raise InputError(f"{source}: y{end} holds label {worst}, labels must be from 0 to {classes - 1}")
     return data
 
 

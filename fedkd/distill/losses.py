@@ -1,4 +1,4 @@
-"""The losses of FedKD on one batch (Wu et al. 2022, eqs 1-7), one equation a function.
+"""The losses of FedKD on one batch (Wu et al. 2022, eqs 1-7), of whatever a task's objective loses by an answer.
 
 Further kinds of knowledge, each with a weight of its own, are in ``fedkd.distill.knowledge``.
 
@@ -15,6 +15,8 @@ from fedkd.config.sections import LossConfig
 from fedkd.distill.alignment import align, align_heads
 from fedkd.distill.knowledge import EPSILON, switched_on
 from fedkd.models.inspect import Outputs
+from fedkd.objectives.losses import mse
+from fedkd.objectives.objective import Objective
 
 
 class Totals(NamedTuple):
@@ -22,23 +24,6 @@ class Totals(NamedTuple):
 
     teacher: tf.Tensor
     student: tf.Tensor
-
-
-def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
-    """CE of logits (n, classes) with labels (n,): the task loss (eq. 5)."""
-    return tf.reduce_sum(share * tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
-
-
-def kl(target: tf.Tensor, model: tf.Tensor, share: tf.Tensor, temperature: float = 1.0) -> tf.Tensor:
-    """KL(softmax(target/τ) || softmax(model/τ)) τ², summed over classes (eqs 1-2; τ² as Hinton et al. 2015)."""
-    log_target = tf.nn.log_softmax(target / temperature)
-    log_model = tf.nn.log_softmax(model / temperature)
-    return temperature**2 * tf.reduce_sum(share * tf.reduce_sum(tf.exp(log_target) * (log_target - log_model), -1))
-
-
-def mse(a: tf.Tensor, b: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
-    """Mean squared difference of two tensors (n, ...) over all but the first axis."""
-    return tf.reduce_sum(share * tf.reduce_mean(tf.square(a - b), axis=list(range(1, len(a.shape)))))
 
 
 def projection_shapes(teacher: Outputs, student: Outputs) -> list[tuple[int, int]]:
@@ -73,15 +58,15 @@ def hidden_loss(teacher: Outputs, student: Outputs, projection: Sequence[tf.Tens
     return tf.add_n([tf.zeros(()), *states, *maps])
 
 
-def confidence(ce_teacher: tf.Tensor, ce_student: tf.Tensor, config: LossConfig) -> tf.Tensor:
-    """D = CE_t + CE_s + ε, whose inverse weighs what the models teach each other; 1 without adaptive weight.
+def confidence(task_teacher: tf.Tensor, task_student: tf.Tensor, config: LossConfig) -> tf.Tensor:
+    """D = CE_t + CE_s + ε, the task losses, whose inverse weighs what models teach each other; 1 if not adaptive.
 
     A constant for the gradient unless ``config.undetached``: else the coefficient of the CE gradient would be
     1 - (KL + MSE) / D², which turns negative once both models agree with the labels.
     """
     if not config.adaptive:
         return tf.ones(())
-    total = ce_teacher + ce_student + EPSILON
+    total = task_teacher + task_student + EPSILON
     return total if config.undetached else tf.stop_gradient(total)
 
 
@@ -89,9 +74,10 @@ def mutual_losses(
     teacher: Outputs,
     student: Outputs,
     projection: Sequence[tf.Tensor],
-    labels: tf.Tensor,
+    target: tf.Tensor,
     share: tf.Tensor,
     config: LossConfig,
+    objective: Objective,
 ) -> Totals:
     """L_t and L_s of one batch.
 
@@ -99,9 +85,10 @@ def mutual_losses(
         teacher: The teacher's outputs on n examples.
         student: The student's outputs on the same examples.
         projection: W_h of each matched layer pair, shapes (d_s, d_t).
-        labels: Shape (n,), int.
+        target: Of each example, shape (n, ...).
         share: Shape (n,), sums to 1.
         config: Switches.
+        objective: Of the task.
 
     Returns:
         Totals. The gradient of their sum is, for each model, that of its own total: the peer is a constant in it
@@ -110,13 +97,13 @@ def mutual_losses(
     Reference:
         Wu et al. 2022, eqs 1-7.
     """
-    ce_t, ce_s = cross_entropy(teacher.logits, labels, share), cross_entropy(student.logits, labels, share)
-    d = confidence(ce_t, ce_s, config)
+    task_t, task_s = (objective.loss(model.logits, target, share) for model in (teacher, student))
+    d = confidence(task_t, task_s, config)
     still_t, still_s = (teacher, student) if config.undetached else (_constant(teacher), _constant(student))
-    total_t, total_s = ce_t, ce_s
+    total_t, total_s = task_t, task_s
     if config.mutual:
-        total_t += kl(still_s.logits, teacher.logits, share, config.temperature) / d
-        total_s += kl(still_t.logits, student.logits, share, config.temperature) / d
+        total_t += objective.divergence(still_s.logits, teacher.logits, share, config.temperature) / d
+        total_s += objective.divergence(still_t.logits, student.logits, share, config.temperature) / d
     if config.hidden:
         still_w = projection if config.undetached else [tf.stop_gradient(w) for w in projection]
         total_t += hidden_loss(teacher, still_s, still_w, share) / d

@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from fedkd.config.sections import TrainConfig
 from fedkd.data.dataset import EVALUATION_BATCH
+from fedkd.distill.batches import batches
 from fedkd.distill.optimizers import optimizer_factory
 from fedkd.distill.pretext import Pretext, Question, pretext_of
-from fedkd.distill.trainer import batches
 
 # Examples on which the loss is measured before and after.
 _MEASURED = 16 * EVALUATION_BATCH

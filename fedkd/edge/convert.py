@@ -25,6 +25,8 @@ CALIBRATED = PRECISIONS[3:]
 
 _MISSING_OPS = re.compile(r"^(Custom|TF Select) ops:")
 _ERROR_LENGTH = 300
+# Modules of this project's layers, which Keras finds by registered name.
+_OWN_LAYERS = ("fedkd.compress.fake_quant", "fedkd.models.transformer")
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def convert(
         out_dir: Made if missing. Each file appears whole or not at all.
         precisions: Some of PRECISIONS. Integers are so at both ends, but ids stay int32.
         stem: Start of the file names.
-        modules: Python modules that define the model's own layers, for Keras looks these up by registered name.
+        modules: Python modules that define the user's own layers, for Keras looks these up by registered name.
 
     Returns:
         One Conversion a precision, in the order asked.
@@ -162,7 +164,7 @@ def convert_here(
     """
     # Any exception is an answer here: this process exists to find out whether conversion works.
     try:
-        for module in modules:
+        for module in (*_OWN_LAYERS, *modules):
             importlib.import_module(module)
         dtype, shape = _export(model_path, work / "saved_model")
     except Exception as error:

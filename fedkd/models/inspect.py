@@ -38,13 +38,13 @@ def split_outputs(output: Any) -> Outputs:
     return Outputs(output)
 
 
-def build_model(builder: Callable[[], keras.Model], seed: int, classes: int) -> keras.Model:
+def build_model(builder: Callable[[], keras.Model], seed: int) -> keras.Model:
     """Build a model whose initial weights depend on the seed alone, whatever other threads draw meanwhile.
 
     Keras seeds its layers from Python's own generator, which all threads share: Flower's heartbeat draws from it too.
 
     Raises:
-        InputError: Not a functional or built sequential model, or no logits (n, classes).
+        InputError: Not a functional or built sequential model.
     """
     keras.utils.set_random_seed(seed)
     with patch.object(seed_generator, "python_random", random.Random(seed)):
@@ -53,9 +53,6 @@ def build_model(builder: Callable[[], keras.Model], seed: int, classes: int) -> 
         model = keras.Model(model.inputs, model.outputs[0])
     if not hasattr(model, "output"):
         raise InputError(f"{model.name}: must be a functional model, or a Sequential that starts with keras.Input")
-    output = split_outputs(model.output)
-    if tuple(output.logits.shape)[1:] != (classes,):
-        raise InputError(f"{model.name}: logits must have shape (n, {classes}), got {tuple(output.logits.shape)}")
     return model
 
 

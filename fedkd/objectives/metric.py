@@ -28,6 +28,15 @@ def is_name(text: object) -> bool:
     return text.isidentifier() and text.isascii() and len(text) <= _LONGEST_NAME
 
 
+def _short(number: float) -> str:
+    """Three digits that count, or all before the point; tiny numbers by their power of ten.
+
+    >>> _short(43.218), _short(3829.84), _short(0.00004)
+    ('43.2', '3,830', '4e-05')
+    """
+    return f"{number:,.0f}" if 1000 <= abs(number) < 1e9 else f"{number:.3g}"
+
+
 @dataclass(frozen=True)
 class Scale:
     """How a figure is read: what a file of results says of a metric, so that it can be shown without its task.
@@ -109,10 +118,10 @@ class Scale:
         """
         if value is None:
             return NONE
-        shown = self.factor * value
-        number = (
-            f"{shown:.3g}" if digits is None and self.unit != "%" else f"{shown:.{1 if digits is None else digits}f}"
-        )
+        if digits is None and self.unit != "%":
+            number = _short(self.factor * value)
+        else:
+            number = f"{self.factor * value:.{1 if digits is None else digits}f}"
         return f"{number} {self.unit}".rstrip()
 
     def beside(self, value: float) -> str:
@@ -130,7 +139,7 @@ class Scale:
         ('1.2', '1.23')
         """
         shown = self.factor * value
-        return f"{shown:.1f}" if self.unit == "%" else f"{shown:.3g}"
+        return f"{shown:.1f}" if self.unit == "%" else _short(shown)
 
     def lost(self, value: float, reference: float) -> float:
         """How much worse a figure is than another, as it is shown; negative where it is better.

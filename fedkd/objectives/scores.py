@@ -1,12 +1,8 @@
-"""How good a model's answers are."""
+"""Figures of quality as plain functions of arrays."""
 
 import numpy as np
 
-
-def quality(predicted: np.ndarray, actual: np.ndarray, classes: int) -> dict[str, float]:
-    """Return the accuracy of predicted classes (n,), n >= 1, and their F1 where there are two classes."""
-    found = {"accuracy": float(np.mean(predicted == actual))}
-    return found | ({"f1": f1(predicted, actual)} if classes == 2 else {})
+_Z = 1.959963984540054  # of a 95 % interval of the normal distribution
 
 
 def f1(predicted: np.ndarray, actual: np.ndarray) -> float:
@@ -18,6 +14,26 @@ def f1(predicted: np.ndarray, actual: np.ndarray) -> float:
     hits = int(np.sum((predicted == 1) & (actual == 1)))
     named = int(np.sum(predicted == 1)) + int(np.sum(actual == 1))
     return 2 * hits / named if named else 0.0
+
+
+def average_precision(scores: np.ndarray, actual: np.ndarray) -> float:
+    """Area under precision over recall of one label, as the sum of precisions at each step of recall.
+
+    Args:
+        scores: float (n,), the higher the surer.
+        actual: 0 or 1 (n,); at least one is 1.
+
+    Reference:
+        Manning, Raghavan & Schütze 2008, section 8.4; equal scores count as one step.
+
+    >>> average_precision(np.array([0.9, 0.8, 0.7]), np.array([1, 0, 1]))
+    0.8333333333333333
+    """
+    order = np.argsort(-scores, kind="stable")
+    ranked, hits = scores[order], np.cumsum(actual[order] == 1)
+    last = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)  # of each group of equal scores
+    precision, recall = hits[last] / (last + 1), hits[last] / hits[-1]
+    return float(np.sum(np.diff(recall, prepend=0.0) * precision))
 
 
 def wilson(right: int, total: int) -> tuple[float, float]:
@@ -37,3 +53,14 @@ def wilson(right: int, total: int) -> tuple[float, float]:
 
     interval = binomtest(right, total).proportion_ci(method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def mean_interval(values: np.ndarray) -> tuple[float, float]:
+    """Confidence interval (95 %) of a mean over examples, by the normal approximation.
+
+    >>> [round(end, 3) for end in mean_interval(np.array([1.0, 2.0, 3.0, 4.0]))]
+    [1.235, 3.765]
+    """
+    middle = float(np.mean(values))
+    half = _Z * float(np.std(values, ddof=1)) / np.sqrt(len(values)) if len(values) > 1 else 0.0
+    return middle - float(half), middle + float(half)

@@ -19,15 +19,15 @@ from fedkd.data.dataset import EVALUATION_BATCH, Dataset
 from fedkd.data.partition import hold_out
 from fedkd.exchange import schedule
 from fedkd.exchange.coding import Coding, compressor
-from fedkd.objectives.metric import ACCURACY, F1, Scale
-from fedkd.objectives.scores import quality
+from fedkd.objectives.metric import Metric
+from fedkd.objectives.objective import quality
 from fedkd.protocol.messages import PERSONAL, teacher_key
 from fedkd.tasks.task import Task
 
 if TYPE_CHECKING:
     import keras
 
-    from fedkd.distill.trainer import Trainer
+    from fedkd.distill.keras_trainer import KerasTrainer
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,14 +72,15 @@ class Experiment:
         return whole.take(train), whole.take(held)
 
     @cached_property
-    def trainer(self) -> "Trainer":
+    def trainer(self) -> "KerasTrainer":
         """The compiled trainer all clients of this process share; TensorFlow is imported here, after all checks."""
-        from fedkd.distill.trainer import Trainer
+        from fedkd.distill.keras_trainer import KerasTrainer
 
         roles = ("teacher", "student") if self.config.train.models == "both" else (self.config.train.models,)
         models = {role: self.build(role) for role in roles}
         seed = integer(self.config.seed, Purpose.MODEL, len(_ROLES))
-        return Trainer(models, self.config.train, self.config.loss, seed, self.task.augment)
+        objective, augment = self.task.objective, self.task.augment
+        return KerasTrainer(models, self.config.train, self.config.loss, objective, seed, augment)
 
     @property
     def threads(self) -> int:
@@ -129,11 +130,12 @@ class Experiment:
         """Build the teacher or the student with its initial weights: the seed's, the file's, the teacher's layers."""
         from fedkd.models.first_layers import take_first_layers
         from fedkd.models.inspect import build_model
+        from fedkd.models.logits import with_logits
         from fedkd.models.weights_file import load_weights
 
         builder = {"teacher": self.task.teacher, "student": self.task.student}[role]
         seed = integer(self.config.seed, Purpose.MODEL, _ROLES.index(role))
-        model = build_model(builder, seed, len(self.task.classes))
+        model = with_logits(build_model(builder, seed), self.task.objective.links)
         if role == "teacher" and self.config.model.teacher_weights:
             load_weights(model, Path(self.config.model.teacher_weights))
         if role == "student" and self.config.model.student_init == "teacher_layers":
@@ -194,23 +196,25 @@ class Experiment:
         return train.evaluate_every or math.ceil(measured / 3 / (EVALUATION_SHARE * trained))
 
     @property
-    def metrics(self) -> tuple[Scale, ...]:
-        """How the task's figures are read, the deciding metric first: accuracy, and F1 where there are two classes."""
-        return (ACCURACY, F1) if len(self.task.classes) == 2 else (ACCURACY,)
+    def metrics(self) -> tuple[Metric, ...]:
+        """Those of the task, the deciding one first."""
+        return self.task.objective.metrics
 
     def quality(self, role: str, weights: Weights, threads: int = 1) -> dict[str, float]:
-        """Accuracy of a model on the test set, and F1 where there are two classes."""
-        test = self.task.test
-        predicted = self.trainer.logits(role, weights, test.x, threads).argmax(-1)
-        return quality(predicted, test.y, len(self.task.classes))
+        """Every metric of a model on the test set, by name."""
+        return self._measured(role, weights, self.task.test, threads)
 
-    def teacher_quality(self, teacher: Weights | None, held: Dataset) -> dict[str, float]:
+    def teacher_quality(self, teacher: Weights | None, held_out: Dataset) -> dict[str, float]:
         """Quality of a client's own teacher on the test set and on what the client held out; empty without one."""
         if teacher is None:
             return {}
-        found = self.quality("teacher", teacher)
-        figures = {teacher_key(name): value for name, value in found.items()}
-        return figures | ({PERSONAL: self.trainer.accuracy("teacher", teacher, held)} if len(held) else {})
+        figures = {teacher_key(name): value for name, value in self.quality("teacher", teacher).items()}
+        if not len(held_out):
+            return figures
+        return figures | {PERSONAL: self._measured("teacher", teacher, held_out)[self.metrics[0].name]}
+
+    def _measured(self, role: str, weights: Weights, data: Dataset, threads: int = 1) -> dict[str, float]:
+        return quality(self.task.objective, self.trainer.logits(role, weights, data.x, threads), data.y)
 
     @cached_property
     def parameters(self) -> dict[str, int]:

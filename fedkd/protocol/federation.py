@@ -20,10 +20,9 @@ from functools import lru_cache
 import numpy as np
 
 from fedkd.base.seeding import Purpose, generator
-from fedkd.base.tensors import Spec, Weights, add, digest, subtract
+from fedkd.base.tensors import Spec, State, Weights, add, digest, subtract
 from fedkd.compress.prune import masks, prune
 from fedkd.data.dataset import Dataset
-from fedkd.distill.trainer import State
 from fedkd.exchange.basis import Bases, shared_bases
 from fedkd.exchange.blob import Header, PayloadError
 from fedkd.exchange.codec import Payload, decode

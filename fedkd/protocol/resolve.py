@@ -41,21 +41,22 @@ def resolve(settings: Mapping[str, Scalar], load: Callable[..., Task] = load_tas
     if config.model.teacher_weights and not weights.is_file():
         raise InputError(f"{weights}: no such file; model.teacher_weights takes one that `fedkd pretrain` writes")
     if config.partition.examples:
-        task = replace(task, train=task.train.take(chosen_rows(task.train, config)))
+        task = replace(task, train=task.train.take(chosen_rows(task, config)))
     calibration, rest = _calibration_rows(task, config)
     if config.partition.kind == "nodes":
         return Experiment(config, task, calibration, ())
     # Row numbers stand for the examples, which may be large and needn't be copied to be dealt.
     owners = None if task.train.owners is None else task.train.owners[rest]
-    data = Dataset(rest, task.train.y[rest], owners)
+    data = Dataset(rest, task.objective.strata(task.train.y).ids[rest], owners)
     config = replace(config, clients=client_count(config.clients, data, config.partition))
     held = partition(data, config.clients, config.partition, generator(config.seed, Purpose.PARTITION))
     return Experiment(config, task, calibration, tuple(rest[rows] for rows in held))
 
 
-def chosen_rows(train: Dataset, config: Config) -> np.ndarray:
+def chosen_rows(task: Task, config: Config) -> np.ndarray:
     """Ascending rows of the training examples that an experiment uses, see ``partition.examples``."""
-    return choose(train, config.partition, generator(config.seed, Purpose.EXAMPLES))
+    groups = replace(task.train, y=task.objective.strata(task.train.y).ids)
+    return choose(groups, config.partition, generator(config.seed, Purpose.EXAMPLES))
 
 
 def _calibration_rows(task: Task, config: Config) -> tuple[np.ndarray, np.ndarray]:
@@ -72,35 +73,51 @@ def _calibration_rows(task: Task, config: Config) -> tuple[np.ndarray, np.ndarra
 
 
 # What a run needs beside the experiment itself; never part of it, so that it can't change a result.
-RUN_KEYS = ("name", "out", "engine", "overwrite", "resume")
+RUN_KEYS = ("name", "out", "engine", "overwrite", "resume", "experiment")
 
 
 def experiment_of(run_config: Mapping[str, Scalar]) -> Experiment:
     """Return the experiment of a Flower run's configuration; one and the same for all calls of a process.
 
-    An empty text means "not set": Flower takes only keys that the app's own file lists, and a key that is listed
-    always has a value.
+    A run of this process names by ``experiment`` what ``hold`` keeps; any other configuration holds the settings. An
+    empty text means "not set": Flower takes only keys that the app's own file lists, and a key that is listed always
+    has a value.
     """
+    if found := _kept.get(run_config.get("experiment", "")):
+        return found
     given = _given(run_config)
     with _lock:
-        if given not in _recent:
-            experiment = resolve(dict(given))
-            _recent.clear()
-            _recent[given] = _recent[_given(to_settings(experiment.config))] = experiment
-        return _recent[given]
+        if given not in _kept:
+            _keep(given, resolve(dict(given)))
+        return _kept[given]
 
 
-def _given(run_config: Mapping[str, Scalar]) -> tuple[tuple[str, Scalar], ...]:
-    return tuple(sorted((key, value) for key, value in run_config.items() if key not in RUN_KEYS and value != ""))
+def hold(experiment: Experiment) -> str:
+    """Keep an experiment as that of the process, and return what ``experiment`` is in the configuration of its apps."""
+    with _lock:
+        if experiment.fingerprint not in _kept or _kept[experiment.fingerprint] is not experiment:
+            _keep(_given(to_settings(experiment.config)), experiment)
+    return experiment.fingerprint
 
 
 def forget() -> None:
     """Let go of the experiment of the process."""
     with _lock:
-        _recent.clear()
+        _kept.clear()
 
 
-# The experiment of the process, by the settings it was asked for with and by all its settings: the data are large, and
-# compiling takes seconds.
-_recent: dict[tuple[tuple[str, Scalar], ...], Experiment] = {}
+def _keep(given: "_Given", experiment: Experiment) -> None:
+    _kept.clear()
+    for key in (given, _given(to_settings(experiment.config)), experiment.fingerprint):
+        _kept[key] = experiment
+
+
+def _given(run_config: Mapping[str, Scalar]) -> "_Given":
+    return tuple(sorted((key, value) for key, value in run_config.items() if key not in RUN_KEYS and value != ""))
+
+
+_Given = tuple[tuple[str, Scalar], ...]
+# The experiment of the process, by the settings it was asked for with, by all its settings and by its fingerprint: the
+# data are large, and compiling takes seconds.
+_kept: dict[object, Experiment] = {}
 _lock = threading.Lock()

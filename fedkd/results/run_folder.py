@@ -14,7 +14,7 @@ from fedkd.config.settings import to_toml
 from fedkd.results.folder_lock import remove
 from fedkd.results.partition import Partition
 from fedkd.results.round import Round
-from fedkd.results.run import Run
+from fedkd.results.run_record import RunRecord
 from fedkd.results.summary import Summary
 from fedkd.results.task_record import TaskRecord
 
@@ -140,7 +140,7 @@ class RunFolder:
         return self.path / "history.jsonl"
 
 
-def read(path: Path) -> Run:
+def read(path: Path) -> RunRecord:
     """Load a run's folder; a run that was interrupted loads without its summary.
 
     Args:
@@ -153,7 +153,7 @@ def read(path: Path) -> Run:
         raise InputError(f"a run is a folder, got {path}, which is not one")
     held = RunFolder(path)
     history = held.history
-    return Run(path, held.summary, history, held.partition, held.config, held.task)
+    return RunRecord(path, held.summary, history, held.partition, held.config, held.task)
 
 
 def is_run(path: Path) -> bool:

@@ -20,7 +20,7 @@ class TaskRecord:
         task: Its name, as in the configuration.
         objective: What its models learn, such as ``classification``.
         metrics: How its figures are read, the deciding one first; at least one.
-        classes: Name of each class; empty for a task without classes.
+        classes: What the outputs stand for: classes, labels or targets.
         baseline_label: What the model does that the figures are compared with and that has learnt nothing.
     """
 

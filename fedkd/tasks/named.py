@@ -14,6 +14,8 @@ from fedkd.tasks.keras_datasets import download
 from fedkd.tasks.task import Task
 
 Arrays = dict[str, np.ndarray]
+# Axes and kind of dtype of what tasks hold as examples.
+_KINDS = {"images": (4, "f"), "windows": (3, "f"), "words": (2, "i")}
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class NamedTask:
         classes: Name of each class, for files that name none.
         teacher_width: Of the built-in model for the shape of its examples; 0 leaves it to the model.
         student_width: As above.
-        images: Module of ``fedkd.models`` for examples of three axes.
+        examples: What an example is: ``images``, ``windows`` or ``words``.
+        images: Module of ``fedkd.models`` for images.
         settings: Defaults of an experiment beside those of the built-in model.
         download: Fetches the arrays of the task of a name; None where a file must be given.
         read_zip: Reads the data set's own zip; None where only an .npz is read.
@@ -39,6 +42,7 @@ class NamedTask:
     classes: tuple[str, ...]
     teacher_width: int = 0
     student_width: int = 0
+    examples: str = "images"
     images: str = "cnn"
     settings: Mapping[str, Scalar] = field(default_factory=dict)
     download: Callable[[str], Arrays] | None = None
@@ -61,8 +65,13 @@ class NamedTask:
             student_width=models.student_width or self.student_width,
         )
         task = npz.task_of(self.name, data or self.name, arrays, widths, self.images)
+        if (task.train.x.ndim, task.train.x.dtype.kind) != _KINDS[self.examples]:
+            found = f"{arrays['x_train'].dtype} of shape {arrays['x_train'].shape}"
+            raise InputError(f"{data}: x_train must be {self.examples} for task {self.name!r}, got {found}")
         if len(task.classes) != len(self.classes):
             raise InputError(f"{data}: task {self.name!r} has {len(self.classes)} classes, got {len(task.classes)}")
+        if task.objective.kind != "classification":
+            raise InputError(f"{data}: y_train must be one class per example for task {self.name!r}")
         return replace(task, defaults={**task.defaults, **self.settings})
 
     def _arrays(self, data: str) -> Arrays:
@@ -75,7 +84,7 @@ class NamedTask:
             raise InputError(f"{data}: no such file; task {self.name!r} takes {self.where}")
         if self.read_zip is not None and path.suffix == ".zip":
             return self.read_zip(path)
-        return npz.read(path, ("x_train", "y_train", "x_test", "y_test"))
+        return npz.read(path)
 
 
 _NATURAL: dict[str, Scalar] = {"partition.kind": "natural"}
@@ -121,6 +130,7 @@ _ALL = (
         _ACTIVITIES,
         teacher_width=64,
         student_width=32,
+        examples="windows",
         settings=_NATURAL,
         read_zip=uci_har.read,
     ),
@@ -142,6 +152,7 @@ _ALL = (
         ("no_ADE", "ADE"),
         teacher_width=128,
         student_width=32,
+        examples="words",
     ),
     NamedTask(
         "sms_spam",
@@ -150,6 +161,7 @@ _ALL = (
         ("ham", "spam"),
         teacher_width=128,
         student_width=32,
+        examples="words",
     ),
     NamedTask(
         "trec6",
@@ -158,6 +170,7 @@ _ALL = (
         ("ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM"),
         teacher_width=128,
         student_width=32,
+        examples="words",
     ),
 )
 

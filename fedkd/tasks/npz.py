@@ -1,6 +1,7 @@
-"""A task from one .npz file: x_train y_train x_test y_test classes, client_train where clients are natural."""
+"""A task from one .npz file: x_train y_train x_test y_test, names, and client_train where clients are natural."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,19 +9,28 @@ import numpy as np
 from fedkd.base.errors import InputError
 from fedkd.config.sections import ModelConfig
 from fedkd.data.dataset import Dataset
+from fedkd.data.standardise import Standardisation
 from fedkd.data.words import UNKNOWN
+from fedkd.objectives.classification import Classification
+from fedkd.objectives.multi_label import MultiLabel
+from fedkd.objectives.objective import Objective
+from fedkd.objectives.regression import Regression
 from fedkd.tasks.builtin import builders
 from fedkd.tasks.task import Task
 
-REQUIRED = ("x_train", "y_train", "x_test", "y_test", "classes")
+REQUIRED = ("x_train", "y_train", "x_test", "y_test")
+_OPTIONAL = ("classes", "targets", "client_train", "segment_train")
 
 
 def load(path: Path, models: ModelConfig) -> Task:
-    """Read the file and choose models by the shape and type of x.
+    """Read the file and choose models by the shape and type of x, and the objective by those of y.
 
     x as uint8 (n, height, width) or (n, height, width, channels) is an image, divided by 255; as floats (n, steps,
-    channels) a window of sensor data; as integers (n, tokens) word ids, 0 padding and 1 unknown, of which those from
-    ``model.vocabulary`` on become unknown.
+    channels) a window of sensor data; as floats (n, features) a row of a table, standardised on the training rows; as
+    integers (n, tokens) word ids, 0 padding and 1 unknown, of which those from ``model.vocabulary`` on become unknown.
+
+    y as integers (n,) is a class, named by ``classes``; as 0 or 1 (n, labels) it says which of the ``classes`` an
+    example has; as floats (n,) or (n, targets) it is numbers, named by ``targets`` where there are names.
 
     Raises:
         InputError: Missing or malformed file, missing arrays, or arrays of another kind.
@@ -34,23 +44,54 @@ def task_of(name: str, source: str, arrays: Mapping[str, np.ndarray], models: Mo
     Args:
         name: Of the task.
         source: Where the arrays come from, for messages.
-        arrays: x_train y_train x_test y_test classes, client_train and segment_train where there are any.
+        arrays: x_train y_train x_test y_test, and classes or targets; client_train, segment_train where there are any.
         models: Sizes for the built-in models.
         images: Module of ``fedkd.models`` for examples of three axes.
 
     Raises:
         InputError: Arrays of another kind.
     """
-    classes = tuple(str(c) for c in np.atleast_1d(arrays["classes"]))
-    train, test = (_split(source, arrays, split, models) for split in ("train", "test"))
+    objective = _objective(source, arrays)
+    train, test = (_split(source, arrays, split, objective, models) for split in ("train", "test"))
     if train.x.shape[1:] != test.x.shape[1:]:
         raise InputError(f"{source}: x_test has examples of shape {test.x.shape[1:]}, x_train of {train.x.shape[1:]}")
-    words = max(int(train.x.max()), int(test.x.max())) + 1 if train.x.ndim == 2 and len(train.x) and len(test.x) else 0
-    teacher, student, defaults = builders(train.x.shape[1:], len(classes), words, models, images)
-    return Task(name, classes, train, test, teacher, student, defaults=defaults)
+    inputs = None
+    if train.x.ndim == 2 and train.x.dtype.kind == "f" and len(train):
+        inputs = Standardisation.of(train.x)
+        train, test = (replace(data, x=inputs.apply(data.x)) for data in (train, test))
+    ids = train.x.dtype.kind == "i" and len(train.x) and len(test.x)
+    words = max(int(train.x.max()), int(test.x.max())) + 1 if ids else 0
+    teacher, student, defaults = builders(train.x, len(objective.names), words, models, images)
+    return Task(name, (), train, test, teacher, student, defaults=defaults, objective=objective, inputs=inputs)
 
 
-def read(path: Path, required: tuple[str, ...] = REQUIRED) -> dict[str, np.ndarray]:
+def _objective(source: str, arrays: Mapping[str, np.ndarray]) -> Objective:
+    """Tell by the training targets what is learned."""
+    y = arrays["y_train"]
+    names = tuple(str(name) for name in np.atleast_1d(arrays["classes"])) if "classes" in arrays else ()
+    if y.dtype.kind == "f" and y.ndim in (1, 2):
+        if names:
+            raise InputError(
+                f"{source}: y_train holds {y.dtype}, so it is numbers to be predicted, and classes names {len(names)}"
+                " classes: make y_train whole numbers, or leave classes out (targets names numbers)"
+            )
+        return _regression(source, arrays, y if y.ndim == 2 else y[:, None])
+    if not names:
+        raise InputError(f"{source}: arrays missing: classes; it names each class, or each label")
+    return MultiLabel(names) if y.ndim == 2 else Classification(names)
+
+
+def _regression(source: str, arrays: Mapping[str, np.ndarray], y: np.ndarray) -> Regression:
+    count = y.shape[1]
+    names = tuple(str(name) for name in np.atleast_1d(arrays["targets"])) if "targets" in arrays else ()
+    if names and len(names) != count:
+        raise InputError(f"{source}: targets must name the {count} columns of y_train, got {len(names)} names")
+    names = names or (("target",) if count == 1 else tuple(f"target {i}" for i in range(count)))
+    checked = Regression(names).check_target(f"{source}: y_train", y)
+    return Regression.standardised(names, checked) if len(checked) else Regression(names)
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
     """Read the arrays of a task from a file.
 
     Raises:
@@ -58,39 +99,35 @@ def read(path: Path, required: tuple[str, ...] = REQUIRED) -> dict[str, np.ndarr
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            wanted = {*REQUIRED, "client_train", "segment_train"} & set(file.files)
+            wanted = {*REQUIRED, *_OPTIONAL} & set(file.files)
             arrays = {name: file[name] for name in wanted}
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; --task npz:PATH takes the path of an .npz file") from None
     except Exception as error:  # numpy, zipfile and zlib raise a dozen kinds on damaged files
         raise InputError(f"{path}: not a readable .npz file of plain arrays ({error})") from None
-    if missing := [name for name in required if name not in arrays]:
-        raise InputError(f"{path}: arrays missing: {', '.join(missing)}; needed: {', '.join(required)}")
+    if missing := [name for name in REQUIRED if name not in arrays]:
+        raise InputError(f"{path}: arrays missing: {', '.join(missing)}; needed: {', '.join(REQUIRED)}")
     return arrays
 
 
-def _split(source: str, arrays: Mapping[str, np.ndarray], split: str, models: ModelConfig) -> Dataset:
-    x, y = arrays[f"x_{split}"], arrays[f"y_{split}"]
-    if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
-        raise InputError(f"{source}: y_{split} must be whole numbers of shape (n,), got {y.dtype} of shape {y.shape}")
-    count = np.size(arrays["classes"])
-    if len(y) and not 0 <= y.min() <= y.max() < count:
-        worst = y.max() if y.max() >= count else y.min()
-        raise InputError(f"{source}: y_{split} holds label {worst}, labels must be from 0 to {count - 1}")
+def _split(
+    source: str, arrays: Mapping[str, np.ndarray], split: str, objective: Objective, models: ModelConfig
+) -> Dataset:
+    y = objective.check_target(f"{source}: y_{split}", arrays[f"y_{split}"])
     owners, segments = (arrays.get(f"{kind}_{split}") for kind in ("client", "segment"))
-    return Dataset(_inputs(source, split, x, models), y.astype(np.int32), owners, segments)
+    return Dataset(_inputs(source, split, arrays[f"x_{split}"], models), y, owners, segments)
 
 
 def _inputs(source: str, split: str, x: np.ndarray, models: ModelConfig) -> np.ndarray:
     if x.dtype == np.uint8 and x.ndim in (3, 4):
         return (x if x.ndim == 4 else x[..., None]).astype(np.float32) / np.float32(255)
-    if np.issubdtype(x.dtype, np.floating) and x.ndim in (3, 4):
+    if np.issubdtype(x.dtype, np.floating) and x.ndim in (2, 3, 4):
         return x.astype(np.float32)
     if np.issubdtype(x.dtype, np.integer) and x.ndim == 2:
         if len(x) and x.min() < 0:
             raise InputError(f"{source}: x_{split} holds word id {x.min()}, ids must be 0 or more")
         return np.where(x < models.vocabulary, x, UNKNOWN).astype(np.int32)
     raise InputError(
-        f"{source}: x_{split} must be images (uint8, or floats with 4 axes), windows (floats, 3 axes) or word ids"
-        f" (integers, 2 axes), got {x.dtype} of shape {x.shape}"
+        f"{source}: x_{split} must be images (uint8, or floats with 4 axes), windows (floats, 3 axes), rows of a table"
+        f" (floats, 2 axes) or word ids (integers, 2 axes), got {x.dtype} of shape {x.shape}"
     )

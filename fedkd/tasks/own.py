@@ -9,15 +9,16 @@ from fedkd.data.dataset import Dataset, checked
 from fedkd.tasks.task import Task
 
 _NEEDED = ("x", "y")
+_STANDARDISED = "standardised"  # an array of the file: rows of a table are as models take them
 
 
 def read_own(path: Path, task: Task) -> Dataset:
     """Read what a node trains on, and check it against the task.
 
     Args:
-        path: An .npz with x (n, *input_shape) as the model takes them, y (n,) the classes, and segment (n,) where
-            neighbouring examples were cut from one recording and overlap.
-        task: Says the shape and kind of an example, and how many classes there are.
+        path: An .npz with x (n, *input_shape) as the model takes them, but rows of a table as they were measured; y
+            (n, ...) the targets; and segment (n,) where neighbouring examples were cut from one recording and overlap.
+        task: Says the shape and kind of an example, and what its targets are.
 
     Returns:
         n examples, in the dtypes of the task's.
@@ -34,15 +35,15 @@ def read_own(path: Path, task: Task) -> Dataset:
             f"{path}: x must hold examples of shape {like.x.shape[1:]} in {like.x.dtype}, as the model takes them, got"
             f" {x.dtype} of shape {x.shape}"
         )
-    if y.ndim != 1 or y.dtype.kind not in "iu":
-        raise InputError(f"{path}: y must be whole numbers of shape (n,), got {y.dtype} of shape {y.shape}")
-    # Before the casts to int32, which would make 2**32 a 0.
-    _check_range(f"{path}: y holds label", y, len(task.classes) - 1, "labels must be")
+    # Before any cast to int32, which would make 2**32 a 0.
+    targets = task.objective.check_target(f"{path}: y", y)
     if kinds == "iu":
         largest = max(int(task.train.x.max()), int(task.test.x.max()))
         _check_range(f"{path}: x holds", x, largest, "the task's models know word ids")
-    found = Dataset(x.astype(like.x.dtype), y.astype(np.int32), segments=arrays.get("segment"))
-    return checked(str(path), "", found, len(task.classes))
+    if task.inputs is not None and _STANDARDISED not in arrays:
+        x = task.inputs.apply(x)
+    found = Dataset(x.astype(like.x.dtype), targets, segments=arrays.get("segment"))
+    return checked(str(path), "", found, task.objective)
 
 
 def _check_range(what: str, array: np.ndarray, largest: int, rule: str) -> None:
@@ -54,15 +55,16 @@ def _check_range(what: str, array: np.ndarray, largest: int, rule: str) -> None:
 
 
 def write_own(path: Path, data: Dataset) -> None:
-    """Write examples as ``read_own`` takes them."""
-    arrays = {"x": data.x, "y": data.y} | ({} if data.segments is None else {"segment": data.segments})
+    """Write some of a task's examples as ``read_own`` takes them: those of a table are marked as standardised."""
+    arrays = {"x": data.x, "y": data.y, _STANDARDISED: np.array(True)}
+    arrays |= {} if data.segments is None else {"segment": data.segments}
     np.savez(path, allow_pickle=False, **arrays)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in {*_NEEDED, "segment"} & set(file.files)}
+            arrays = {name: file[name] for name in {*_NEEDED, "segment", _STANDARDISED} & set(file.files)}
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; data=FILE.npz takes this node's examples as x, y") from None
     except Exception as error:  # numpy, zipfile and zlib raise a dozen kinds on damaged files

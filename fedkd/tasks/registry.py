@@ -11,12 +11,15 @@ from fedkd.tasks import digits, hugging_face, npz
 from fedkd.tasks.named import NAMED
 from fedkd.tasks.task import Task
 
+# Start of the names of tasks that were given as objects.
+OBJECT = "object:"
+
 # What `fedkd tasks` lists: each name with what it is and where its data come from.
 TASKS = {
     "digits": ("scikit-learn's handwritten digits, 8x8 pixels, 10 classes", "bundled"),
     **{task.name: (task.summary, task.where) for task in NAMED.values()},
     "npz:PATH": (
-        "any .npz with x_train y_train x_test y_test classes: images, windows of sensor data, word ids",
+        "any .npz with x_train y_train x_test y_test: images, windows of sensor data, word ids, rows of a table",
         "PATH",
     ),
     "hf:NAME": (
@@ -50,12 +53,27 @@ def load_task(name: str, models: ModelConfig, data: str = "") -> Task:
         task = npz.load(Path(name.removeprefix("npz:")), models)
     elif name.startswith("hf:"):
         task = hugging_face.load(name.removeprefix("hf:"), models)
+    elif name.startswith(OBJECT):
+        raise InputError(f"task {name!r} was an object of a Python session: give it to fedkd.run(task=...) again")
     elif ":" in name:
         task = _from_python(name)
     else:
         raise InputError(f"unknown task {name!r}; known: {', '.join(TASKS)}")
+    return checked_task(task, data)
+
+
+def checked_task(task: Task, data: str = "") -> Task:
+    """Return a task whose examples keep to their rules.
+
+    Args:
+        task: Any.
+        data: Where its examples come from, for messages; the task's name where empty.
+
+    Raises:
+        InputError: Naming the array and the rule.
+    """
     for split, examples in (("train", task.train), ("test", task.test)):
-        checked(data or task.name, split, examples, len(task.classes))
+        checked(data or task.name, split, examples, task.objective)
     return task
 
 

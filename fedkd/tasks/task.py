@@ -6,8 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fedkd.base.errors import InputError
 from fedkd.config.config import Scalar
 from fedkd.data.dataset import Dataset
+from fedkd.data.standardise import Standardisation
+from fedkd.objectives.classification import Classification
+from fedkd.objectives.objective import Objective
 
 if TYPE_CHECKING:
     import keras
@@ -19,13 +23,15 @@ class Task:
 
     Args:
         name: As in ``--task``.
-        classes: Name of each class.
+        classes: Name of each class; of another objective, its names.
         train: Training examples, to be dealt to the clients.
         test: Examples on which every model is measured.
         teacher: Builds the large model; its output is as ``fedkd.models`` says, or plain logits.
         student: Builds the small model that is shared.
         augment: Changes a batch of inputs at random while training, both models' alike; None for no change.
         defaults: Settings that suit the task, e.g. ``{"train.epochs": 5}``; methods and users override them.
+        objective: What is learned, and by which metrics it is judged; one of exclusive classes where None is given.
+        inputs: How rows of a table became the examples above; None where examples are as they were measured.
     """
 
     name: str
@@ -36,8 +42,25 @@ class Task:
     student: Callable[[], "keras.Model"]
     augment: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None
     defaults: Mapping[str, Scalar] = field(default_factory=dict)
+    objective: Objective = None  # type: ignore[assignment]  # never None once it is made
+    inputs: Standardisation | None = None
+
+    def __post_init__(self) -> None:
+        """Give the task its objective, and its names their one source.
+
+        Raises:
+            InputError: The classes aren't the objective's names.
+        """
+        if self.objective is None:
+            object.__setattr__(self, "objective", Classification(tuple(self.classes)))
+        if self.classes and tuple(self.classes) != self.objective.names:
+            names = ", ".join(self.objective.names)
+            raise InputError(
+                f"task {self.name!r}: classes must be its objective's ({names}) or empty, got {self.classes}"
+            )
+        object.__setattr__(self, "classes", self.objective.names)
 
     @property
-    def majority(self) -> float:
-        """Accuracy on the test set of always naming its most frequent class."""
-        return float(np.bincount(self.test.y).max() / len(self.test))
+    def baseline(self) -> float:
+        """The deciding metric, on the test set, of the best constant answer."""
+        return self.objective.baseline(self.test.y)

@@ -13,7 +13,7 @@ import tensorflow as tf
 from fedkd.base import runtime
 from fedkd.base.tensors import Weights
 from fedkd.distill.compiled import Compiled
-from fedkd.distill.trainer import Bounds
+from fedkd.distill.keras_trainer import Bounds
 from fedkd.protocol.experiment import Experiment
 from sims.bench import work
 from sims.bench.bare import tensors

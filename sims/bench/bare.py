@@ -14,8 +14,9 @@ import tensorflow as tf
 from fedkd.base import runtime
 from fedkd.base.tensors import Weights
 from fedkd.config.sections import LossConfig
-from fedkd.distill.losses import cross_entropy, mutual_losses
+from fedkd.distill.losses import mutual_losses
 from fedkd.models.inspect import Outputs
+from fedkd.objectives.objective import Objective
 from fedkd.protocol.experiment import Experiment
 from sims.bench.measure import Measured, batch_order
 from sims.bench.timing import timed
@@ -36,7 +37,8 @@ def logits(weights: Model, x: Any) -> Any:
 def bare_loop(held: Experiment) -> Measured:
     """Train every client in turn and average the students: no messages, no coding, no files."""
     roles = held.trainer.learners
-    step = tf.function(partial(epoch, loss=held.config.loss, rate=held.config.train.student_lr), autograph=False)
+    loss, rate = held.config.loss, held.config.train.student_lr
+    step = tf.function(partial(epoch, loss=loss, objective=held.task.objective, rate=rate), autograph=False)
     teachers = [roles["teacher"].initial() if "teacher" in roles else [] for _ in range(held.config.clients)]
     data = [held.client_data(i)[0] for i in range(held.config.clients)]
     student = roles["student"].initial()
@@ -64,7 +66,9 @@ def tensors(values: Any) -> Any:
     return tf.nest.map_structure(tf.convert_to_tensor, values)
 
 
-def epoch(teacher: Model, student: Model, x: Any, y: Any, loss: LossConfig, rate: float) -> tuple[Model, Model]:
+def epoch(
+    teacher: Model, student: Model, x: Any, y: Any, loss: LossConfig, objective: Objective, rate: float
+) -> tuple[Model, Model]:
     """One pass of plain SGD over x (steps, n, ...) and y (steps, n), unrolled."""
     share = tf.fill((x.shape[1],), 1.0 / x.shape[1])
     for i in range(x.shape[0]):
@@ -73,9 +77,9 @@ def epoch(teacher: Model, student: Model, x: Any, y: Any, loss: LossConfig, rate
             outputs = Outputs(logits(student, x[i]), (), ())
             if teacher:
                 above = Outputs(logits(teacher, x[i]), (), ())
-                total = tf.add_n(list(mutual_losses(above, outputs, [], y[i], share, loss)))
+                total = tf.add_n(list(mutual_losses(above, outputs, [], y[i], share, loss, objective)))
             else:
-                total = cross_entropy(outputs.logits, y[i], share)
+                total = objective.loss(outputs.logits, y[i], share)
         slopes = tape.gradient(total, (teacher, student))
         teacher, student = (
             [w - rate * g for w, g in zip(model, gradients, strict=True)]

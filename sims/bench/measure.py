@@ -10,7 +10,7 @@ import numpy as np
 from fedkd.base.errors import RunError
 from fedkd.base.seeding import Purpose, generator
 from fedkd.base.tensors import Weights
-from fedkd.distill.trainer import batches
+from fedkd.distill.batches import batches
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.resolve import experiment_of
 from sims.bench import work

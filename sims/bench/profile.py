@@ -13,7 +13,8 @@ from clients.node.state_file import StateFile
 from fedkd.base import runtime
 from fedkd.base.seeding import Purpose, generator
 from fedkd.base.tensors import subtract
-from fedkd.distill.trainer import Bounds, batches
+from fedkd.distill.batches import batches
+from fedkd.distill.keras_trainer import Bounds
 from fedkd.exchange.codec import decode, encode
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.federation import header_of

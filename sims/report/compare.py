@@ -14,8 +14,8 @@ from fedkd.base.errors import InputError
 from fedkd.base.files import replace_file
 from fedkd.config.settings import flatten
 from fedkd.objectives.metric import ACCURACY, Scale
-from fedkd.results.run import Run
 from fedkd.results.run_folder import read
+from fedkd.results.run_record import RunRecord
 from sims.report.html import Picture, picture, render
 from sims.report.plots import Series, frontier, quality_by_rounds
 from sims.report.table import NONE, size, total_bytes
@@ -34,7 +34,7 @@ class Comparison:
     """
 
     names: tuple[str, ...]
-    runs: tuple[Run, ...]
+    runs: tuple[RunRecord, ...]
 
 
 def comparison(folders: Sequence[Path]) -> Comparison:
@@ -136,14 +136,14 @@ def _pictures(held: Comparison) -> Iterator[Picture]:
         yield picture("rounds", f"Quality by round{of}", text, partial(quality_by_rounds, series, metric))
 
 
-def _settings(run: Run) -> dict[str, object]:
+def _settings(run: RunRecord) -> dict[str, object]:
     try:
         return dict(flatten(tomllib.loads(run.config)))
     except tomllib.TOMLDecodeError:
         raise InputError(f"{run.path / 'config.toml'}: not a TOML file") from None
 
 
-def _task(run: Run) -> str:
+def _task(run: RunRecord) -> str:
     return str((run.summary and run.summary.task) or _settings(run).get("task") or "an unknown task")
 
 
@@ -151,7 +151,7 @@ def _text(value: object) -> str:
     return NONE if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _figures(name: str, run: Run, metrics: Sequence[Scale]) -> tuple[str, ...]:
+def _figures(name: str, run: RunRecord, metrics: Sequence[Scale]) -> tuple[str, ...]:
     traffic, seconds = run.traffic, run.summary.speed.get("seconds") if run.summary else None
     less = traffic.get("reduction_vs_teacher")
     return (
@@ -170,7 +170,7 @@ def _digits(metric: Scale) -> int | None:
     return 2 if metric.unit == "%" else None
 
 
-def _rounds(run: Run) -> str:
+def _rounds(run: RunRecord) -> str:
     """Rounds of a finished run; of how many, where it was stopped or still goes on."""
     if not run.history:
         return "0"

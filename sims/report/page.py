@@ -8,8 +8,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from fedkd.base.files import replace_file
-from fedkd.results.run import Run, file_label
 from fedkd.results.run_folder import read
+from fedkd.results.run_record import RunRecord, file_label
 from fedkd.results.summary import Summary
 from sims.report.html import Picture, picture, render
 from sims.report.plots import (
@@ -22,7 +22,7 @@ from sims.report.plots import (
 )
 from sims.report.table import NONE, percent, rounds, saving, size, total_bytes
 
-Draw = Callable[[Run, Look], Figure]
+Draw = Callable[[RunRecord, Look], Figure]
 
 
 def write_report(run: Path) -> Path:
@@ -49,7 +49,7 @@ def write_report(run: Path) -> Path:
     return page
 
 
-def _wanted(run: Run) -> Iterator[tuple[Draw, str, str]]:
+def _wanted(run: RunRecord) -> Iterator[tuple[Draw, str, str]]:
     """The plots that this run has the figures for, each with its title and caption."""
     if run.history:
         when = "" if run.shared_name == "Shared model" else "; teachers stay with their clients, measured now and then"
@@ -66,7 +66,7 @@ def _wanted(run: Run) -> Iterator[tuple[Draw, str, str]]:
         yield device_files, "Files for devices", "Size of each file, as it is and in gzip, beside its accuracy."
 
 
-def _html(run: Run, pictures: list[Picture]) -> str:
+def _html(run: RunRecord, pictures: list[Picture]) -> str:
     """The page of a run."""
     summary = run.summary or Summary()
     return render(
@@ -84,7 +84,7 @@ def _html(run: Run, pictures: list[Picture]) -> str:
     )
 
 
-def _subtitle(run: Run) -> str:
+def _subtitle(run: RunRecord) -> str:
     """Which run it was, in a line."""
     if run.summary is None:
         return f"{run.clients} clients"
@@ -92,7 +92,7 @@ def _subtitle(run: Run) -> str:
     return f"{summary.method} on {summary.task}, {run.clients} clients, {rounds(summary)}"
 
 
-def _notice(run: Run) -> str:
+def _notice(run: RunRecord) -> str:
     """What a reader must know of a run that did not reach its end, else nothing."""
     if run.summary is not None:
         return ""
@@ -109,7 +109,7 @@ def _refusal(entry: Any) -> str:
     return f"client {entry.get('client')}, {entry.get('reason')}: {entry.get('why')}"
 
 
-def _tiles(run: Run) -> Iterator[tuple[str, str, str]]:
+def _tiles(run: RunRecord) -> Iterator[tuple[str, str, str]]:
     """The headline figures: what it is, the figure, what it compares to."""
     metric, quality, summary = run.metric, run.quality, run.summary or Summary()
     if quality.shared is not None:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from fedkd.objectives.metric import ACCURACY, Scale
 from fedkd.objectives.metric import NONE as NONE
-from fedkd.results.run import file_label
+from fedkd.results.run_record import file_label
 from fedkd.results.summary import Quality, Summary
 from fedkd.results.task_record import LARGEST_CLASS
 

@@ -9,15 +9,18 @@ from fedkd.base.errors import InputError
 from fedkd.config.sections import LossConfig, TrainConfig
 from fedkd.data.dataset import Dataset
 from fedkd.distill.checks import check_knowledge
+from fedkd.distill.keras_trainer import KerasTrainer
 from fedkd.distill.knowledge import KINDS, angle, attention_relation, attention_transfer, distance, value_relation
-from fedkd.distill.losses import confidence, cross_entropy, mutual_losses
-from fedkd.distill.trainer import Trainer
+from fedkd.distill.losses import confidence, mutual_losses
 from fedkd.models import cnn, temporal, transformer
 from fedkd.models.inspect import Outputs, build_model, split_outputs
+from fedkd.objectives.classification import Classification
+from fedkd.objectives.losses import cross_entropy
 
 N, STEPS = 6, 5
 SHARE = np.full(N, 1 / N, np.float32)
 LABELS = np.arange(N) % 3
+CLASSES = Classification(("a", "b", "c"))
 ALL = {"attention_transfer": 1000.0, "distance": 25.0, "angle": 50.0, "attention_relation": 1.0, "value_relation": 1.0}
 kinds = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
 
@@ -205,7 +208,7 @@ def test_each_model_learns_from_the_other_as_a_constant_unless_undetached(key, u
     config = LossConfig(mutual=False, hidden=False, undetached=undetached, **{key: 1.0})
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(KNOWN)
-        totals = mutual_losses(T, S, [], LABELS, SHARE, config)
+        totals = mutual_losses(T, S, [], LABELS, SHARE, config, CLASSES)
     for own, total in enumerate(totals):
         reached = [any(g is not None for g in tf.nest.flatten(tape.gradient(total, part))) for part in KNOWN]
         assert reached[own]
@@ -214,9 +217,9 @@ def test_each_model_learns_from_the_other_as_a_constant_unless_undetached(key, u
 
 @pytest.mark.parametrize("key", KINDS)
 def test_a_kind_adds_its_weight_over_the_confidence_to_both_totals(key):
-    plain = mutual_losses(T, S, [], LABELS, SHARE, LossConfig(hidden=False))
+    plain = mutual_losses(T, S, [], LABELS, SHARE, LossConfig(hidden=False), CLASSES)
     config = LossConfig(hidden=False, **{key: 7.0})
-    totals = mutual_losses(T, S, [], LABELS, SHARE, config)
+    totals = mutual_losses(T, S, [], LABELS, SHARE, config, CLASSES)
     d = confidence(*(cross_entropy(o.logits, LABELS, SHARE) for o in (T, S)), config)
     np.testing.assert_allclose(totals.teacher - plain.teacher, 7 * KINDS[key](S, T, SHARE) / d, rtol=1e-4)
     np.testing.assert_allclose(totals.student - plain.student, 7 * KINDS[key](T, S, SHARE) / d, rtol=1e-4)
@@ -265,16 +268,16 @@ def test_training_refuses_knowledge_that_its_models_lack():
     inputs = keras.Input((4,))
     model = keras.Model(inputs, keras.layers.Dense(3)(inputs))
     with pytest.raises(InputError, match=r"loss\.distance must be 0 for these models"):
-        Trainer({"teacher": model, "student": model}, TrainConfig(), LossConfig(distance=25.0), 0)
+        KerasTrainer({"teacher": model, "student": model}, TrainConfig(), LossConfig(distance=25.0), CLASSES, 0)
 
 
 def test_training_with_all_kinds_is_finite_and_repeats_to_the_bit():
     """On texts of all lengths, empty ones among them, the last batch of three examples padded to eight."""
     models = {
-        "teacher": build_model(lambda: transformer.teacher(7, 20, 3, 8), 1, 3),
-        "student": build_model(lambda: transformer.student(7, 20, 3, 4), 2, 3),
+        "teacher": build_model(lambda: transformer.teacher(7, 20, 3, 8), 1),
+        "student": build_model(lambda: transformer.student(7, 20, 3, 4), 2),
     }
-    trainer = Trainer(models, TrainConfig(epochs=2, batch_size=8), LossConfig(**ALL), 0)
+    trainer = KerasTrainer(models, TrainConfig(epochs=2, batch_size=8), LossConfig(**ALL), CLASSES, 0)
     rng = np.random.default_rng(0)
     x = np.where(np.arange(7) < rng.integers(0, 8, (19, 1)), rng.integers(1, 20, (19, 7)), 0).astype(np.int32)
     assert (x == 0).all(1).any()

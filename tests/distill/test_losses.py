@@ -8,11 +8,14 @@ from fedkd.base.errors import InputError
 from fedkd.config.sections import LossConfig
 from fedkd.distill.alignment import align
 from fedkd.distill.knowledge import EPSILON
-from fedkd.distill.losses import cross_entropy, hidden_loss, kl, mutual_losses, projection_shapes
+from fedkd.distill.losses import hidden_loss, mutual_losses, projection_shapes
 from fedkd.models.inspect import Outputs
+from fedkd.objectives.classification import Classification
+from fedkd.objectives.losses import cross_entropy, kl
 
 RNG = np.random.default_rng(0)
 LABELS = np.array([0, 2, 1, 2])
+CLASSES = Classification(("a", "b", "c"))
 SHARE = np.full(4, 0.25, np.float32)
 
 
@@ -59,7 +62,7 @@ def by_hand(config):
     ],
 )
 def test_totals_are_the_papers_equations(config):
-    totals = mutual_losses(T, S, W, LABELS, SHARE, config)
+    totals = mutual_losses(T, S, W, LABELS, SHARE, config, CLASSES)
     np.testing.assert_allclose([t.numpy() for t in totals], by_hand(config), rtol=2e-5)
 
 
@@ -67,7 +70,9 @@ def gradients(config):
     with tf.GradientTape() as tape:
         logits = [tf.identity(T.logits), tf.identity(S.logits)]
         tape.watch(logits)
-        totals = mutual_losses(Outputs(logits[0], (), ()), Outputs(logits[1], (), ()), [], LABELS, SHARE, config)
+        totals = mutual_losses(
+            Outputs(logits[0], (), ()), Outputs(logits[1], (), ()), [], LABELS, SHARE, config, CLASSES
+        )
         total = totals.teacher + totals.student
     return [g.numpy() for g in tape.gradient(total, logits)]
 

@@ -25,7 +25,7 @@ def rng(seed=0):
 
 
 def text_model(seed=0):
-    return build_model(lambda: transformer.student(STEPS, 2 + TOPICS * WORDS, TOPICS, 16), seed, TOPICS)
+    return build_model(lambda: transformer.student(STEPS, 2 + TOPICS * WORDS, TOPICS, 16), seed)
 
 
 def texts(count, seed):
@@ -103,7 +103,7 @@ def test_each_question_is_learnt_the_same_twice():
         (windows, lambda: temporal.teacher((32, 1), 3, 8)),
         (load_digits().images[:300, ..., None].astype(np.float32) / 16, lambda: cnn.student((8, 8, 1), 3, 8)),
     ):
-        models = [build_model(build, 1, 3) for _ in range(2)]
+        models = [build_model(build, 1) for _ in range(2)]
         first, second = (pretrain(model, x, TRAIN, 4, rng(7)) for model in models)
         assert first == second
         assert first.after < 0.9 * first.before
@@ -112,7 +112,7 @@ def test_each_question_is_learnt_the_same_twice():
 
 
 def test_the_head_is_not_trained():
-    model = build_model(lambda: tiny.network(4), 1, 3)
+    model = build_model(lambda: tiny.network(4), 1)
     before = get_weights(model)
     pretrain(model, tiny.examples(40, 0).x, TRAIN, 1, rng())
     after = get_weights(model)

@@ -43,7 +43,7 @@ def test_the_seed_alone_decides_the_weights_whatever_other_threads_draw(drawing)
         random.random()  # so that the thread has had a turn
         return network()
 
-    first, *others = (drawn(build_model(builder, 7, 3)) for _ in range(5))
+    first, *others = (drawn(build_model(builder, 7)) for _ in range(5))
     for other in others:
         assert all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
-    assert not np.array_equal(first[0], drawn(build_model(builder, 8, 3))[0])
+    assert not np.array_equal(first[0], drawn(build_model(builder, 8))[0])

@@ -13,7 +13,7 @@ from tests import tiny
 
 
 def model(seed, width=12):
-    return build_model(lambda: tiny.network(width), seed, 3)
+    return build_model(lambda: tiny.network(width), seed)
 
 
 def chain(units, classes=3):

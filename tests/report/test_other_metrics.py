@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from fedkd.objectives.metric import Scale
-from fedkd.results.run import Run
 from fedkd.results.run_folder import RunFolder, read
+from fedkd.results.run_record import RunRecord
 from fedkd.results.summary import Quality
 from fedkd.results.task_record import TaskRecord
 from sims.progress import State, Tail
@@ -174,7 +174,7 @@ def test_a_suites_table_and_pictures_are_of_its_metric(tmp_path: Path, monkeypat
 
 def test_a_run_without_a_record_of_its_task_shows_its_figures_by_the_keys_they_have(tmp_path: Path) -> None:
     (a_mae_run(tmp_path / "run", finished=False) / "task.json").unlink()
-    run: Run = read(tmp_path / "run")
+    run: RunRecord = read(tmp_path / "run")
     assert (run.metric.label, run.quality.shared) == ("mae", 43.218)
 
 

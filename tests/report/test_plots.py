@@ -13,8 +13,8 @@ from matplotlib.text import Text as Label
 
 from fedkd.objectives.metric import ACCURACY
 from fedkd.results.partition import Partition
-from fedkd.results.run import Run
 from fedkd.results.run_folder import read
+from fedkd.results.run_record import RunRecord
 from sims.report import plots
 from tests.report.runs import a_summary
 
@@ -53,7 +53,7 @@ def test_vectors_are_not_in_the_heatmap_and_dense_has_its_own_colour(finished: P
     assert dense not in {tuple(down.cmap(share / 100)) for share in range(101)}
 
 
-def with_partition(run: Run, clients: int, classes: int) -> Run:
+def with_partition(run: RunRecord, clients: int, classes: int) -> RunRecord:
     """The run, with as many clients and classes as said."""
     counts = tuple(tuple((7 * client + label) % 90 for label in range(classes)) for client in range(clients))
     return replace(run, partition=Partition(tuple(f"class number {c}" for c in range(classes)), counts))

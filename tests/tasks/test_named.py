@@ -81,7 +81,14 @@ def test_without_a_file_one_line_says_which_and_where_from(name):
         ({"y_train": None}, "data.npz: arrays missing: y_train; needed: x_train, y_train, x_test, y_test"),
         ({"classes": np.array(list("abc"))}, "data.npz: task 'ade' has 2 classes, got 3"),
         ({"y_test": np.full(12, 2)}, "data.npz: y_test holds label 2, labels must be from 0 to 1"),
-        ({"x_train": np.zeros((40, 8), np.float32)}, "data.npz: x_train must be images"),
+        (
+            {"x_train": np.zeros((40, 64), np.float32), "x_test": np.zeros((12, 64), np.float32)},
+            "data.npz: x_train must be words for task 'ade', got float32 of shape (40, 64)",
+        ),
+        (
+            {"y_train": np.zeros((40, 2), np.int32), "y_test": np.zeros((12, 2), np.int32)},
+            "data.npz: y_train must be one class per example",
+        ),
     ],
 )
 def test_file_of_another_kind_is_named_with_the_rule(tmp_path, changes, words):

@@ -7,13 +7,13 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fedkd.results.run import Run, file_label
+from fedkd.results.run_record import RunRecord, file_label
 from sims.report.plots.look import LIGHT, Look, canvas, legend, short, size_axis
 
 KB = 1e3
 
 
-def device_files(run: Run, look: Look = LIGHT) -> Figure:
+def device_files(run: RunRecord, look: Look = LIGHT) -> Figure:
     """Size and accuracy of the files for devices, a row each: they often agree in one, which would hide points.
 
     Args:
@@ -46,7 +46,7 @@ def _sizes(axes: Axes, files: Sequence[dict[str, Any]], look: Look) -> list[Arti
     return [*axes.lines[1:3]]
 
 
-def _accuracies(axes: Axes, run: Run, look: Look) -> list[Artist]:
+def _accuracies(axes: Axes, run: RunRecord, look: Look) -> list[Artist]:
     """Each file's accuracy beside the last round's; returns what the legend shows."""
     accuracy = [100 * file["accuracy"] for file in run.converted_files()]
     axes.plot(accuracy, range(len(accuracy)), **_dot(look.teacher, look.teacher, ""))

@@ -10,13 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from fedkd.results.round import Round
-from fedkd.results.run import Run
+from fedkd.results.run_record import RunRecord
 from fedkd.results.task_record import LARGEST_CLASS
 from sims.report.plots.look import HEIGHT, LIGHT, Look, canvas, first_finishing, legend, size_axis, whole
 from sims.report.table import MB
 
 
-def quality_by_round(run: Run, look: Look = LIGHT) -> Figure:
+def quality_by_round(run: RunRecord, look: Look = LIGHT) -> Figure:
     """Quality of student and teachers, round by round.
 
     Args:
@@ -39,7 +39,7 @@ def quality_by_round(run: Run, look: Look = LIGHT) -> Figure:
     return figure
 
 
-def quality_by_megabytes(run: Run, look: Look = LIGHT) -> Figure:
+def quality_by_megabytes(run: RunRecord, look: Look = LIGHT) -> Figure:
     """Quality against what a client has sent and received so far.
 
     Args:
@@ -67,7 +67,7 @@ def quality_by_megabytes(run: Run, look: Look = LIGHT) -> Figure:
     return figure
 
 
-def _quality(axes: Axes, run: Run, x: Sequence[float], look: Look) -> list[Artist]:
+def _quality(axes: Axes, run: RunRecord, x: Sequence[float], look: Look) -> list[Artist]:
     """Curves of all that the run has of the deciding metric, over the given x; returns what the legend shows."""
     metric = run.metric
     axes.set_ylabel(metric.axis)
@@ -91,7 +91,7 @@ def _line(colour: str, marker: str, line: str) -> dict[str, Any]:
     return {"color": colour, "marker": marker, "linestyle": line}
 
 
-def _band(axes: Axes, run: Run, x: Sequence[float], look: Look) -> None:
+def _band(axes: Axes, run: RunRecord, x: Sequence[float], look: Look) -> None:
     """The teachers' spread over clients."""
     rows = [
         (at, row.teacher_mean, row.teacher_std)
@@ -105,7 +105,7 @@ def _band(axes: Axes, run: Run, x: Sequence[float], look: Look) -> None:
         axes.fill_between(at, mean - std, np.minimum(mean + std, most), color=look.teacher, alpha=0.18, linewidth=0)
 
 
-def _baseline(axes: Axes, run: Run, look: Look) -> list[Artist]:
+def _baseline(axes: Axes, run: RunRecord, look: Look) -> list[Artist]:
     """A line where a model is that has learnt nothing; returns what the legend shows."""
     baseline = run.quality.baseline
     if baseline is None:

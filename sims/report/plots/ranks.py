@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from fedkd.results.round import Round
-from fedkd.results.run import Run
+from fedkd.results.run_record import RunRecord
 from sims.report.plots.look import LIGHT, TEXT, Look, canvas, first_finishing, legend, short, whole
 
 
-def ranks_heatmap(run: Run, look: Look = LIGHT) -> Figure:
+def ranks_heatmap(run: RunRecord, look: Look = LIGHT) -> Figure:
     """How many singular values each tensor's update needed, round by round, both ways.
 
     Args:
@@ -45,7 +45,7 @@ def ranks_heatmap(run: Run, look: Look = LIGHT) -> Figure:
     return figure
 
 
-def _ranks(axes: Axes, run: Run, full: dict[str, int], which: int, colours: Colormap, look: Look) -> list[Artist]:
+def _ranks(axes: Axes, run: RunRecord, full: dict[str, int], which: int, colours: Colormap, look: Look) -> list[Artist]:
     """One way's ranks, coloured by their share and numbered where there is room; returns what the legend shows."""
     ranks = np.array([[_rank(row, name, which) for row in run.history] for name in full])
     highest = np.array([[_full(row, name) for row in run.history] for name in full])

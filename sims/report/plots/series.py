@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fedkd.objectives.metric import Scale
-from fedkd.results.run import Run
+from fedkd.results.run_record import RunRecord
 from sims.report.plots.envelope import envelope
 from sims.report.plots.labels import Named, label_points
 from sims.report.plots.look import HEIGHT, LIGHT, TEXT, Look, canvas, legend, size_axis, whole
@@ -30,7 +30,7 @@ class Series:
     """
 
     label: str
-    runs: tuple[Run, ...]
+    runs: tuple[RunRecord, ...]
 
     def rounds(self) -> np.ndarray:
         """Numbers of the rounds that all seeds have reached."""
@@ -54,7 +54,7 @@ class Series:
         return min(len(run.history) for run in self.runs)
 
 
-def _end(run: Run, metric: Scale) -> tuple[float, float]:
+def _end(run: RunRecord, metric: Scale) -> tuple[float, float]:
     """The summary's figures, or those of the last round of a run without one."""
     quality = run.shared_figure(metric)
     return (total_bytes(run.traffic) or 0.0) / MB, float("nan") if quality is None else metric.factor * quality

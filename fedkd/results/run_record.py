@@ -16,7 +16,7 @@ _OLD = {metric.name: metric for metric in (ACCURACY, F1)}  # of run folders with
 
 
 @dataclass(frozen=True)
-class Run:
+class RunRecord:
     """One run as it lies on the disk.
 
     Args:
