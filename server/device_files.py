@@ -1,6 +1,7 @@
 """Device files of a run's shared model, each measured over the whole test set in LiteRT."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,18 +13,17 @@ from fedkd.compress.cost import cost
 from fedkd.compress.prune import prune, sparsity_of
 from fedkd.compress.qat import skipped, stand_in_rows
 from fedkd.edge.convert import convert
-from fedkd.edge.runtime import describe, predict
+from fedkd.edge.litert import run_lite
 from fedkd.models.inspect import layer_modules, logits_model
 from fedkd.protocol.calibration import calibration_rows, without_examples
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.federation import kernels
 from fedkd.protocol.finishing import experiment_at, unrounded
 from fedkd.protocol.state import ServerState
+from fedkd.results.device_file import DeviceFile
 
 if TYPE_CHECKING:
     import keras
-
-Record = dict[str, Any]
 
 
 class Source(NamedTuple):
@@ -42,7 +42,7 @@ class Source(NamedTuple):
     precisions: Sequence[str]
 
 
-def to_device(experiment: Experiment, state: ServerState, folder: Path) -> list[Record]:
+def to_device(experiment: Experiment, state: ServerState, folder: Path) -> tuple[DeviceFile, ...]:
     """Convert and measure the final shared model.
 
     Args:
@@ -51,26 +51,26 @@ def to_device(experiment: Experiment, state: ServerState, folder: Path) -> list[
         folder: Where ``student_*.tflite`` and the .keras files they are made from go.
 
     Returns:
-        A row a precision; one whose conversion failed has ``error`` instead of figures.
+        One per precision; a file that can't be made or run has ``error`` instead of figures.
     """
     edge, last = experiment.config.edge, experiment_at(experiment, state.round, state.removed_channels)
     which = kernels(last.spec)
     final = prune(state.shared, edge.sparsity, which)
     trained = logits_model(last.shared_model, final)
     plain = unrounded(experiment, state.removed_channels, trained)
-    expected = last.trainer.logits(experiment.config.exchange.shared, final, experiment.task.test.x).argmax(-1)
+    expected = last.trainer.logits(experiment.config.exchange.shared, final, experiment.task.test.x)
     size = _size(plain) | {"sparsity": sparsity_of(final, which)}
     unseen = skipped(plain) if edge.qat else {}
     lacking = without_examples(experiment, unseen)
-    rows: dict[str, Record] = {p: {"path": None, "precision": p, "error": why} for p, why in lacking.items()}
+    files = {precision: DeviceFile(precision, error=why) for precision, why in lacking.items()}
     for source in _sources(experiment, plain, trained, learned=not unseen):
         wanted = [precision for precision in source.precisions if precision not in lacking]
-        for row in _measured(experiment, source._replace(precisions=wanted), folder, expected):
-            rows[row["precision"]] = row if "error" in row else {**row, **size}
-    return [rows[precision] for precision in edge.wanted]
+        for file in _measured(experiment, source._replace(precisions=wanted), folder, expected):
+            files[file.precision] = replace(file, **size) if file.made else file
+    return tuple(files[precision] for precision in edge.wanted)
 
 
-def _size(model: "keras.Model") -> Record:
+def _size(model: "keras.Model") -> dict[str, Any]:
     """Multiplications and parameters, where the model's graph can be followed."""
     try:
         found = cost(model)
@@ -97,21 +97,36 @@ def _sources(experiment: Experiment, plain: "keras.Model", trained: "keras.Model
         yield Source("student_aware.keras", trained, shown, rounded)
 
 
-def _measured(experiment: Experiment, source: Source, folder: Path, expected: np.ndarray) -> Iterator[Record]:
-    """Convert to each precision and run the files."""
+def _measured(experiment: Experiment, source: Source, folder: Path, expected: np.ndarray) -> Iterator[DeviceFile]:
+    """Convert to each precision, and run the files, each in a process of its own.
+
+    Args:
+        experiment: Of the first round.
+        source: What is converted.
+        folder: Where files go.
+        expected: Outputs of the model on the test set, (n, k).
+    """
     source.model.save(folder / source.file)
-    modules, test = layer_modules(source.model), experiment.task.test
+    modules = layer_modules(source.model)
     for item in convert(folder / source.file, source.examples, folder, source.precisions, modules=modules):
         if item.path is None:
-            yield {"path": None, "precision": item.precision, "error": item.error}
+            yield DeviceFile(item.precision, error=item.error)
             continue
-        found, size = predict(item.path, test.x).argmax(-1), describe(item.path)
-        yield {
-            "path": item.path.name,
-            "precision": item.precision,
-            "bytes": size["bytes"],
-            "gzip_bytes": size["gzip_bytes"],
-            "float_tensors": size["float_tensors"],
-            "accuracy": float(np.mean(found == test.y)),
-            "agreement": float(np.mean(found == expected)),
-        }
+        try:
+            yield _run(experiment, item.precision, item.path, expected)
+        except InputError as error:
+            yield DeviceFile(item.precision, item.path.name, str(error))
+
+
+def _run(experiment: Experiment, precision: str, path: Path, expected: np.ndarray) -> DeviceFile:
+    test, objective = experiment.task.test, experiment.task.objective
+    ran = run_lite(path, test.x)
+    return DeviceFile(
+        precision,
+        path.name,
+        flash_bytes=ran.file["bytes"],
+        gzip_bytes=ran.file["gzip_bytes"],
+        float_tensors=ran.file["float_tensors"],
+        quality={"litert": objective.metrics[0].of(ran.logits, test.y)},
+        agreement={"litert": objective.agreement(ran.logits, expected)},
+    )

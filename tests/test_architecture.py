@@ -31,7 +31,7 @@ LAYERS = {
     "compress": {"base", "exchange", "models"},
     "edge": {"base", "compress", "models"},
     "objectives": {"base"},
-    "results": {"base"},
+    "results": {"base", "config", "objectives"},
     "protocol": {"base", "compress", "config", "data", "distill", "edge", "exchange", "models", "objectives", "tasks"},
 }
 

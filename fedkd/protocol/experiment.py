@@ -21,7 +21,9 @@ from fedkd.exchange import schedule
 from fedkd.exchange.chain import Chain, chain_of
 from fedkd.exchange.coding import Coding
 from fedkd.exchange.compressors import compressor
+from fedkd.objectives.metric import Metric
 from fedkd.objectives.objective import quality
+from fedkd.protocol.messages import PERSONAL, teacher_key
 from fedkd.protocol.run_cache import RunCache
 from fedkd.tasks.task import Task
 
@@ -188,6 +190,11 @@ class Experiment:
         trained = train.epochs * (1 - train.holdout) * examples
         return train.evaluate_every or math.ceil(measured / 3 / (EVALUATION_SHARE * trained))
 
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Those of the task, the deciding one first."""
+        return self.task.objective.metrics
+
     def quality(self, role: str, weights: Weights, threads: int = 1) -> dict[str, float]:
         """Every metric of a model on the test set, by name."""
         return self._measured(role, weights, self.task.test, threads)
@@ -196,11 +203,10 @@ class Experiment:
         """Quality of a client's own teacher on the test set and on what the client held out; empty without one."""
         if teacher is None:
             return {}
-        found, first = self.quality("teacher", teacher), self.task.objective.metrics[0].name
-        figures = {"teacher": found[first]} | ({"teacher_f1": found["f1"]} if "f1" in found else {})
+        figures = {teacher_key(name): value for name, value in self.quality("teacher", teacher).items()}
         if not len(held_out):
             return figures
-        return figures | {"teacher_personal": self._measured("teacher", teacher, held_out)[first]}
+        return figures | {PERSONAL: self._measured("teacher", teacher, held_out)[self.metrics[0].name]}
 
     def _measured(self, role: str, weights: Weights, data: Dataset, threads: int = 1) -> dict[str, float]:
         return quality(self.task.objective, self.trainer.logits(role, weights, data.x, threads), data.y)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,11 +56,11 @@ def device_file(run: Path, file: str) -> DeviceFile:
         return _held(run, run.absolute().parent, file or chosen, rows)
     if not (run / "config.toml").is_file():
         raise InputError(f"{run}: not the folder of a run, it has no config.toml")
-    rows = {row["path"]: row["accuracy"] for row in read(run).converted_files()}
+    rows = {str(file.path): file.deciding for file in read(run).converted_files()}
     return _held(run, run, file or "student_int8.tflite", rows)
 
 
-def _search(path: Path) -> tuple[str, dict[str, float]]:
+def _search(path: Path) -> tuple[str, dict[str, float | None]]:
     """The file that a search chose, and the accuracy of each in LiteRT."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -71,7 +72,7 @@ def _search(path: Path) -> tuple[str, dict[str, float]]:
         ) from None
 
 
-def _held(folder: Path, run: Path, file: str, accuracy: dict[str, float]) -> DeviceFile:
+def _held(folder: Path, run: Path, file: str, accuracy: Mapping[str, float | None]) -> DeviceFile:
     path = folder / file
     if not file or not path.is_file():
         there = ", ".join(sorted(item.name for item in folder.glob("*.tflite"))) or "none"

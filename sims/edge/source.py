@@ -112,9 +112,8 @@ def _of_run(folder: Path, task: str, data: str, seed: int) -> Source:
     if not (folder / "student.keras").is_file():
         raise InputError(f"{folder}: has no student.keras: the run was interrupted, or shared no model")
     experiment = experiment_of(absolute(settings))
-    stages = (
-        [Stage("teacher", mean, mean=True)] if (mean := read(folder).accuracy.get("teacher_mean")) is not None else []
-    )
+    mean = read(folder).quality.teacher_mean
+    stages = [Stage("teacher", mean, mean=True)] if mean is not None else []
     rows = calibration_rows(experiment)
     model = load_model(folder / "student.keras")
     tune, last = by_clients(experiment, seed), _finished(folder, experiment)

@@ -143,10 +143,17 @@ def test_offers_and_answers_survive_the_transport(experiment):
     federation.round([0, 1])
     offer = federation.offers[0]
     assert read_offer(offer_fields(offer)) == offer
-    answer = Answer(3, b"blob", 17, {"teacher": 0.5, "loss_student": 1.25})
+    answer = Answer(3, b"blob", 17, {"teacher.brier_score": 0.5, "loss_student": 1.25})
     assert read_answer(answer_fields(answer)) == answer
     assert not answer.needs_dense
     assert Answer(3).needs_dense
+
+
+@pytest.mark.parametrize("name", ["teacher", "teacher.", "teacher.a b", "teacher.std", f"teacher.{'x' * 33}", "x", 3])
+def test_figures_of_names_that_mean_nothing_are_left_out_of_an_answer(name):
+    fields = answer_fields(Answer(3, b"blob", 17, {"teacher.mae": 43.2}))
+    fields |= {"metric_names": ["teacher.mae", name], "metric_values": [43.2, 1.0]}
+    assert read_answer(fields).metrics == {"teacher.mae": 43.2}
 
 
 @pytest.mark.parametrize("size", [0, 1, PART, PART + 1, 3 * PART, 3 * PART + 5])
