@@ -11,7 +11,8 @@ from safetensors.numpy import load, save
 from fedkd.exchange.blob import _DICTIONARY, Header, write_blob
 from fedkd.exchange.codec import encode, largest, pack_forms
 from fedkd.exchange.coding import PLAIN
-from fedkd.exchange.forms import Dense, Factors
+from fedkd.exchange.factors import Factors
+from fedkd.exchange.forms import Dense
 from fedkd.protocol.federation import header_of
 from tests.forged import drawn
 

@@ -18,7 +18,8 @@ from fedkd.base.tensors import Spec, TensorSpec, Weights
 from fedkd.exchange.basis import Bases, Basis
 from fedkd.exchange.blob import HEADER_LIMIT, Header, PayloadError, read_blob, write_blob
 from fedkd.exchange.coding import PLAIN, Coding
-from fedkd.exchange.forms import Dense, Form, nothing
+from fedkd.exchange.factors import nothing
+from fedkd.exchange.forms import Dense, Form
 from fedkd.exchange.layout import Layout, as_form, layout_of, read_layout
 from fedkd.exchange.quantize import read_rows, write_rows
 

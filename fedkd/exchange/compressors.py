@@ -13,7 +13,8 @@ from fedkd.base.errors import InputError
 from fedkd.base.user_code import import_function
 from fedkd.config.sections import COMPRESSORS, ExchangeConfig
 from fedkd.exchange.basis import Basis
-from fedkd.exchange.forms import Form, LeftFactor, RightFactor, Sparse
+from fedkd.exchange.factors import LeftFactor, RightFactor
+from fedkd.exchange.forms import Form, Sparse
 from fedkd.exchange.svd import factorise
 
 

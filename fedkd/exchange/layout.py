@@ -6,7 +6,8 @@ import numpy as np
 
 from fedkd.base.tensors import TensorSpec
 from fedkd.exchange.basis import Basis
-from fedkd.exchange.forms import Dense, Factors, Form, LeftFactor, RightFactor, Shapes, Sparse
+from fedkd.exchange.factors import Factors, LeftFactor, RightFactor
+from fedkd.exchange.forms import Dense, Form, Shapes, Sparse
 from fedkd.exchange.quantize import FLOAT, STEP_BITS
 
 # All forms; the place of each is its code in a blob. Their number is part of the format, see ``FORMAT`` of

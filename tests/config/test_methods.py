@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fedkd.base.tensors import subtract, weighted_mean
+from fedkd.exchange import transforms
 from fedkd.exchange.codec import decode
 from fedkd.protocol.reference import Federation
 from fedkd.protocol.resolve import resolve
@@ -58,6 +59,16 @@ def test_server_sends_later_what_its_broadcast_left_behind():
     moved = subtract(federation.server.shared, initial)
     for m, r, total in zip(moved, federation.server.transforms["residual"], zip(*means, strict=True), strict=True):
         np.testing.assert_allclose(m + r, np.sum(total, 0), atol=1e-5)
+
+
+@pytest.mark.parametrize("method, clients", [("fedkd", 0), ("fedkd_plus", 3)])
+def test_a_round_decodes_no_update_twice_and_without_feedback_no_client_decodes_its_own(monkeypatch, method, clients):
+    """The server decodes its broadcast once; who keeps a residual needs what the receiver decodes."""
+    decoded = []
+    monkeypatch.setattr(transforms, "decode", lambda blob, *rest: decoded.append(blob) or decode(blob, *rest))
+    federation = run({"method": method}, [[0, 1, 2]])
+    assert len(decoded) == len(set(decoded)) == clients + 1
+    assert decoded[-1] == federation.server.update
 
 
 def test_plus_sends_less_than_the_paper_s_method():

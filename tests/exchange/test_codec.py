@@ -12,7 +12,8 @@ from fedkd.base.tensors import TensorSpec
 from fedkd.exchange.blob import _DICTIONARY, Header, PayloadError, write_blob
 from fedkd.exchange.codec import DENSE, decode, encode, pack_forms
 from fedkd.exchange.coding import PLAIN
-from fedkd.exchange.forms import Dense, Factors, nothing
+from fedkd.exchange.factors import Factors, nothing
+from fedkd.exchange.forms import Dense
 from fedkd.exchange.layout import FORMS, read_layout
 from tests.exchange.codings import coding
 

@@ -11,7 +11,8 @@ from fedkd.exchange.blob import Header
 from fedkd.exchange.codec import decode, encode
 from fedkd.exchange.coding import Coding
 from fedkd.exchange.compressors import OwnCompressor, PowerSgd, RoundSettings, TopK, compressor
-from fedkd.exchange.forms import Factors, Sparse
+from fedkd.exchange.factors import Factors
+from fedkd.exchange.forms import Sparse
 from tests.exchange.codings import coding
 
 SPEC = (TensorSpec("conv", (3, 3, 4, 16), 3), TensorSpec("bias", (16,), 0), TensorSpec("dense", (24, 10), 1))

@@ -11,7 +11,7 @@ from fedkd.exchange.blob import Header
 from fedkd.exchange.codec import DENSE, decode, encode
 from fedkd.exchange.coding import Coding
 from fedkd.exchange.compressors import Svd
-from fedkd.exchange.forms import Factors, nothing
+from fedkd.exchange.factors import Factors, nothing
 from fedkd.exchange.layout import as_form
 from fedkd.exchange.schedule import energy
 from fedkd.exchange.spectrum import rank_for_energy
