@@ -8,6 +8,7 @@ import numpy as np
 from fedkd.base.errors import InputError
 from fedkd.config.config import Scalar
 from fedkd.config.settings import build, read_toml
+from fedkd.objectives.objective import quality
 from fedkd.tasks.registry import load_task
 
 RUNTIMES = ("litert", "litert_reference", "tflm")
@@ -32,9 +33,17 @@ def evaluate(file: Path, task: str, runtime: str, given: Mapping[str, Scalar]) -
         raise InputError(f"--runtime must be one of {', '.join(RUNTIMES)}, got {runtime!r}")
     beside = file.parent / "config.toml"
     config = build((_of_task(read_toml(beside), task) if beside.exists() else {}) | dict(given))
-    test = load_task(task, config.model, config.data).test
-    logits, memory = _answers(file, runtime, test.x)
-    right = int((logits.argmax(-1) == test.y).sum())
+    found = load_task(task, config.model, config.data)
+    test, objective = found.test, found.objective
+    outputs, memory = _answers(file, runtime, test.x)
+    if outputs.shape[1] not in objective.links:
+        wanted = " or ".join(map(str, objective.links))
+        raise InputError(f"{file}: gives {outputs.shape[1]} outputs, task {task!r} takes {wanted}")
+    if objective.kind != "classification":
+        figures = quality(objective, outputs, test.y)
+        words = ", ".join(f"{metric.label} {metric.text(figures[metric.name])}" for metric in objective.metrics)
+        return f"{file}: {words} in {runtime} ({len(test)} test examples){memory}"
+    right = int((objective.answers(outputs) == test.y).sum())
     return f"{file}: accuracy {right / len(test):.4f} in {runtime} ({right} of {len(test)} test examples){memory}"
 
 

@@ -1,5 +1,6 @@
 """Runs from Python: ``fedkd.run`` and ``fedkd.open_run``, for notebooks and scripts."""
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,7 +106,7 @@ class Run:
         """The closing table, as notebooks show it."""
         from sims.report.table import summary_table
 
-        console = Console(record=True, quiet=True, width=_WIDTH)
+        console = Console(record=True, file=io.StringIO(), width=_WIDTH)
         console.print(summary_table(self.summary, baseline=self._run.baseline_label))
         return console.export_html(inline_styles=True, code_format=_TABLE)
 

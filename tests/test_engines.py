@@ -151,7 +151,7 @@ def test_npz_of_sensor_windows_or_words_trains_to_int8(make, tmp_path):
     settings = {"task": f"npz:{tmp_path / 'data.npz'}", "partition.kind": "natural", "fraction": 1.0, "clients": 2}
     sizes = {"model.teacher_width": 8, "model.student_width": 4, "edge.precisions": "int8", "rounds": 1}
     summary = run_in(tmp_path / "run", **settings, **sizes)
-    assert summary["edge"][0]["agreement"] > 0.8
+    assert summary["edge"][0]["agreement"]["litert"] > 0.8
     assert [metric["name"] for metric in summary["metrics"]] == (["accuracy", "f1"] if make is words else ["accuracy"])
     assert list(summary["others"]) == (["f1"] if make is words else [])
     assert None not in [figure for held in summary["others"].values() for figure in held.values()]

@@ -79,10 +79,10 @@ class DeviceFile:
         """
         if not isinstance(row, dict):
             raise InputError(f"{where}: a device file is an object, got {str(row)[:40]!r}")
-        held = dict(row)
-        if "bytes" in held:
-            held |= {"flash_bytes": held["bytes"]}
-            held |= {"quality": _single(held, "accuracy"), "agreement": _single(held, "agreement")}
+        held = {"flash_bytes": row.get("bytes"), **row}
+        for key, older in (("quality", "accuracy"), ("agreement", "agreement")):
+            if key not in row or not isinstance(row[key], dict):
+                held[key] = {} if row.get(older) is None else {_LITERT: row[older]}
         return cls(
             precision=str(held.get("precision")),
             path=held.get("path"),
@@ -91,7 +91,3 @@ class DeviceFile:
             agreement=numbers(table(held, "agreement", where), where),
             **numbers({key: held.get(key) for key in _COUNTS}, where),
         )
-
-
-def _single(row: Mapping[str, Any], key: str) -> dict[str, Any]:
-    return {} if row.get(key) is None else {_LITERT: row[key]}

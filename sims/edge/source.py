@@ -162,6 +162,9 @@ def load_model(path: Path) -> keras.Model:
 
 def _check(source: Source) -> None:
     """Raise InputError where a model can't be given a task's examples, or tells no class of them."""
+    if source.task.objective.kind != "classification":
+        kind = source.task.objective.kind
+        raise InputError(f"task {source.task.name!r}: fedkd edge searches files of classifiers, got {kind}")
     model, (row, classes) = source.model, (source.task.train.x.shape[1:], len(source.task.classes))
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         found = f"{len(model.inputs)} and {len(model.outputs)}"

@@ -134,7 +134,9 @@ def _tiles(run: RunRecord) -> Iterator[tuple[str, str, str]]:
     small = [file for file in run.converted_files() if file.precision.startswith("int8")]
     if small:
         file = min(small, key=lambda file: file.gzip_bytes or 0)
-        compared = f"{run.metric.label} {run.metric.text(file.deciding)}, {size(file.gzip_bytes)} in gzip"
+        figure, label = run.metric.text(file.deciding), run.metric.label
+        good = f"{figure} accurate" if label == "accuracy" else f"{label} {figure}"
+        compared = f"{good}, {size(file.gzip_bytes)} in gzip"
         yield "int8 file", size(file.flash_bytes), compared
 
 

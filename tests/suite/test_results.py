@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from fedkd.objectives.metric import ACCURACY
+from fedkd.results.device_file import DeviceFile
 from fedkd.results.summary import Quality, Summary
 from sims.suite.groups import groups, lines_by, varied_number
 from sims.suite.plan import plan
@@ -42,7 +43,10 @@ def test_int8_files_are_compared_with_the_model_after_training(tmp_path):
     jobs = plan(read_suite(suite(tmp_path, "[base]\nclients = 2\n[grid]\nseed = [0, 1, 2]"))[1], tmp_path)
     files = [{"precision": "int8", "path": "s.tflite", "accuracy": a, "bytes": 8000} for a in (0.91, 0.92)]
     files.append({"precision": "int8", "path": None, "error": "no ranges"})
-    found = [a_summary(shared, 1.0, files=[file]) for shared, file in zip((0.90, 0.92, 0.91), files, strict=True)]
+    found = [
+        a_summary(shared, 1.0, files=[DeviceFile.from_json(file)])
+        for shared, file in zip((0.90, 0.92, 0.91), files, strict=True)
+    ]
     _, gathered = table(jobs, found)
     heads, _, line = markdown_table(gathered).splitlines()
     cells = dict(zip(heads.split(" | "), line.split(" | "), strict=True))
