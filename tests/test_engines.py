@@ -55,7 +55,7 @@ def test_run_leaves_all_it_promises(reference):
     assert {"config.toml", "history.jsonl", "student.keras", "summary.json", "partition.json", "task.json"} <= names
     assert [row["precision"] for row in summary["edge"]] == ["float32", "float16", "dynamic", "int8"]
     for row in summary["edge"]:
-        assert (folder / row["path"]).stat().st_size == row["bytes"]
+        assert (folder / row["path"]).stat().st_size == row["flash_bytes"]
     assert [r["round"] for r in history(folder)] == [1, 2, 3, 4]
     assert [r["phase"] for r in history(folder)] == ["train"] * 3 + ["finish"]
     assert all(len(r["participants"]) == 2 for r in history(folder))
