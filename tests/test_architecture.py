@@ -29,10 +29,10 @@ LAYERS = {
     "distill": {"base", "config", "data", "models", "objectives"},
     "tasks": {"base", "config", "data", "objectives"},
     "compress": {"base", "exchange", "models"},
-    "edge": {"base", "compress", "models"},
+    "edge": {"base", "compress", "config", "models"},
     "objectives": {"base"},
     "results": {"base", "config", "objectives"},
-    "protocol": {"base", "compress", "config", "data", "distill", "edge", "exchange", "models", "objectives", "tasks"},
+    "protocol": {"base", "compress", "config", "data", "distill", "exchange", "models", "objectives", "tasks"},
 }
 
 

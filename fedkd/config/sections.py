@@ -12,6 +12,12 @@ COMPRESSORS = ("svd", "dense", "topk", "powersgd")
 # Bits of a number that is sent: 32 are float32, fewer are whole multiples of a step.
 BITS = (32, 16, 8, 4, 2)
 
+# What device files may hold. int8_per_tensor has one scale for a kernel where int8 has one for each filter; int16x8 is
+# activations of 16 bits and kernels of 8.
+PRECISIONS = ("float32", "float16", "dynamic", "int8", "int8_per_tensor", "int16x8")
+# Those whose ranges of activations are taken from examples.
+CALIBRATED = PRECISIONS[3:]
+
 # How updates may be averaged, see ``fedkd.protocol.aggregation``.
 AVERAGES = ("mean", "trimmed_mean", "median", "krum")
 
@@ -189,7 +195,7 @@ class EdgeConfig:
     finish_rounds: int = 3
     calibration: int = 64
     calibration_file: str = ""
-    precisions: str = "float32 float16 dynamic int8"
+    precisions: str = " ".join(PRECISIONS[:4])
 
     def __post_init__(self) -> None:
         """Check the rules."""
@@ -199,9 +205,8 @@ class EdgeConfig:
         least = int(self.reshapes)
         require(self.finish_rounds >= least, "edge.finish_rounds", self.finish_rounds, f"{least} or more")
         require(self.calibration >= 0, "edge.calibration", self.calibration, "0 or more (examples)")
-        known = {*EdgeConfig.precisions.split(), "int8_per_tensor", "int16x8"}
-        rule = f"none, or some of these, separated by spaces: {' '.join(sorted(known))}"
-        require(set(self.wanted) <= known, "edge.precisions", self.precisions, rule)
+        rule = f"none, or some of these, separated by spaces: {' '.join(sorted(PRECISIONS))}"
+        require(set(self.wanted) <= set(PRECISIONS), "edge.precisions", self.precisions, rule)
 
     @property
     def reshapes(self) -> bool:

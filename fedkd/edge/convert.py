@@ -17,11 +17,8 @@ from typing import TextIO
 import numpy as np
 
 from fedkd.base.errors import InputError
+from fedkd.config.sections import CALIBRATED, PRECISIONS
 from fedkd.edge.child import ending, last_message, run_module
-
-# int8_per_tensor has one scale a kernel where int8 has one a filter; int16x8 is activations of 16 bits, kernels of 8.
-PRECISIONS = ("float32", "float16", "dynamic", "int8", "int8_per_tensor", "int16x8")
-CALIBRATED = PRECISIONS[3:]
 
 _MISSING_OPS = re.compile(r"^(Custom|TF Select) ops:")
 _ERROR_LENGTH = 300

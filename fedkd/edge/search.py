@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fedkd.config.sections import PRECISIONS
 from fedkd.edge.budget import Budget, Check
-from fedkd.edge.convert import PRECISIONS
 
 # Bytes that a parameter takes at the least.
 _LEAST = {"float32": 4, "float16": 2}
@@ -85,7 +85,7 @@ def ruled_out(macs: int, parameters: int, precision: str, budget: Budget) -> str
     Args:
         macs: Multiply-accumulates of its model.
         parameters: Of its model.
-        precision: One of ``fedkd.edge.convert.PRECISIONS``.
+        precision: One of ``fedkd.config.sections.PRECISIONS``.
         budget: To be met.
     """
     flash = parameters * _LEAST.get(precision, 1)

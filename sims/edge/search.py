@@ -14,8 +14,8 @@ from fedkd.compress.constraints import keep_clusters
 from fedkd.compress.fold import folded
 from fedkd.compress.qat import quantize_aware, skipped, stand_in_rows
 from fedkd.compress.structured import prune_channels
+from fedkd.config.sections import CALIBRATED
 from fedkd.edge.budget import Budget
-from fedkd.edge.convert import CALIBRATED
 from fedkd.edge.search import Variant, accurate, fits, precisions, ruled_out, shares
 from sims.edge.candidate import Bench, Candidate, Trained, size_of
 from sims.edge.fine_tune import FineTune

@@ -11,7 +11,8 @@ from sklearn.datasets import load_digits
 
 from fedkd.base.errors import InputError
 from fedkd.compress.constraints import keep_clusters
-from fedkd.edge.convert import PRECISIONS, Conversion, convert, convert_here
+from fedkd.config.sections import PRECISIONS
+from fedkd.edge.convert import Conversion, convert, convert_here
 from fedkd.edge.runtime import describe, predict
 
 DIGITS = load_digits()

@@ -2,8 +2,8 @@
 
 import pytest
 
+from fedkd.config.sections import PRECISIONS
 from fedkd.edge.budget import Budget, Check
-from fedkd.edge.convert import PRECISIONS
 from fedkd.edge.search import Variant, accurate, fits, precisions, ruled_out, shares
 
 
