@@ -6,7 +6,7 @@ import pytest
 from fedkd.base.checkpoint_store import CheckpointStore, Saved, grouped
 from fedkd.base.tensors import digest
 from fedkd.protocol.state import ServerState, Step
-from server.checkpoint import Checkpoint, Progress
+from server.checkpoint import Checkpoint, RunProgress
 
 
 def arrays(value):
@@ -18,7 +18,7 @@ def test_what_transforms_keep_comes_back_by_its_groups(tmp_path):
     state = ServerState(
         3, arrays(1), arrays(1), digest(arrays(1)), (Step(3, b"step", 0.5),), b"last", kept, (4,), "run"
     )
-    Checkpoint(tmp_path, "print").save(Progress(state, {0: 3}, {}, arrays(5), 1.5))
+    Checkpoint(tmp_path, "print").save(RunProgress(state, {0: 3}, {}, arrays(5), 1.5))
     found = Checkpoint(tmp_path, "print").load()
     assert {group: digest(held) for group, held in found.state.transforms.items()} == {
         group: digest(held) for group, held in kept.items()

@@ -72,7 +72,7 @@ def test_keys_of_a_line_come_in_the_order_they_always_had():
 
 
 def test_a_checkpoint_from_before_tasks_owned_their_metrics_keeps_what_clients_measured(tmp_path):
-    state = ServerState(1, [], [], "", (), b"", [], (), "run")
+    state = ServerState(1, [], [], "", run="run")
     checkpoint = Checkpoint(tmp_path / "checkpoint", "0" * 64)
     checkpoint.save(RunProgress(state, quality={3: {"teacher": 0.5, "teacher_f1": 0.4, "teacher_personal": 0.3}}))
     loaded = checkpoint.load()
