@@ -53,7 +53,7 @@ def _quality(axes: Axes, run: RunRecord, look: Look) -> list[Artist]:
     metric = run.metric
     shown = [metric.factor * file.deciding if file.deciding is not None else math.nan for file in run.converted_files()]
     axes.plot(shown, range(len(shown)), **_dot(look.teacher, look.teacher, ""))
-    axes.set_xlabel(metric.axis)
+    axes.set_xlabel(metric.axis.replace(" (", "\n("))  # the narrower half of the picture
     handles: list[Artist] = []
     last = run.history[-1].shared.get(metric.name) if run.history else None
     if last is not None:
