@@ -4,6 +4,8 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+from fedkd.edge.litert_internals import called_operators
+
 # Those that tflite-micro 0.dev20261023 (the extra tflm) registers. A kernel may still lack a dtype: running it shows.
 MICRO_OPS = {
     "ABS", "ADD", "ADD_N", "ARG_MAX", "ARG_MIN", "ASSIGN_VARIABLE", "AVERAGE_POOL_2D", "BATCH_MATMUL",
@@ -44,16 +46,5 @@ def ops(path: Path) -> tuple[Op, ...]:
     Args:
         path: A file that LiteRT has opened: one that is broken ends in any exception.
     """
-    from ai_edge_litert import schema_py_generated as schema
-
-    names = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
-    model = schema.ModelT.InitFromPackedBuf(path.read_bytes())
-    called = [model.operatorCodes[op.opcodeIndex] for graph in model.subgraphs for op in graph.operators or ()]
-    # Codes beyond 127 are in the new field alone; old files have the old one alone.
-    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in called]
-    custom = schema.BuiltinOperator.CUSTOM
-    found = Counter(
-        (code.customCode.decode(errors="replace") if number == custom else names[number], number != custom)
-        for code, number in zip(called, codes, strict=True)
-    )
+    found = Counter(called_operators(path))
     return tuple(Op(name, count, builtin, builtin and name in MICRO_OPS) for (name, builtin), count in found.items())
