@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from fedkd.base.tensors import Weights, digest
+from fedkd.objectives.regression import Regression
 from fedkd.protocol.experiment import Experiment
 from fedkd.results.round import Round
 from fedkd.results.summary import Quality, Summary
@@ -11,9 +12,20 @@ from fedkd.results.task_record import TaskRecord
 
 def task_record(experiment: Experiment) -> TaskRecord:
     """What ``task.json`` says of a run's task."""
-    objective = experiment.task.objective
-    names, label = objective.names, objective.baseline_label
-    return TaskRecord(experiment.config.task, objective.kind, experiment.metrics, names, label)
+    task = experiment.task
+    objective = task.objective
+    outputs = None
+    if isinstance(objective, Regression):
+        outputs = {"offset": objective.offset, "scale": objective.scale} if objective.scale else None
+    return TaskRecord(
+        experiment.config.task,
+        objective.kind,
+        experiment.metrics,
+        objective.names,
+        objective.baseline_label,
+        None if task.inputs is None else {"mean": task.inputs.mean, "scale": task.inputs.scale},
+        outputs,
+    )
 
 
 def traffic(experiment: Experiment, history: Sequence[Round]) -> dict[str, float | None]:

@@ -22,6 +22,8 @@ class TaskRecord:
         metrics: How its figures are read, the deciding one first; at least one.
         classes: What the outputs stand for: classes, labels or targets.
         baseline_label: What the model does that the figures are compared with and that has learnt nothing.
+        inputs: ``mean`` and ``scale`` of each feature: models take (x - mean) / scale; None where they take x itself.
+        outputs: ``offset`` and ``scale`` of each target: what is predicted is output x scale + offset; None for logits.
     """
 
     task: str
@@ -29,6 +31,8 @@ class TaskRecord:
     metrics: Sequence[Scale]
     classes: Sequence[str] = ()
     baseline_label: str = LARGEST_CLASS
+    inputs: Mapping[str, Sequence[float]] | None = None
+    outputs: Mapping[str, Sequence[float]] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The file's object."""
@@ -38,6 +42,8 @@ class TaskRecord:
             "metrics": [metric.to_json() for metric in self.metrics],
             "classes": list(self.classes),
             "baseline_label": self.baseline_label,
+            "inputs": None if self.inputs is None else {key: list(row) for key, row in self.inputs.items()},
+            "outputs": None if self.outputs is None else {key: list(row) for key, row in self.outputs.items()},
         }
 
     @classmethod
@@ -56,4 +62,6 @@ class TaskRecord:
             metrics=metrics,
             classes=tuple(map(str, data.get("classes") or ())),
             baseline_label=str(data.get("baseline_label") or LARGEST_CLASS),
+            inputs=data.get("inputs"),
+            outputs=data.get("outputs"),
         )

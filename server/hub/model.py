@@ -99,6 +99,8 @@ def manifest_of(found: DeviceFile, channel: str, version: int) -> Manifest:
     task = load_task(config.task, config.model, config.data)
     if task.objective.kind != "classification":
         raise InputError(f"{found.path}: devices decide among classes, task {task.name!r} is {task.objective.kind}")
+    if task.inputs is not None:
+        raise InputError(f"{found.path}: devices feed rows as they were measured, task {task.name!r} standardises them")
     x = task.test.x[_spread(task.test.y, min(EXAMPLES, max(1, _GOLDEN_BYTES // task.test.x[0].nbytes)))]
     try:
         logits = run(found.path, x).logits
