@@ -120,10 +120,10 @@ def test_int8_is_made_without_an_example_on_the_server(finished, tmp_path):
     experiment = replace(finished.experiment, config=precisions(finished.experiment, "float32 int8 int16x8"))
     assert len(experiment.calibration) == 0
     float32, int8, wide = to_device(experiment, finished.server, tmp_path)
-    assert int8["float_tensors"] == 0
-    assert int8["agreement"] >= 0.98
-    assert int8["macs"] == float32["macs"]
-    assert wide["error"].startswith("int16x8 takes its ranges from examples and there are none: give --calibration")
+    assert int8.float_tensors == 0
+    assert int8.alike >= 0.98
+    assert int8.macs == float32.macs
+    assert wide.error.startswith("int16x8 takes its ranges from examples and there are none: give --calibration")
     unrounded_model = keras.saving.load_model(tmp_path / "student_finished.keras", compile=False)
     assert not any(isinstance(layer, ActivationRange) for layer in unrounded_model.layers)
 
@@ -149,8 +149,8 @@ def test_layers_that_cannot_learn_their_ranges_need_examples(tmp_path):
         edge = replace(experiment.config.edge, calibration_file=file)
         given = replace(experiment, config=replace(experiment.config, edge=edge))
         (row,) = to_device(given, federation.server, tmp_path)
-        assert (row["path"] is not None) == works, row
-        assert works or "no recipe for LayerNormalization (1)" in row["error"]
+        assert (row.path is not None) == works, row
+        assert works or "no recipe for LayerNormalization (1)" in row.error
 
 
 def test_models_whose_graph_is_not_followed_have_files_all_the_same(tmp_path):
@@ -166,8 +166,8 @@ def test_models_whose_graph_is_not_followed_have_files_all_the_same(tmp_path):
     federation = Federation(experiment)
     federation.round([0])
     (row,) = to_device(experiment, federation.server, tmp_path)
-    assert row["path"]
-    assert "macs" not in row
+    assert row.path
+    assert row.macs is None
 
 
 def test_runs_repeat_their_bytes_whatever_the_threads(tmp_path):
