@@ -8,11 +8,16 @@ import numpy as np
 
 from fedkd.base.checkpoint_store import CheckpointStore, Saved, grouped, ungrouped
 from fedkd.base.tensors import Weights, digest
+from fedkd.objectives.metric import ACCURACY, F1
+from fedkd.protocol.messages import teacher_key
 from fedkd.protocol.state import ServerState, Step
+
+# Lists of arrays in a checkpoint; all others are what transforms of updates keep.
+_GROUPS = ("shared", "trained", "blobs")
 
 
 @dataclass(frozen=True)
-class Progress:
+class RunProgress:
     """All that a run's next round depends on, beside its configuration.
 
     Args:
@@ -41,7 +46,7 @@ class Checkpoint:
     def __init__(self, folder: Path, fingerprint: str) -> None:
         self._files = CheckpointStore(folder, fingerprint)
 
-    def save(self, progress: Progress) -> None:
+    def save(self, progress: RunProgress) -> None:
         """Keep what a round ended with, on disk when this returns.
 
         Raises:
@@ -49,7 +54,7 @@ class Checkpoint:
         """
         state = progress.state
         blobs = [np.frombuffer(blob, np.uint8) for blob in (state.update, *(step.blob for step in state.steps))]
-        groups = {"shared": state.shared, "residual": state.residual, "trained": progress.trained, "blobs": blobs}
+        groups = {**state.transforms, "shared": state.shared, "trained": progress.trained, "blobs": blobs}
         tensors, lengths = grouped(groups)
         header = {
             "run": state.run,
@@ -62,7 +67,7 @@ class Checkpoint:
         }
         self._files.save(Saved(state.round, header, tensors))
 
-    def load(self) -> Progress | None:
+    def load(self) -> RunProgress | None:
         """Return the newest whole checkpoint, None where there is none; a damaged one is named in a warning."""
         saved = self._files.load()
         if saved is None:
@@ -71,8 +76,16 @@ class Checkpoint:
         update, *blobs = (array.tobytes() for array in groups["blobs"])
         steps = tuple(Step(r, blob, sparsity) for (r, sparsity), blob in zip(header["steps"], blobs, strict=True))
         shared, removed = groups["shared"], tuple(header.get("removed_channels", header.get("gone", ())))
+        transforms = {group: arrays for group, arrays in groups.items() if group not in _GROUPS and arrays}
         # The base is that of the round that is done; the next one makes its own.
         state = ServerState(
-            saved.round, shared, shared, digest(shared), steps, update, groups["residual"], removed, header["run"]
+            saved.round, shared, shared, digest(shared), steps, update, transforms, removed, header["run"]
         )
-        return Progress(state, dict(header["held"]), dict(header["quality"]), groups["trained"], header["elapsed"])
+        quality = {partition: _renamed(figures) for partition, figures in header["quality"]}
+        return RunProgress(state, dict(header["held"]), quality, groups["trained"], header["elapsed"])
+
+
+def _renamed(figures: Mapping[str, float]) -> dict[str, float]:
+    """Figures of teachers by today's names: checkpoints from before tasks owned their metrics have others."""
+    before = {"teacher": teacher_key(ACCURACY.name), "teacher_f1": teacher_key(F1.name)}
+    return {before.get(name, name): value for name, value in figures.items()}

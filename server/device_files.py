@@ -46,7 +46,7 @@ class Source(NamedTuple):
     precisions: Sequence[str]
 
 
-def to_device(experiment: Experiment, state: ServerState, folder: Path) -> list[DeviceFile]:
+def to_device(experiment: Experiment, state: ServerState, folder: Path) -> tuple[DeviceFile, ...]:
     """Convert and measure the final shared model.
 
     Args:
@@ -66,12 +66,12 @@ def to_device(experiment: Experiment, state: ServerState, folder: Path) -> list[
     size = _size(plain) | {"sparsity": sparsity_of(final, which)}
     unseen = skipped(plain) if edge.qat else {}
     lacking = without_examples(experiment, unseen)
-    files = {precision: DeviceFile(None, precision, error=why) for precision, why in lacking.items()}
+    files = {precision: DeviceFile(precision, error=why) for precision, why in lacking.items()}
     for source in _sources(experiment, plain, trained, learned=not unseen):
         wanted = [precision for precision in source.precisions if precision not in lacking]
         for precision, file in _measured(experiment, source._replace(precisions=wanted), folder, expected, size):
             files[precision] = file
-    return [files[precision] for precision in edge.wanted]
+    return tuple(files[precision] for precision in edge.wanted)
 
 
 def _size(model: "keras.Model") -> dict[str, Any]:
@@ -109,13 +109,13 @@ def _measured(
     modules, task = layer_modules(source.model), experiment.task
     for item in convert(folder / source.file, source.examples, folder, source.precisions, modules=modules):
         if item.path is None:
-            yield item.precision, DeviceFile(None, item.precision, error=item.error)
+            yield item.precision, DeviceFile(item.precision, error=item.error)
             continue
         try:
             found = measure(item.path, task.test.x, _RUNTIMES)
         except InputError as error:
             why = str(error).replace(f"{folder}/", "")
-            yield item.precision, DeviceFile(item.path.name, item.precision, error=why)
+            yield item.precision, DeviceFile(item.precision, item.path.name, why)
             continue
         file = judged(found, task.objective, task.test.y, expected, **size)
         yield item.precision, replace(file, precision=item.precision)

@@ -1,87 +1,94 @@
 """What is worth knowing of a round: a line of ``history.jsonl``."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from fedkd.base.tensors import Weights
 from fedkd.exchange.codec import Payload
 from fedkd.protocol.experiment import Experiment
-from fedkd.protocol.messages import Answer
+from fedkd.protocol.messages import PERSONAL, Answer, teacher_key
+from fedkd.results.round import Ranks, Round
 from server.validation import Received
 
-Record = dict[str, Any]
+# What each client measured last of its own teacher, by the names of messages.
 Quality = Mapping[int, Mapping[str, float]]
 
 
-def figures_of(experiment: Experiment, round_: int, received: Sequence[Received], broadcast: Payload | None) -> Record:
+def round_of(experiment: Experiment, number: int, received: Sequence[Received], broadcast: Payload | None) -> Round:
     """Settings of a round, who took part, their mean losses, and the ranks of what was sent.
 
     Args:
         experiment: Of the round.
-        round_: Its number.
+        number: The round's.
         received: The updates that were averaged.
         broadcast: None where the round had too few answers.
     """
     config, answers = experiment.config, [r.answer for r in received]
-    return {
-        "round": round_,
-        "rounds": config.total_rounds,
-        "phase": "train" if round_ <= config.rounds else "finish",
-        "sparsity": experiment.sparsity(round_),
-        "energy": experiment.energy(round_),
-        "participants": [a.partition for a in answers],
-        "closed": broadcast is not None,
-        "loss": {
-            r: _mean([a.metrics[k] for a in answers if (k := f"loss_{r}") in a.metrics])
-            for r in experiment.trainer.learners
-        },
-        "ranks": _ranks(experiment, received, broadcast) if broadcast else {},
-    }
+    return Round(
+        number=number,
+        rounds=config.total_rounds,
+        phase="train" if number <= config.rounds else "finish",
+        sparsity=experiment.sparsity(number),
+        energy=experiment.energy(number),
+        participants=[a.partition for a in answers],
+        closed=broadcast is not None,
+        loss={role: _mean_of(f"loss_{role}", (a.metrics for a in answers)) for role in experiment.trainer.learners},
+        ranks=_ranks(experiment, received, broadcast) if broadcast else {},
+    )
 
 
-def bytes_of(experiment: Experiment, answers: Sequence[Answer], down: int) -> dict[str, int]:
-    """Bytes of payload of a round; where no model is shared, blobs are headers without any."""
+def with_bytes(held: Round, experiment: Experiment, answers: Sequence[Answer], down: int) -> Round:
+    """Add bytes of payload; where no model is shared, blobs are headers without any."""
     up = sum(len(a.blob) for a in answers)
-    return {"up_bytes": up, "down_bytes": down} if experiment.shares else {"up_bytes": 0, "down_bytes": 0}
+    return replace(held, up_bytes=up, down_bytes=down) if experiment.shares else held
 
 
-def shared_figures(experiment: Experiment, shared: Weights, measured: Quality) -> dict[str, float | None]:
-    """Quality of the shared model; where none is shared, the mean of the clients' own."""
-    if experiment.shares:
-        role, threads = experiment.config.exchange.shared, experiment.threads
-        found: dict[str, float | None] = dict(experiment.quality(role, shared, threads))
-    else:
-        names = {"teacher": "accuracy", "teacher_f1": "f1"}
-        found = {n: _mean([q[key] for q in measured.values() if key in q]) for key, n in names.items()}
-    return {f"shared_{name}": value for name, value in found.items() if name == "accuracy" or value is not None}
+def with_quality(held: Round, experiment: Experiment, shared: Weights, measured: Quality) -> Round:
+    """Add the quality of the shared model and of the clients' teachers, by the task's metrics.
 
-
-def teacher_figures(quality: Quality) -> dict[str, float | None]:
-    """Mean and spread over clients of the accuracy of their teachers, None where nothing was measured.
-
-    Where there are two classes, their mean F1 too.
+    Args:
+        held: The round.
+        experiment: Of the round.
+        shared: The shared model; where none is shared, the mean of the clients' own counts as its quality.
+        measured: What the clients measured; empty where this was no round for it.
     """
-    on_test = [q["teacher"] for q in quality.values() if "teacher" in q]
-    personal = [q["teacher_personal"] for q in quality.values() if "teacher_personal" in q]
-    f1 = [q["teacher_f1"] for q in quality.values() if "teacher_f1" in q]
-    figures = {
-        "teacher_mean": _mean(on_test),
-        "teacher_std": float(np.std(on_test)) if on_test else None,
-        "teacher_personal": _mean(personal),
-    }
-    return figures | ({"teacher_f1": _mean(f1)} if f1 else {})
+    deciding, *others = (metric.name for metric in experiment.metrics)
+    teachers = {name: _mean_of(teacher_key(name), measured.values()) for name in (deciding, *others)}
+    found: Mapping[str, float | None] = teachers
+    if experiment.shares:
+        found = experiment.quality(experiment.config.exchange.shared, shared, experiment.threads)
+    each = _figures(teacher_key(deciding), measured.values())
+    return replace(
+        held,
+        shared={deciding: found[deciding]} | _known(found, others),
+        teacher_mean=teachers[deciding],
+        teacher_std=float(np.std(each)) if each else None,
+        teacher_personal=_mean_of(PERSONAL, measured.values()),
+        teacher_others=_known(teachers, others),
+    )
 
 
-def _mean(values: list[float]) -> float | None:
+def _known(found: Mapping[str, float | None], names: Iterable[str]) -> dict[str, float | None]:
+    """The figures of these names that were measured."""
+    return {name: found[name] for name in names if found.get(name) is not None}
+
+
+def _figures(name: str, reported: Iterable[Mapping[str, float]]) -> list[float]:
+    return [figures[name] for figures in reported if name in figures]
+
+
+def _mean_of(name: str, reported: Iterable[Mapping[str, float]]) -> float | None:
+    """Mean of a figure over those that reported it, None where nobody did."""
+    values = _figures(name, reported)
     return float(np.mean(values)) if values else None
 
 
-def _ranks(experiment: Experiment, received: Sequence[Received], broadcast: Payload) -> dict[str, list[float | None]]:
+def _ranks(experiment: Experiment, received: Sequence[Received], broadcast: Payload) -> dict[str, Ranks]:
     """For each kernel: rank of the broadcast, mean rank of the updates (None where all went dense), full rank."""
     ups = np.array([r.payload.ranks for r in received], float)
-    table: dict[str, list[float | None]] = {}
+    table: dict[str, Ranks] = {}
     for i, item in enumerate(experiment.spec):
         full = min(item.matrix)
         if full > 1:

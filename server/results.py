@@ -1,14 +1,34 @@
 """What a run has shown: figures for ``summary.json`` from its rounds."""
 
-from typing import Any
+from collections.abc import Sequence
 
 from fedkd.base.tensors import Weights, digest
+from fedkd.objectives.regression import Regression
 from fedkd.protocol.experiment import Experiment
+from fedkd.results.round import Round
+from fedkd.results.summary import Quality, Summary
+from fedkd.results.task_record import TaskRecord
 
-Record = dict[str, Any]
+
+def task_record(experiment: Experiment) -> TaskRecord:
+    """What ``task.json`` says of a run's task."""
+    task = experiment.task
+    objective = task.objective
+    outputs = None
+    if isinstance(objective, Regression):
+        outputs = {"offset": objective.offset, "scale": objective.scale} if objective.scale else None
+    return TaskRecord(
+        experiment.config.task,
+        objective.kind,
+        experiment.metrics,
+        objective.names,
+        objective.baseline_label,
+        None if task.inputs is None else {"mean": task.inputs.mean, "scale": task.inputs.scale},
+        outputs,
+    )
 
 
-def traffic(experiment: Experiment, history: list[Record]) -> dict[str, float | None]:
+def traffic(experiment: Experiment, history: Sequence[Round]) -> dict[str, float | None]:
     """Bytes a client sent and received, beside those of FedAvg over the same rounds and clients.
 
     All are means over the clients of the federation, of encoded payloads; FedAvg would send the whole model up and
@@ -16,8 +36,8 @@ def traffic(experiment: Experiment, history: list[Record]) -> dict[str, float | 
     Finishing rounds count on both sides. A reduction is None where nothing is sent.
     """
     clients = experiment.config.clients
-    up, down = (sum(r[key] for r in history) / clients for key in ("up_bytes", "down_bytes"))
-    exchanges = 2 * sum(len(r["participants"]) for r in history) / clients
+    up, down = sum(r.up_bytes for r in history) / clients, sum(r.down_bytes for r in history) / clients
+    exchanges = 2 * sum(len(r.participants) for r in history) / clients
     dense = {role: 4 * count * exchanges for role, count in experiment.parameters.items()}
     return {
         "up_bytes_per_client": up,
@@ -29,38 +49,40 @@ def traffic(experiment: Experiment, history: list[Record]) -> dict[str, float | 
     }
 
 
-def summarise(experiment: Experiment, name: str, engine: str, history: list[Record], shared: Weights) -> Record:
+def summarise(experiment: Experiment, name: str, engine: str, history: Sequence[Round], shared: Weights) -> Summary:
     """Return the summary of a run, but for its device files.
 
     Args:
         experiment: What was run.
         name: Of the run.
         engine: Which engine ran the clients.
-        history: A record a round.
+        history: All rounds.
         shared: The shared model at the end of training, before the finishing rounds.
     """
     config = experiment.config
-    last = next(r for r in history if r["round"] == config.rounds)
-    updates, seconds = sum(len(r["participants"]) for r in history), history[-1]["elapsed"]
-    teachers = {key: last[key] for key in ("teacher_mean", "teacher_std", "teacher_personal")}
-    summary: Record = {
-        "name": name,
-        "method": config.method,
-        "task": config.task,
-        "seed": config.seed,
-        "engine": engine,
-        "rounds": config.rounds,
-        "finish_rounds": config.total_rounds - config.rounds,
-        "clients": config.clients,
-        "parameters": experiment.parameters,
-        "accuracy": {
-            "shared": last["shared_accuracy"],
-            **teachers,
-            "majority": experiment.task.baseline,
-        },
-        "traffic": traffic(experiment, history),
-        "speed": {"seconds": seconds, "client_updates_per_second": updates / seconds},
-        "shared_sha256": digest(shared) if shared else None,
-    }
-    f1 = {"f1_positive": "shared_f1", "teacher_f1": "teacher_f1"}
-    return summary | {name: last[key] for name, key in f1.items() if key in last}
+    deciding, *others = (metric.name for metric in experiment.metrics)
+    last = next(r for r in history if r.number == config.rounds)
+    updates, seconds = sum(len(r.participants) for r in history), history[-1].elapsed or 0.0
+    return Summary(
+        name=name,
+        method=config.method,
+        task=config.task,
+        seed=config.seed,
+        engine=engine,
+        rounds=config.rounds,
+        finish_rounds=config.total_rounds - config.rounds,
+        clients=config.clients,
+        parameters=experiment.parameters,
+        metrics=experiment.metrics,
+        quality=Quality(
+            last.shared[deciding],
+            last.teacher_mean,
+            last.teacher_std,
+            last.teacher_personal,
+            experiment.task.baseline,
+        ),
+        others={other: Quality(last.shared.get(other), last.teacher_others.get(other)) for other in others},
+        traffic=traffic(experiment, history),
+        speed={"seconds": seconds, "client_updates_per_second": updates / seconds},
+        shared_sha256=digest(shared) if shared else None,
+    )

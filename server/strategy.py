@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,9 +19,10 @@ from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.federation import begin_round, failed_round, forget_steps, header_of, make_offer
 from fedkd.protocol.federation import server_round as average
 from fedkd.protocol.finishing import experiment_at
-from fedkd.protocol.messages import offer_fields
-from server.checkpoint import Progress
-from server.record import Record, bytes_of, figures_of, shared_figures, teacher_figures
+from fedkd.protocol.messages import is_of_teacher, offer_fields
+from fedkd.results.round import Round
+from server.checkpoint import RunProgress
+from server.record import round_of, with_bytes, with_quality
 from server.reply import update_of
 from server.validation import Received, UpdateValidator
 
@@ -54,11 +56,11 @@ class FedKD:
         experiment: What is trained.
         progress: What the last round ended with.
         grid: Where the clients are.
-        on_round: Called with the record of each round as it ends, and what it ended with.
+        on_round: Called with each round as it ends, and what it ended with.
     """
 
     def __init__(
-        self, experiment: Experiment, progress: Progress, grid: Grid, on_round: Callable[[Record, Progress], None]
+        self, experiment: Experiment, progress: RunProgress, grid: Grid, on_round: Callable[[Round, RunProgress], None]
     ) -> None:
         self.experiment, self._grid, self._on_round = experiment, grid, on_round
         self.state, self.trained = progress.state, progress.trained
@@ -114,22 +116,21 @@ class FedKD:
         """Note what a round has brought."""
         answers = [item.answer for item in received]
         self._held |= {answer.partition: round_ for answer in answers}
-        self._quality |= {a.partition: q for a in answers if (q := _prefixed(a.metrics, "teacher"))}
+        self._quality |= {a.partition: q for a in answers if (q := _of_teacher(a.metrics))}
         if round_ == self.experiment.config.rounds:
             self.trained = self.state.shared
         measured = self._quality if self.experiment.evaluates(round_) else {}
-        record = {
-            **figures_of(self._now, round_, received, broadcast),
-            **shared_figures(self._now, self.state.shared, measured),
-            **teacher_figures(measured),
-            **bytes_of(self.experiment, answers, self._down_bytes),
-            "behind": sorted(self._behind),
-            "refused": self._guard.refused,
-            "seconds": time.monotonic() - self._started,
-            "elapsed": time.monotonic() - self._begun,
-            "shared_sha256": digest(self.state.shared),
-        }
-        self._on_round(record, Progress(self.state, self._held, self._quality, self.trained, record["elapsed"]))
+        ended = round_of(self._now, round_, received, broadcast)
+        ended = with_quality(ended, self._now, self.state.shared, measured)
+        ended = replace(
+            with_bytes(ended, self.experiment, answers, self._down_bytes),
+            behind=sorted(self._behind),
+            refused=self._guard.refused,
+            seconds=time.monotonic() - self._started,
+            elapsed=(elapsed := time.monotonic() - self._begun),
+            shared_sha256=digest(self.state.shared),
+        )
+        self._on_round(ended, RunProgress(self.state, self._held, self._quality, self.trained, elapsed))
         self._count_failure(round_, received, broadcast)
 
     def _received(self, replies: Iterable[Message]) -> list[Received]:
@@ -238,5 +239,5 @@ class FedKD:
         return Message(content, dst_node_id=node, message_type=kind, ttl=live, group_id=str(self.state.round))
 
 
-def _prefixed(metrics: Any, prefix: str) -> dict[str, float]:
-    return {k: v for k, v in metrics.items() if k.startswith(prefix)}
+def _of_teacher(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if is_of_teacher(name)}

@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from fedkd.base.errors import InputError
 from fedkd.config.config import Scalar
 from fedkd.config.settings import build, read_toml
 from fedkd.edge.measure import measure
 from fedkd.edge.runtimes import RUNTIMES
-from fedkd.objectives.metric import ACCURACY, Scale
+from fedkd.objectives.metric import ACCURACY
+from fedkd.objectives.objective import Objective, quality
 from fedkd.tasks.registry import load_task
 
 
@@ -22,7 +25,7 @@ def evaluate(file: Path, task: str, runtime: str, given: Mapping[str, Scalar]) -
         given: Settings by dotted keys, which win over those of the run.
 
     Returns:
-        What it reached, as a line: the deciding metric and, where the runtime has an arena, the memory it needs.
+        What it reached, as a line: its metrics and, where the runtime has an arena, the memory it needs.
 
     Raises:
         InputError: An argument breaks a rule, or the runtime can't run the file.
@@ -32,17 +35,24 @@ def evaluate(file: Path, task: str, runtime: str, given: Mapping[str, Scalar]) -
     beside = file.parent / "config.toml"
     config = build((_of_task(read_toml(beside), task) if beside.exists() else {}) | dict(given))
     found = load_task(task, config.model, config.data)
-    test, metric = found.test, found.objective.metrics[0]
+    test, objective = found.test, found.objective
     made = measure(file, test.x, [runtime])
-    value, arena = metric.of(made.outputs[runtime], test.y), made.arena
+    outputs, arena = made.outputs[runtime], made.arena
+    if outputs.shape[1] not in objective.links:
+        wanted = " or ".join(map(str, objective.links))
+        raise InputError(f"{file}: gives {outputs.shape[1]} outputs, task {task!r} takes {wanted}")
     memory = f", arena {arena.total:,} B ({arena.head:,} B of activations)" if arena else ""
-    return f"{file}: {metric.label} {value:.4f} in {runtime} ({_count(metric, value, len(test))}){memory}"
+    return f"{file}: {_reached(objective, outputs, test.y, runtime)}{memory}"
 
 
-def _count(metric: Scale, value: float, total: int) -> str:
-    """How many test examples there are; of an accuracy, how many of them are right."""
-    right = f"{round(value * total)} of " if metric.name == ACCURACY.name else ""
-    return f"{right}{total} test examples"
+def _reached(objective: Objective, outputs: np.ndarray, target: np.ndarray, runtime: str) -> str:
+    """Every metric; of classes the accuracy, with how many are right."""
+    figures, total = quality(objective, outputs, target), len(target)
+    if objective.kind != "classification":
+        words = ", ".join(f"{metric.label} {metric.text(figures[metric.name])}" for metric in objective.metrics)
+        return f"{words} in {runtime} ({total} test examples)"
+    share = figures[ACCURACY.name]
+    return f"accuracy {share:.4f} in {runtime} ({round(share * total)} of {total} test examples)"
 
 
 def _of_task(run: Mapping[str, Scalar], task: str) -> dict[str, Scalar]:

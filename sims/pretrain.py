@@ -19,9 +19,9 @@ from fedkd.base.seeding import Purpose, generator
 from fedkd.config.config import Config, Scalar
 from fedkd.config.settings import build, check_settings
 from fedkd.protocol.resolve import chosen_rows, resolve
+from fedkd.results.run_folder import run_path
 from fedkd.tasks.registry import load_task
 from fedkd.tasks.task import Task
-from server.run_folder import run_path
 from sims.run import absolute
 
 if TYPE_CHECKING:

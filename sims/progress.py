@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from threading import Event, Thread
-from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -18,11 +17,15 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from sims.report.table import percent, size
+from fedkd.base.errors import InputError
+from fedkd.objectives.metric import ACCURACY, Scale
+from fedkd.results.round import Round
+from fedkd.results.run_folder import RunFolder
+from fedkd.results.run_record import RunRecord, last_known
+from sims.report.table import lead, size
 
 POLL = 0.25  # seconds between two looks at the file; stopping does not wait for the next
 RECENT = 5  # rounds whose duration says how long the next ones take
-NUMBERS = ("rounds", "shared_accuracy", "teacher_mean", "up_bytes", "down_bytes", "seconds")
 
 
 @contextmanager
@@ -77,7 +80,7 @@ def _print_news(state: "State", console: Console) -> None:
     """Print a plain line for each new round."""
     for row in state.news():
         left = state.seconds_left()
-        times = f"{row.get('seconds') or 0:.1f} s" + (f", {clock(left)} left" if left else "")
+        times = f"{row.seconds or 0:.1f} s" + (f", {clock(left)} left" if left else "")
         console.print(Text(f"{state.title()}: {state.figures()} · {times}"), soft_wrap=True, highlight=False)
 
 
@@ -95,7 +98,7 @@ class Tail:
     offset: int = 0
     inode: int = 0
 
-    def rows(self) -> Iterator[dict[str, Any]]:
+    def rows(self) -> Iterator[Round]:
         """Yield the rounds written since the last call; a line that is none is for the report to complain of."""
         try:
             with self.path.open("rb") as file:
@@ -111,15 +114,12 @@ class Tail:
         yield from filter(None, map(_row, lines.splitlines()))
 
 
-def _row(line: bytes) -> dict[str, Any] | None:
+def _row(line: bytes) -> Round | None:
     """A line's round, None where it is none."""
     try:
-        row = json.loads(line)
-    except ValueError:
+        return Round.from_json(json.loads(line))
+    except ValueError:  # of JSON, or the InputError of what is no round
         return None
-    if not isinstance(row, dict) or not isinstance(row.get("round"), int):
-        return None
-    return row if all(isinstance(row.get(key), int | float | None) for key in NUMBERS) else None
 
 
 @dataclass
@@ -130,6 +130,7 @@ class State:
         tail: where news comes from.
         rounds: rounds the run will have.
         rows: the rounds so far by number, in order.
+        metric: how their quality is read.
         started: when the watching began, by the monotonic clock.
         latest: when the last round was seen.
         stopped: whether the watching has ended.
@@ -137,28 +138,31 @@ class State:
 
     tail: Tail
     rounds: int
-    rows: dict[int, dict[str, Any]] = field(default_factory=dict)
+    rows: dict[int, Round] = field(default_factory=dict)
+    metric: Scale = ACCURACY
     started: float = field(default_factory=time.monotonic)
     latest: float = field(default_factory=time.monotonic)
     stopped: bool = False
 
-    def news(self) -> Iterator[dict[str, Any]]:
+    def news(self) -> Iterator[Round]:
         """Take in the rounds written since the last call, and yield each as it is the last."""
         if not self.tail.path.exists():
             self.rows = {}  # what was there belonged to an earlier run
         for row in self.tail.rows():
-            number = row["round"]
+            number = row.number
             if self.rows.get(number) == row:
                 continue
+            if not self.rows:
+                self.metric = _metric(self.tail.path.parent, row)
             # A run continued from a checkpoint repeats rounds: those that came after them no longer count.
             self.rows = {old: self.rows[old] for old in self.rows if old < number} | {number: row}
-            self.rounds = row.get("rounds") or self.rounds
+            self.rounds = row.rounds or self.rounds
             self.latest = time.monotonic()
             yield row
 
     def seconds_left(self) -> float | None:
         """Seconds until the last round ends, by the median of recent rounds; None before the first."""
-        took = [row["seconds"] for row in list(self.rows.values())[-RECENT:] if row.get("seconds")]
+        took = [row.seconds for row in list(self.rows.values())[-RECENT:] if row.seconds]
         if not took:
             return None
         return max(0.0, (self.rounds - max(self.rows)) * median(took) - (time.monotonic() - self.latest))
@@ -168,18 +172,19 @@ class State:
         done = max(self.rows, default=0)
         if self.stopped and done < self.rounds:
             return f"stopped after round {done}/{self.rounds}"
-        finishing = done and self.rows[done].get("phase") == "finish"
+        finishing = done and self.rows[done].phase == "finish"
         return f"{'finishing, ' if finishing else ''}round {done}/{self.rounds}"
 
     def figures(self) -> str:
         """The last figures known; bytes are those of all clients since the first round."""
         rows = list(self.rows.values())
-        shared, teachers = (_known(rows, key) for key in ("shared_accuracy", "teacher_mean"))
-        quality = f"shared model {percent(shared)}"
+        shared = last_known(row.shared.get(self.metric.name) for row in rows)
+        teachers, text = last_known(row.teacher_mean for row in rows), self.metric.text
+        quality = f"shared model {text(shared)}"
         if teachers is not None:
-            quality = f"student {percent(shared)} · teachers {percent(teachers)}"
-        up, down = (sum(row.get(key) or 0 for row in rows) for key in ("up_bytes", "down_bytes"))
-        return f"{quality} · up {size(up)} · down {size(down)}"
+            quality = f"student {text(shared)} · teachers {text(teachers)}"
+        up, down = sum(row.up_bytes for row in rows), sum(row.down_bytes for row in rows)
+        return f"{lead(self.metric)}{quality} · up {size(up)} · down {size(down)}"
 
     def __rich__(self) -> RenderableType:
         """Two lines: the bar with its times, and the last figures."""
@@ -195,9 +200,12 @@ class State:
         return Group(line, Text(text, no_wrap=True, overflow="ellipsis"))
 
 
-def _known(rows: list[dict[str, Any]], key: str) -> float | None:
-    """The last value measured, None where there is none yet."""
-    return next((row[key] for row in reversed(rows) if row.get(key) is not None), None)
+def _metric(folder: Path, first: Round) -> Scale:
+    """What decides the run's quality, which its folder says before its first round ends."""
+    try:
+        return RunRecord(folder, None, (first,), task=RunFolder(folder).task).metric
+    except (InputError, OSError):  # for the report to complain of
+        return RunRecord(folder, None, (first,)).metric
 
 
 def clock(seconds: float) -> str:

@@ -1,7 +1,6 @@
 """One run from settings to a folder with models, figures and a report."""
 
 import importlib.util
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -14,15 +13,18 @@ from rich.markup import escape
 
 from fedkd.base import runtime
 from fedkd.base.errors import InputError
-from fedkd.base.files import check_free, replace_file
+from fedkd.base.files import check_free
 from fedkd.config.config import Scalar
 from fedkd.config.settings import check_settings, to_settings
 from fedkd.protocol.calibration import calibration_rows, without_examples
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.resolve import experiment_of, hold, resolve
+from fedkd.results.folder_lock import remove
+from fedkd.results.partition import Partition
+from fedkd.results.resuming import resumable
+from fedkd.results.run_folder import CHECKPOINT, RunFolder, is_run, run_path
 from fedkd.tasks.registry import OBJECT, checked_task
 from fedkd.tasks.task import Task
-from server.run_folder import CHECKPOINT, is_run, remove, resumable, run_path
 
 ENGINE_NAMES = ("local", "ray")
 
@@ -215,6 +217,5 @@ def write_partition(experiment: Experiment, folder: Path) -> None:
         return
     groups, names = experiment.task.objective.strata(experiment.task.train.y)
     counts = [np.bincount(groups[rows], minlength=len(names)).tolist() for rows in experiment.rows]
-    text = json.dumps({"classes": names, "counts": counts})
     with suppress(OSError):  # what stopped the run, a full disk perhaps, is said by itself
-        replace_file(folder / "partition.json", f"{text}\n".encode())
+        RunFolder(folder).write_partition(Partition(names, counts))

@@ -2,6 +2,7 @@
 
 import json
 import zlib
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -9,8 +10,9 @@ from safetensors.numpy import load, save
 
 from fedkd.exchange.blob import _DICTIONARY, Header, write_blob
 from fedkd.exchange.codec import encode, largest, pack_forms
-from fedkd.exchange.coding import PLAIN, Coding, dense
-from fedkd.exchange.forms import Factors
+from fedkd.exchange.coding import PLAIN
+from fedkd.exchange.factors import Factors
+from fedkd.exchange.forms import Dense
 from fedkd.protocol.federation import header_of
 from tests.forged import drawn
 
@@ -37,13 +39,13 @@ def packed(experiment, offer, forms, coding=PLAIN):
 
 
 def matrices(experiment):
-    return [t.reshape(s.matrix) for t, s in zip(drawn(experiment, 0), experiment.spec, strict=True)]
+    return [Dense(t.reshape(s.matrix)) for t, s in zip(drawn(experiment, 0), experiment.spec, strict=True)]
 
 
 @bad("not_finite", "nan", "inf", "-inf")
 def not_finite(experiment, offer, fields, value):
     forms = matrices(experiment)
-    forms[0][1, 2] = float(value)
+    forms[0].matrix[1, 2] = float(value)
     return packed(experiment, offer, forms)
 
 
@@ -56,7 +58,7 @@ def product_that_overflows(experiment, offer, fields, value):
 
 @bad("values")
 def another_shape(experiment, offer, fields, value):
-    return packed(experiment, offer, [matrices(experiment)[0][1:], *matrices(experiment)[1:]])
+    return packed(experiment, offer, [Dense(matrices(experiment)[0].matrix[1:]), *matrices(experiment)[1:]])
 
 
 @bad("forms")
@@ -66,7 +68,7 @@ def tensor_missing(experiment, offer, fields, value):
 
 @bad("forms")
 def tensor_too_many(experiment, offer, fields, value):
-    return packed(experiment, offer, [*matrices(experiment), np.zeros((1, 1), np.float32)])
+    return packed(experiment, offer, [*matrices(experiment), Dense(np.zeros((1, 1), np.float32))])
 
 
 @bad("rank")
@@ -74,7 +76,7 @@ def rank_above_the_full_one(experiment, offer, fields, value):
     p, q = experiment.spec[0].matrix
     k = min(p, q) + 1
     factors = Factors(np.zeros((p, k), np.float32), np.zeros((k, q), np.float32))
-    return packed(experiment, offer, [factors, *matrices(experiment)[1:]], Coding(dense, bits=2))
+    return packed(experiment, offer, [factors, *matrices(experiment)[1:]], replace(PLAIN, bits=2))
 
 
 @bad("rank")
@@ -82,7 +84,7 @@ def rank_that_costs_more_than_all_entries(experiment, offer, fields, value):
     p, q = experiment.spec[0].matrix
     k = min(p, q)
     factors = Factors(np.zeros((p, k), np.float32), np.zeros((k, q), np.float32))
-    return packed(experiment, offer, [factors, *matrices(experiment)[1:]], Coding(dense, bits=2))
+    return packed(experiment, offer, [factors, *matrices(experiment)[1:]], replace(PLAIN, bits=2))
 
 
 @bad("values")
@@ -175,13 +177,13 @@ def trailing_byte(experiment, offer, fields, value):
 
 @bad("deflate")
 def truncated_deflated(experiment, offer, fields, value):
-    blob = encode(drawn(experiment, 0), experiment.spec, header(experiment, offer), Coding(dense, deflate=True))
+    blob = encode(drawn(experiment, 0), experiment.spec, header(experiment, offer), replace(PLAIN, deflate=True))
     return {"blob": blob[:-1]}
 
 
 @bad("deflate")
 def trailing_byte_deflated(experiment, offer, fields, value):
-    blob = encode(drawn(experiment, 0), experiment.spec, header(experiment, offer), Coding(dense, deflate=True))
+    blob = encode(drawn(experiment, 0), experiment.spec, header(experiment, offer), replace(PLAIN, deflate=True))
     return {"blob": blob + b"\0"}
 
 

@@ -13,7 +13,7 @@ from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.federation import header_of, new_server
 from fedkd.protocol.messages import Answer, answer_fields, read_offer
 from fedkd.protocol.resolve import resolve
-from server.checkpoint import Progress
+from server.checkpoint import RunProgress
 from server.strategy import FedKD
 from sims.local_grid import LocalGrid
 
@@ -87,7 +87,7 @@ def run(experiment, says, grid=None):
     """Records of all rounds, and the strategy after them; ``says(offer, partition)`` lists a client's replies."""
     records = []
     grid = grid or ForgedGrid(experiment.config.clients, says)
-    strategy = FedKD(experiment, Progress(new_server(experiment)), grid, lambda record, _: records.append(record))
+    strategy = FedKD(experiment, RunProgress(new_server(experiment)), grid, lambda ended, _: records.append(ended))
     try:
         strategy.run()
     except Exception as error:

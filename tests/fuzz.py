@@ -13,12 +13,12 @@ from fedkd.base.tensors import TensorSpec
 from fedkd.exchange.basis import shared_bases
 from fedkd.exchange.blob import _DICTIONARY, Header, PayloadError, read_blob, write_blob
 from fedkd.exchange.codec import decode, encode, largest
-from fedkd.exchange.coding import COMPRESSORS, Coding
+from tests.exchange.codings import coding
 
 SPEC = (TensorSpec("conv", (3, 2, 8), 2), TensorSpec("bias", (8,), 0), TensorSpec("still", (4, 4), 1))
 HEADER = Header(3, "ab" * 8, "fedkd")
 CODINGS = [
-    Coding(COMPRESSORS[name], 0.6, 2, 0.2, bits, False, deflate)
+    coding(name, bits, deflate=deflate, energy=0.6, density=0.2)
     for name, bits, deflate in [
         ("dense", 32, False), ("svd", 32, False), ("topk", 32, False), ("dense", 2, False), ("svd", 8, False),
         ("topk", 16, False), ("svd", 4, True), ("dense", 32, True), ("powersgd", 32, False),
@@ -52,7 +52,7 @@ def originals():
     """Blobs of one update in several codings."""
     rng = np.random.default_rng(0)
     update = [rng.normal(size=s.shape).astype(np.float32) for s in SPEC[:-1]] + [np.zeros(SPEC[-1].shape, np.float32)]
-    return [encode(update, SPEC, HEADER, coding, BASES) for coding in CODINGS]
+    return [encode(update, SPEC, HEADER, each, BASES) for each in CODINGS]
 
 
 def inflated(blob):

@@ -1,6 +1,7 @@
 """Laws of the code as a whole."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -25,13 +26,13 @@ LAYERS = {
     "config": {"base"},
     "data": {"base", "config", "objectives"},
     "models": {"base"},
-    "exchange": {"base"},
+    "exchange": {"base", "config"},
     "distill": {"base", "config", "data", "models", "objectives"},
     "tasks": {"base", "config", "data", "objectives"},
     "compress": {"base", "exchange", "models"},
     "edge": {"base", "compress", "config", "models", "objectives", "results"},
     "objectives": {"base"},
-    "results": {"base", "objectives"},
+    "results": {"base", "config", "objectives"},
     "protocol": {"base", "compress", "config", "data", "distill", "exchange", "models", "objectives", "tasks"},
 }
 
@@ -108,6 +109,48 @@ def test_flowers_internals_are_touched_in_one_module():
     assert inner == {"local_grid.py"}
 
 
+def test_private_names_of_keras_and_litert_are_touched_in_one_module_each():
+    """They may change in any release, which pyproject.toml bounds; ``device`` reads none but its interpreter."""
+    private = {"_keras_history", "_inbound_nodes", "_flatten_layers", "_experimental_disable_per_channel"}
+    modules = ("keras.src", "tensorflow.python", "ai_edge_litert.schema_py_generated", "ai_edge_litert.tools")
+    for package in PACKAGES:
+        for path in sources(package):
+            if path.name in ("keras_internals.py", "litert_internals.py"):
+                continue
+            attributes = {
+                node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)
+            }
+            assert not attributes & private, path
+            assert not [name for name in imports(path) if f"{name}.".startswith(tuple(f"{m}." for m in modules))], path
+
+
+# Distributions by the modules they bring, where the names differ.
+DISTRIBUTIONS = {"sklearn": "scikit-learn", "google": "protobuf", "grpc": "grpcio", "tomli_w": "tomli-w"} | {
+    "grpc_health": "grpcio-health-checking", "ai_edge_litert": "ai-edge-litert", "flwr_datasets": "flwr-datasets",
+    "tflite_micro": "tflite-micro", "ai_edge_quantizer": "ai-edge-quantizer",
+}  # fmt: skip
+# Whoever has it gets more of a history.
+NOT_NEEDED = {"pandas"}
+
+
+def test_what_is_imported_is_declared():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    texts = [*project["dependencies"], *(text for extra in project["optional-dependencies"].values() for text in extra)]
+    declared = {re.split(r"[<>=;\[ ]", text)[0] for text in texts}
+    for package in PACKAGES:
+        # Peers' programs run in environments of their own.
+        for path in (path for path in sources(package) if path.parent.name != "programs"):
+            roots = {name.split(".")[0] for name in imports(path)} - sys.stdlib_module_names - {*PACKAGES, *NOT_NEEDED}
+            missing = {DISTRIBUTIONS.get(root, root) for root in roots} - declared
+            assert not missing, f"{path} imports {missing}"
+
+
+def test_keras_and_tensorflow_are_bounded_above():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for name in ("keras", "tensorflow"):
+        assert any(text.startswith(f"{name}>=") and ",<" in text for text in project["dependencies"]), name
+
+
 def test_nothing_is_unpickled():
     for package in PACKAGES:
         for path in sources(package):
@@ -129,6 +172,23 @@ def test_help_and_checks_of_settings_need_no_tensorflow():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_protocol_needs_neither_tensorflow_nor_keras():
+    """Nor do exchange and the server's checks, so that what a server refuses is known before anything slow."""
+    packages = [path for layer in ("protocol", "exchange") for path in sources(f"fedkd/{layer}")]
+    modules = [str(p.relative_to(ROOT).with_suffix("")).replace("/", ".").removesuffix(".__init__") for p in packages]
+    names = ["server.validation", "server.reply", *modules]
+    assert {"fedkd.protocol.federation", "fedkd.protocol.finishing", "fedkd.exchange.codec"} < set(names)
+    code = f"import sys, {', '.join(names)}; print({{'keras', 'tensorflow'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_importing_the_apps_leaves_tensorflow_to_be_configured():
+    code = "import sys, server.app, clients.node.app; print({'keras', 'tensorflow'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert (done.stdout.strip(), done.stderr) == ("set()", "")
 
 
 def test_device_runtime_needs_neither_keras_nor_tensorflow():

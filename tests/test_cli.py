@@ -86,7 +86,7 @@ def test_an_unknown_runtime_is_refused_with_the_known_ones(tmp_path):
     result = call("evaluate", tmp_path / "any.tflite", "--task", "digits", "--runtime", "cuda")
     assert (result.exit_code, result.stderr) == (
         2,
-        "error: --runtime must be one of litert, litert_reference, tflm, got 'cuda'\n",
+        "error: --runtime must be one of litert, litert_reference, tflm, pi4, got 'cuda'\n",
     )
 
 
@@ -120,7 +120,7 @@ def test_run_evaluate_and_report_agree(tmp_path):
     assert done.exit_code == 0, done.output
     summary = json.loads((run / "summary.json").read_text())
     printed = call("evaluate", run / "student_int8.tflite", "--task", "digits").output
-    assert f"accuracy {summary['edge'][0]['accuracy']:.4f} in litert (" in printed
+    assert f"accuracy {summary['edge'][0]['quality']['litert']:.4f} in litert (" in printed
     printed = call("evaluate", run / "student_int8.tflite", "--task", "digits", "--runtime", "litert_reference").output
     assert re.search(r"accuracy 0\.\d{4} in litert_reference \(", printed)
     if importlib.util.find_spec("tflite_micro"):

@@ -27,7 +27,7 @@ def test_readme_shows_the_example_that_runs(tmp_path, monkeypatch):
     settings = {"task": "examples.my_task:task", "rounds": 5, "edge.precisions": "int8"}
     run(settings, "local", tmp_path / "run", False, False, Console(quiet=True))
     summary = json.loads((tmp_path / "run/summary.json").read_text())
-    assert summary["accuracy"]["shared"] > summary["accuracy"]["majority"]
+    assert summary["quality"]["shared"] > summary["quality"]["baseline"]
 
 
 def test_the_small_model_is_half_the_work_and_decides_as_well_in_int8(tmp_path, monkeypatch, capsys):

@@ -21,7 +21,7 @@ ONE_OF_FOUR, ALL = np.eye(3, dtype=np.float32)[[1, 2, 2, 1]], np.eye(3, dtype=np
 
 
 def candidate(path, accuracy):
-    return Measured(Candidate(path, "int8", flash_bytes=1, quality={"litert": accuracy, "tflm": None}), True)
+    return Measured(Candidate("int8", path, flash_bytes=1, quality={"litert": accuracy, "tflm": None}), True)
 
 
 @pytest.fixture

@@ -26,7 +26,8 @@ SETTINGS = {
     "edge.precisions": "none",
 }
 KEYS = {
-    "name", "method", "task", "seed", "engine", "rounds", "finish_rounds", "clients", "parameters", "accuracy",
+    "name", "method", "task", "seed", "engine", "rounds", "finish_rounds", "clients", "parameters", "metrics",
+    "quality", "others",
     "traffic", "speed", "edge", "shared_sha256",
 }  # fmt: skip
 
@@ -49,9 +50,9 @@ def history(folder):
 def test_run_leaves_all_it_promises(reference):
     folder, summary = reference
     assert set(summary) == KEYS
-    assert set(summary["accuracy"]) == {"shared", "teacher_mean", "teacher_std", "teacher_personal", "majority"}
+    assert set(summary["quality"]) == {"shared", "teacher_mean", "teacher_std", "teacher_personal", "baseline"}
     names = {path.name for path in folder.iterdir()}
-    assert {"config.toml", "history.jsonl", "student.keras", "summary.json", "partition.json"} <= names
+    assert {"config.toml", "history.jsonl", "student.keras", "summary.json", "partition.json", "task.json"} <= names
     assert [row["precision"] for row in summary["edge"]] == ["float32", "float16", "dynamic", "int8"]
     for row in summary["edge"]:
         assert (folder / row["path"]).stat().st_size == row["flash_bytes"]
@@ -94,14 +95,14 @@ def test_written_configuration_repeats_the_run(reference, tmp_path):
 def test_every_kind_of_method_runs_to_its_end(method, tmp_path):
     summary = run_in(tmp_path / "run", method=method, rounds=2)
     assert summary["method"] == method
-    assert (summary["accuracy"]["teacher_mean"] is None) == method.startswith("fedavg")
+    assert (summary["quality"]["teacher_mean"] is None) == method.startswith("fedavg")
     if method == "fedavg_teacher":
         assert summary["traffic"]["reduction_vs_teacher"] > 0.9
 
 
 def test_methods_that_share_nothing_send_no_bytes_and_are_as_good_as_their_teachers(tmp_path):
     folder, summary = tmp_path / "run", run_in(tmp_path / "run", method="local", rounds=2)
-    assert summary["accuracy"]["shared"] == summary["accuracy"]["teacher_mean"]
+    assert summary["quality"]["shared"] == summary["quality"]["teacher_mean"]
     assert summary["traffic"]["up_bytes_per_client"] == summary["traffic"]["down_bytes_per_client"] == 0
     assert summary["traffic"]["reduction_vs_teacher"] is None
     assert summary["edge"] == []
@@ -113,6 +114,22 @@ def test_teachers_alone_need_not_be_measured_every_round(tmp_path):
     run_in(tmp_path / "run", method="local", rounds=3, **{"train.evaluate_every": 2})
     assert [row["shared_accuracy"] is None for row in history(tmp_path / "run")] == [True, False, False]
     assert write_report(tmp_path / "run").exists()
+
+
+def test_one_more_metric_of_a_task_is_in_everything_a_run_leaves(tmp_path):
+    """Of three classes the Brier score of the best guess that knows nothing is 2/3, and no score is above 2."""
+    folder = tmp_path / "run"
+    summary = run_in(folder, task="tests.tiny:scored", rounds=2, **{"train.evaluate_every": 2})
+    assert json.loads((folder / "task.json").read_text())["metrics"] == summary["metrics"]
+    scores = [row["shared_brier"] for row in history(folder)] + list(summary["others"]["brier"].values())
+    assert all(0 < score < 2 for score in scores)
+    assert [row.get("teacher_brier") for row in history(folder)] == [
+        None,
+        summary["others"]["brier"]["teacher_mean"],
+        None,
+    ]
+    figures = f"Brier score {summary['others']['brier']['shared']:.3g}"
+    assert figures in write_report(folder).read_text()
 
 
 def windows(path, rng):
@@ -135,7 +152,9 @@ def test_npz_of_sensor_windows_or_words_trains_to_int8(make, tmp_path):
     sizes = {"model.teacher_width": 8, "model.student_width": 4, "edge.precisions": "int8", "rounds": 1}
     summary = run_in(tmp_path / "run", **settings, **sizes)
     assert summary["edge"][0]["agreement"]["litert"] > 0.8
-    assert ("f1_positive" in summary) == ("teacher_f1" in summary) == (make is words)
+    assert [metric["name"] for metric in summary["metrics"]] == (["accuracy", "f1"] if make is words else ["accuracy"])
+    assert list(summary["others"]) == (["f1"] if make is words else [])
+    assert None not in [figure for held in summary["others"].values() for figure in held.values()]
 
 
 def with_training(train):

@@ -9,7 +9,7 @@ from flwr.clientapp import ClientApp
 
 from fedkd.base.errors import RunError
 from fedkd.protocol.federation import new_server
-from server.checkpoint import Progress
+from server.checkpoint import RunProgress
 from server.strategy import FedKD
 from sims.local_grid import LocalGrid
 from tests.forged import FIRST_NODE, light
@@ -70,7 +70,7 @@ def test_run_that_ends_early_leaves_no_client_running():
     nodes = {i: i + FIRST_NODE for i in range(4)}
     grid = LocalGrid(app, nodes, lambda node: Context(1, node, {}, RecordDict(), {}), 2)
     with pytest.raises(RunError, match="the disk is full"):
-        FedKD(experiment, Progress(new_server(experiment)), grid, lambda *_: None).run()
+        FedKD(experiment, RunProgress(new_server(experiment)), grid, lambda *_: None).run()
     assert not running
 
 

@@ -126,7 +126,7 @@ def test_a_history_removed_for_a_new_run_is_forgotten(tmp_path: Path) -> None:
     (tmp_path / "history.jsonl").unlink()
     list(state.news())
     (tmp_path / "history.jsonl").write_text(line(1, rounds=9))
-    assert [row["rounds"] for row in state.news()] == [9]
+    assert [row.rounds for row in state.news()] == [9]
 
 
 def test_the_last_measured_teachers_are_kept(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_half_a_line_waits_for_its_other_half(tmp_path: Path) -> None:
     for text, rounds in ((line(1)[:20], []), (line(1)[20:], [1]), ("", [])):
         with history.open("a") as file:
             file.write(text)
-        assert [row["round"] for row in state.news()] == rounds
+        assert [row.number for row in state.news()] == rounds
 
 
 def test_the_rounds_of_the_history_win_over_those_announced(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_history_cut_back_by_a_continued_run_counts_no_byte_twice(tmp_path: Pa
     history.write_text("".join(map(line, (1, 2, 3))))
     state = watched(history)
     history.write_text(line(1) + line(2, up_bytes=5000))
-    assert [row["round"] for row in state.news()] == [2]
+    assert [row.number for row in state.news()] == [2]
     assert state.title() == "round 2/4"
     assert "up 8.00 kB · down 2.00 kB" in state.figures()
 

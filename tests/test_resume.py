@@ -18,8 +18,11 @@ from fedkd.config.settings import read_toml
 from fedkd.protocol.federation import new_client
 from fedkd.protocol.finishing import experiment_at
 from fedkd.protocol.resolve import experiment_of
+from fedkd.results.folder_lock import alone
+from fedkd.results.round import Round
+from fedkd.results.run_folder import RunFolder
+from fedkd.results.summary import Summary
 from server.checkpoint import Checkpoint
-from server.run_folder import RunFolder, alone
 from sims.cli import app
 from sims.run import resume, run
 
@@ -72,7 +75,7 @@ def everything(folder):
     state = server.state
     told = [
         digest(state.shared),
-        digest(state.residual),
+        {group: digest(arrays) for group, arrays in state.transforms.items()},
         digest(server.trained),
         state.update,
         state.steps,
@@ -117,7 +120,7 @@ def crash(place, round_, begin, *arguments):
         record = arguments[-1]
         if place == "while files are made":
             raise Crash
-        reached = record["round"] if isinstance(record, dict) else record.state.round
+        reached = record.number if isinstance(record, Round) else record.state.round
         if place == "after the checkpoint" or reached != round_:
             real(*arguments)
         if reached == round_:
@@ -211,7 +214,7 @@ def test_what_cant_go_on_is_refused_in_one_line(tmp_path):
     with alone(folder):
         assert "another process runs this" in refused("--resume", folder)
         assert "another process runs this" in refused("--task", "tests.tiny:task", "--out", folder, "--overwrite")
-    written.write_summary({"edge": []})
+    written.write_summary(Summary())
     (folder / "checkpoint" / "round-1.safetensors").unlink()
     assert "this run has finished" in refused("--resume", folder)
     assert f"or `fedkd run --resume {folder}`" in refused("--task", "tests.tiny:task", "--out", folder)

@@ -8,6 +8,8 @@ import numpy as np
 from keras import layers
 
 from fedkd.data.dataset import Dataset
+from fedkd.objectives.classification import Classification
+from fedkd.objectives.metric import Metric
 from fedkd.tasks.task import Task
 
 
@@ -41,6 +43,23 @@ def task():
         student=lambda: network(4),
         defaults={"train.batch_size": 8, "train.epochs": 2, "partition.minimum": 2, "edge.calibration": 12},
     )
+
+
+class Scored(Classification):
+    """Classes whose answers are judged by one more metric, the Brier score: lower is better."""
+
+    @property
+    def metrics(self):
+        return (*super().metrics, Metric("brier", "Brier score", "", "lower", self._brier))
+
+    def _brier(self, outputs, y):
+        shares = np.exp(outputs - outputs.max(-1, keepdims=True))
+        shares /= shares.sum(-1, keepdims=True)
+        return float(np.mean(np.sum((shares - np.eye(len(self.names))[y]) ** 2, -1)))
+
+
+def scored():
+    return replace(task(), objective=Scored(task().classes))
 
 
 def raising():

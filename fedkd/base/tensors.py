@@ -9,7 +9,9 @@ from functools import cached_property
 import numpy as np
 
 Weights = list[np.ndarray]
-State = dict[str, Weights]  # what a client's trainer keeps, by group
+
+# Lists of arrays by the names of their groups, such as what a client keeps.
+State = dict[str, Weights]
 
 
 @dataclass(frozen=True)

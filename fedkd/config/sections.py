@@ -6,8 +6,11 @@ from typing import Any
 
 from fedkd.base.errors import require
 
-# What an update may be reduced to, see ``fedkd.exchange.coding``.
+# What an update may be reduced to, see ``fedkd.exchange.compressors``.
 COMPRESSORS = ("svd", "dense", "topk", "powersgd")
+
+# Bits of a number that is sent: 32 are float32, fewer are whole multiples of a step.
+BITS = (32, 16, 8, 4, 2)
 
 # What device files may hold. int8_per_tensor has one scale for a kernel where int8 has one for each filter; int16x8 is
 # activations of 16 bits and kernels of 8.
@@ -170,7 +173,7 @@ class ExchangeConfig:
         require(0 < self.energy_end <= 1, "exchange.energy_end", self.energy_end, "in (0, 1]")
         require(self.rank >= 1, "exchange.rank", self.rank, "at least 1")
         require(0 < self.density <= 1, "exchange.density", self.density, "in (0, 1] (share of the entries)")
-        require(self.bits in (32, 16, 8, 4, 2), "exchange.bits", self.bits, "32, 16, 8, 4 or 2")
+        require(self.bits in BITS, "exchange.bits", self.bits, f"one of {', '.join(map(str, BITS))}")
         ways = ("stochastic", "nearest")
         require(self.rounding in ways, "exchange.rounding", self.rounding, "stochastic or nearest")
         kinds = ("examples", "uniform")

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from fedkd.base.keras_internals import all_layers
 from fedkd.base.tensors import Weights
 from fedkd.models.inspect import Outputs, get_weights, split_outputs
 from fedkd.models.pool_first import pooled_first
@@ -73,7 +74,7 @@ class Learner:
     @property
     def loss_scale(self) -> float:
         """What to multiply a loss by, lest its gradients vanish in float16 (Micikevicius et al., ICLR 2018)."""
-        half = any(layer.compute_dtype == "float16" for layer in self.model._flatten_layers())
+        half = any(layer.compute_dtype == "float16" for layer in all_layers(self.model))
         return 1024.0 if half else 1.0
 
     def replace_trainable(self, weights: Tensors, trainable: Tensors) -> Tensors:

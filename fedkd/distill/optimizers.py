@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from types import MethodType
 from typing import Any
 
 import keras
 import numpy as np
 
 from fedkd.base.errors import InputError
+from fedkd.base.keras_internals import without_distribution
 from fedkd.base.tensors import Weights
 from fedkd.base.user_code import import_function
 
@@ -26,7 +26,7 @@ class PureOptimizer:
     """
 
     def __init__(self, optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]) -> None:
-        self._optimizer = _without_distribution(optimizer)
+        self._optimizer = without_distribution(optimizer)
         held = [_float32(variable) for variable in variables]
         optimizer.build(held)
         rates = [v is optimizer.learning_rate for v in optimizer.variables]
@@ -79,16 +79,6 @@ def _float32(variable: keras.Variable) -> keras.Variable:
     copy = keras.Variable(value, dtype="float32", name=variable.path.replace("/", "_"))
     copy.constraint = variable.constraint
     return copy
-
-
-def _without_distribution(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    """Undo what Keras does for ``tf.distribute`` on TensorFlow, for which it gives up ``stateless_apply``."""
-    backend, neutral = keras.optimizers.Optimizer.__bases__
-    for name, replaced in vars(backend).items():
-        common = callable(replaced) and not name.startswith("__") and name in vars(neutral)
-        if common and getattr(type(optimizer), name) is replaced:  # else the optimiser has a method of its own
-            setattr(optimizer, name, MethodType(vars(neutral)[name], optimizer))
-    return optimizer
 
 
 def known_optimizers() -> dict[str, type[keras.optimizers.Optimizer]]:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-from ai_edge_litert.tools.flatbuffer_utils import read_model
 
 from fedkd.base.affine import checked, dequantize, quantize
 from fedkd.edge.child import Child, answer_for, ending, last_message, rows_run
 from fedkd.edge.interpreter import allocate, ends, invoke, opened
+from fedkd.edge.litert_internals import read_model
 
 
 def activations(path: Path, x: np.ndarray) -> list[np.ndarray]:
@@ -60,7 +60,7 @@ def _computed(path: Path, x: np.ndarray) -> list[np.ndarray]:
 def _outputs(interpreter: Interpreter, path: Path) -> list[int]:
     """First outputs that are numbers: some operations have none, and handles of variables can't be read."""
     numbers = {t["index"] for t in interpreter.get_tensor_details() if np.dtype(t["dtype"]).kind in "fiu"}
-    operations = read_model(str(path)).subgraphs[0].operators
+    operations = read_model(path).subgraphs[0].operators
     firsts = [int(operation.outputs[0]) for operation in operations if len(operation.outputs)]
     return [output for output in firsts if output in numbers]
 

@@ -197,6 +197,8 @@ def _flatbuffer(work: Path, precision: str, dtype: str, shape: tuple[int, ...]) 
     """Convert the SavedModel to one precision."""
     import tensorflow as tf
 
+    from fedkd.edge.litert_internals import scale_whole_tensors
+
     converter = tf.lite.TFLiteConverter.from_saved_model(str(work / "saved_model"))
     if precision != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -208,7 +210,8 @@ def _flatbuffer(work: Path, precision: str, dtype: str, shape: tuple[int, ...]) 
         wide, kinds = precision == "int16x8", tf.lite.OpsSet
         sixteen = kinds.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
         converter.target_spec.supported_ops = [sixteen if wide else kinds.TFLITE_BUILTINS_INT8]
-        converter._experimental_disable_per_channel = precision == "int8_per_tensor"
+        if precision == "int8_per_tensor":
+            scale_whole_tensors(converter)
         # Ids index a table: 8 bits hold too few of them, and rounding one gives another word.
         converter.inference_output_type = tf.int16 if wide else tf.int8
         converter.inference_input_type = converter.inference_output_type if dtype.startswith("float") else tf.float32

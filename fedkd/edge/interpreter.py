@@ -8,6 +8,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from fedkd.base.errors import InputError
 from fedkd.base.stderr import suppress_stderr
+from fedkd.edge.litert_internals import make_interpreter
 from fedkd.edge.ops import ops
 
 # What LiteRT takes by default, and plain loops, which avoid XNNPACK and which other runtimes' kernels are made after.
@@ -49,12 +50,7 @@ def opened(path: Path, kernels: str = "xnnpack", keep: bool = False) -> Interpre
     if not path.is_file():
         raise InputError(f"{path} must be a TFLite file, got no file there")
     try:
-        return Interpreter(
-            str(path),
-            num_threads=1,
-            experimental_op_resolver_type=KERNELS[kernels],
-            experimental_preserve_all_tensors=keep,
-        )
+        return make_interpreter(path, KERNELS[kernels], keep)
     except ValueError as error:
         found = f"{path.stat().st_size:,} bytes that are none, or damaged, or only a part of one"
         raise InputError(f"{path} must be a TFLite file, got {found}: {_line(error)}") from error

@@ -28,8 +28,8 @@ def judged(
     metric, outputs = objective.metrics[0], found.outputs
     interval = metric.interval(outputs[_FIRST], target) if metric.interval and _FIRST in outputs else None
     return DeviceFile(
-        path=found.path.name,
         precision=found.precision,
+        path=found.path.name,
         flash_bytes=found.flash_bytes,
         gzip_bytes=found.gzip_bytes,
         float_tensors=found.float_tensors,

@@ -25,16 +25,7 @@ def ops(path: Path) -> tuple[Op, ...]:
     Args:
         path: A file that LiteRT has opened: one that is broken ends in any exception.
     """
-    from ai_edge_litert import schema_py_generated as schema
+    from fedkd.edge.litert_internals import called_operators  # it imports LiteRT
 
-    names = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
-    model = schema.ModelT.InitFromPackedBuf(path.read_bytes())
-    called = [model.operatorCodes[op.opcodeIndex] for graph in model.subgraphs for op in graph.operators or ()]
-    # Codes beyond 127 are in the new field alone; old files have the old one alone.
-    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in called]
-    custom = schema.BuiltinOperator.CUSTOM
-    found = Counter(
-        (code.customCode.decode(errors="replace") if number == custom else names[number], number != custom)
-        for code, number in zip(called, codes, strict=True)
-    )
+    found = Counter(called_operators(path))
     return tuple(Op(name, count, builtin) for (name, builtin), count in found.items())

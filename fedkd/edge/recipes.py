@@ -19,6 +19,7 @@ import numpy as np
 
 from fedkd.base.errors import InputError
 from fedkd.edge.child import ending, last_message, run_module
+from fedkd.edge.litert_internals import read_model
 
 _WEIGHTS, _ACTIVATIONS = (4, 8), (8, 16, None)
 _FOUR_BITS = ("CONV_2D", "FULLY_CONNECTED")  # the operations that have kernels for it; others of a rule take 8 bits
@@ -98,12 +99,10 @@ def _check(source: Path, rules: Sequence[Rule], calibration: np.ndarray) -> None
 
 def _operations(source: Path) -> Iterator[tuple[str, list[str]]]:
     """Of each operation, the name of its output, and that with those of its constants."""
-    from ai_edge_litert.tools.flatbuffer_utils import read_model
-
     if not source.is_file():
         raise InputError(f"{source} must be a TFLite file, got no file there")
     try:
-        model = read_model(str(source))
+        model = read_model(source)
     except Exception as error:  # it reads whatever the bytes say, so anything can come of it
         raise InputError(f"{source} must be a TFLite file: {type(error).__name__}") from error
     graph = model.subgraphs[0]

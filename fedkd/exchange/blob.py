@@ -10,7 +10,8 @@ import numpy as np
 import safetensors
 from safetensors.numpy import save
 
-from fedkd.exchange.quantize import BITS, FLOAT
+from fedkd.config.sections import BITS
+from fedkd.exchange.quantize import FLOAT
 
 FORMAT = 2
 HEADER_LIMIT = 1024
@@ -149,6 +150,6 @@ def _header(blob: bytes) -> tuple[Header, int]:
         raise PayloadError("header", "the header is not that of a fedkd blob") from None
     if version != FORMAT or [type(v) for v in (*vars(header).values(), bits)] != [int, str, str, int]:
         raise PayloadError("header", f"format {FORMAT} with round, base, method and bits expected")
-    if bits not in (FLOAT, *BITS):
-        raise PayloadError("header", f"bits must be one of {FLOAT}, {', '.join(map(str, BITS))}, got {bits}")
+    if bits not in BITS:
+        raise PayloadError("header", f"bits must be one of {', '.join(map(str, BITS))}, got {bits}")
     return header, bits

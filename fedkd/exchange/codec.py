@@ -2,8 +2,9 @@
 
 A blob holds up to four arrays. ``forms`` (int32): for each tensor of the model the kind of its form and its rank.
 ``values``: the numbers of all forms in order, as float32 or as packed levels. ``steps`` (bfloat16 as uint16): what a
-level is worth, one a row, where there are levels. ``masks`` (uint8): which entries sparse forms have, a bit each. Names
-and shapes are not sent: both sides know the model. The header so costs some 250 bytes, whatever the number of tensors.
+level is worth, one for each row, where there are levels. ``masks`` (uint8): which entries masked forms have, a bit
+each. Names and shapes are not sent: both sides know the model. The header so costs some 250 bytes, whatever the number
+of tensors.
 """
 
 import itertools
@@ -17,8 +18,9 @@ from fedkd.base.tensors import Spec, TensorSpec, Weights
 from fedkd.exchange.basis import Bases, Basis
 from fedkd.exchange.blob import HEADER_LIMIT, Header, PayloadError, read_blob, write_blob
 from fedkd.exchange.coding import PLAIN, Coding
-from fedkd.exchange.forms import Form, Sparse, nothing, restore
-from fedkd.exchange.layout import Kind, Layout, bits_of, fits, form_of, layout_of, read_layout, rows_of, shape_of
+from fedkd.exchange.factors import nothing
+from fedkd.exchange.forms import Dense, Form
+from fedkd.exchange.layout import Layout, as_form, layout_of, read_layout
 from fedkd.exchange.quantize import read_rows, write_rows
 
 DENSE = -1
@@ -27,7 +29,7 @@ _NO_MASK = np.empty((0, 0), bool)
 
 @dataclass(frozen=True)
 class Payload:
-    """A decoded blob: the update it stands for, its header, and the rank of each tensor (-1 where not factors)."""
+    """A decoded blob: the update it stands for, its header, and the rank of each tensor (-1 where not low-rank)."""
 
     tensors: Weights
     header: Header
@@ -49,7 +51,7 @@ def encode(
         spec: The model's tensors.
         header: Goes into the blob's metadata.
         coding: How to compress; dense and exact by default.
-        bases: Directions that the receiver knows too, one a tensor.
+        bases: Directions that the receiver knows too, one for each tensor.
         rng: For stochastic rounding.
 
     Raises:
@@ -70,23 +72,21 @@ def _form(tensor: np.ndarray, item: TensorSpec, coding: Coding, basis: Basis | N
     matrix = tensor.reshape(item.matrix)
     if not tensor.any():
         return nothing(*item.matrix)
-    form = coding.reduce(matrix, coding, basis)
-    if form is matrix:
-        return form
-    if (shape := shape_of(form)) != item.matrix:
-        raise PayloadError("reduce", f"{item.name} was reduced to {shape}, its matrix has shape {item.matrix}")
-    return form if bits_of(form, coding.bits) < bits_of(matrix, coding.bits) else matrix
+    dense, form = Dense(matrix), as_form(coding.compressor.compress(matrix, basis))
+    if form.shape != item.matrix:
+        raise PayloadError("reduce", f"{item.name} was reduced to {form.shape}, its matrix has shape {item.matrix}")
+    costs = [layout_of(each).bits(item, coding.bits) for each in (form, dense)]
+    return form if costs[0] < costs[1] else dense
 
 
 def pack_forms(forms: Sequence[Form], header: Header, coding: Coding, rng: np.random.Generator | None = None) -> bytes:
     """Write forms as a blob."""
     codes = [layout_of(form).code for form in forms]
-    rows = [row for form in forms for row in rows_of(form)]
+    rows = [row for form in forms for row in form.rows()]
     values, steps = write_rows(rows, coding.bits, rng if coding.stochastic else None)
-    masks = [np.packbits(form.mask) for form in forms if isinstance(form, Sparse)]
     entries = {
         "forms": np.array(codes, "<i4"),
-        "masks": np.concatenate([np.empty(0, np.uint8), *masks]),
+        "masks": np.concatenate([np.empty(0, np.uint8), *(form.packed_mask() for form in forms)]),
         "values": values,
         "steps": steps,
     }
@@ -105,7 +105,7 @@ def decode(blob: bytes, spec: Spec, bases: Bases | None = None, expected: Header
     Args:
         blob: From the network.
         spec: The model's tensors.
-        bases: Directions that a sender may have left out, one a tensor.
+        bases: Directions that a sender may have left out, one for each tensor.
         expected: The header the blob must have; any where None.
 
     Raises:
@@ -119,7 +119,7 @@ def decode(blob: bytes, spec: Spec, bases: Bases | None = None, expected: Header
     layouts = _layouts(entries["forms"], spec, known, bits)
     with np.errstate(over="ignore", invalid="ignore"):  # an overflow becomes Inf, which is refused
         tensors = _restored(entries, layouts, spec, known, bits)
-    return Payload(tensors, header, tuple(layout.rank if layout.low_rank else DENSE for layout in layouts))
+    return Payload(tensors, header, tuple(layout.rank if layout.form.low_rank else DENSE for layout in layouts))
 
 
 def _restored(
@@ -136,7 +136,7 @@ def _restored(
     masks = _masks(entries["masks"], layouts, spec)
     tensors: Weights = []
     for layout, item, shape, basis in zip(layouts, spec, shapes, known, strict=True):
-        tensors.append(restore(form_of(layout, [next(rows) for _ in shape], next(masks), basis), item))
+        tensors.append(layout.form.read([next(rows) for _ in shape], next(masks), basis).restore(item))
         if not _is_finite(tensors[-1]):
             raise PayloadError("not_finite", f"{item.name} holds NaN or Inf, or factors whose product overflows")
     return tensors
@@ -170,8 +170,8 @@ def _layouts(codes: np.ndarray, spec: Spec, bases: Bases, bits: int) -> list[Lay
             layout = read_layout(code)
         except ValueError:
             raise PayloadError("rank", f"{item.name} has form {code}, which is none") from None
-        if not fits(layout, item, basis, bits):
-            raise PayloadError("rank", f"{item.name} can't have form {layout.kind.name.lower()}, rank {layout.rank}")
+        if not layout.fits(item, basis, bits):
+            raise PayloadError("rank", f"{item.name} can't have form {layout.form.name}, rank {layout.rank}")
         layouts.append(layout)
     return layouts
 
@@ -182,8 +182,8 @@ def _is_finite(tensor: np.ndarray) -> bool:
 
 
 def _masks(content: np.ndarray, layouts: Sequence[Layout], spec: Spec) -> Iterator[np.ndarray]:
-    """Entries of each sparse form, bool (P, Q), each made as it is asked for; empty for others."""
-    sizes = [item.size if layout.kind == Kind.SPARSE else 0 for layout, item in zip(layouts, spec, strict=True)]
+    """Mask of each form, bool (P, Q), each made as it is asked for; empty for forms that have none."""
+    sizes = [layout.mask(item) for layout, item in zip(layouts, spec, strict=True)]
     lengths = [-(-size // 8) for size in sizes]
     if len(content) != sum(lengths):
         raise PayloadError("values", f"{len(content)} bytes of masks, the forms ask for {sum(lengths)}")

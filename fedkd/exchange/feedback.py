@@ -3,37 +3,22 @@
 import numpy as np
 
 from fedkd.base.tensors import Spec, Weights, add, subtract
-from fedkd.exchange.basis import Bases
-from fedkd.exchange.blob import Header
-from fedkd.exchange.codec import decode, encode
-from fedkd.exchange.coding import Coding
+from fedkd.exchange.transforms import Context, Sent, Transform
 
 
-def encode_with_feedback(
-    update: Weights,
-    residual: Weights,
-    spec: Spec,
-    header: Header,
-    coding: Coding,
-    bases: Bases | None,
-    rng: np.random.Generator,
-) -> tuple[bytes, Weights]:
-    """Encode an update and what earlier ones have left behind.
+class ErrorFeedback(Transform):
+    """Keeps a residual: what the updates so far have left behind."""
 
-    Args:
-        update: float32, as the spec says.
-        residual: Likewise; empty for no feedback.
-        spec: The model's tensors.
-        header: Of the blob.
-        coding: How to compress.
-        bases: Directions that the receiver knows too.
-        rng: For stochastic rounding.
+    group = "residual"
 
-    Returns:
-        The blob, and the residual: update + residual - what the blob decodes to.
-    """
-    if not residual:
-        return encode(update, spec, header, coding, bases, rng), []
-    wanted = add(update, residual)
-    blob = encode(wanted, spec, header, coding, bases, rng)
-    return blob, subtract(wanted, decode(blob, spec, bases).tensors)
+    def initial(self, spec: Spec) -> Weights:
+        """Return zeros."""
+        return [np.zeros(item.shape, np.float32) for item in spec]
+
+    def apply(self, update: Weights, state: Weights, context: Context) -> tuple[Weights, Weights]:
+        """Add the residual."""
+        return add(update, state), state
+
+    def sent(self, sent: Sent, state: Weights) -> Weights:
+        """Return what was wanted without what the receiver decodes."""
+        return subtract(sent.update, sent.payload.tensors)

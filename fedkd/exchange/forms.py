@@ -1,82 +1,171 @@
-"""The forms in which a tensor of an update is sent: dense, as factors, or sparse; and the tensor each stands for."""
+"""The forms in which a tensor of an update is sent, and the tensor each stands for: dense and sparse ones.
 
+Products are in ``fedkd.exchange.factors``. A further form is one class like these, and one entry in the table of
+``fedkd.exchange.layout``.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from fedkd.base.tensors import TensorSpec
+from fedkd.exchange.basis import Basis
 
-# Elements of a product that are summed at a time: what float64 needs then stays in a processor's cache.
-_BLOCK = 2**14
+Shapes = list[tuple[int, int]]
+
+
+class Form(ABC):
+    """One way to send a matrix (P, Q): some rows of numbers and, where it is ``masked``, a bit for each entry.
+
+    How much is sent follows from one number, the ``rank``. So a receiver knows from the kind of a form, its rank and
+    the model what to read, before it reads any of it.
+    """
+
+    name: ClassVar[str]  # for messages
+    low_rank: ClassVar[bool] = False  # whether it is a product of factors
+    masked: ClassVar[bool] = False  # whether it sends a mask, which has as many entries as its rank says
+
+    @property
+    @abstractmethod
+    def rank(self) -> int:
+        """How much is sent."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Shape (P, Q) of the matrix that the form stands for; none where its parts don't fit each other."""
+
+    @abstractmethod
+    def rows(self) -> list[np.ndarray]:
+        """Return the numbers that are sent, float32, as ``row_shapes`` says."""
+
+    def packed_mask(self) -> np.ndarray:
+        """Return the mask as it is sent, uint8, eight entries in each."""
+        return np.empty(0, np.uint8)
+
+    @abstractmethod
+    def restore(self, item: TensorSpec) -> np.ndarray:
+        """Return the float32 tensor of shape ``item.shape`` that the form stands for, alike on every machine."""
+
+    @classmethod
+    @abstractmethod
+    def row_shapes(cls, rank: int, item: TensorSpec) -> Shapes:
+        """Shapes (rows, numbers in a row) of what is sent; each row that is quantized has a step of its own."""
+
+    @classmethod
+    @abstractmethod
+    def fits(cls, rank: int, item: TensorSpec, basis: Basis | None) -> bool:
+        """Whether a tensor can be sent in this form with a rank, and what isn't sent is known."""
+
+    @classmethod
+    @abstractmethod
+    def read(cls, rows: Sequence[np.ndarray], mask: np.ndarray, basis: Basis | None) -> "Form":
+        """Undo ``rows``.
+
+        Args:
+            rows: float32, as ``row_shapes`` says.
+            mask: bool (P, Q), which entries are sent; empty where the form isn't ``masked``.
+            basis: Directions that both sides know, for what isn't sent.
+        """
 
 
 @dataclass(frozen=True)
-class Factors:
-    """A matrix A (P, Q) as left (P, K) times right (K, Q), both float32; K = 0 is the zero matrix.
+class Dense(Form):
+    """All entries of a matrix.
 
     Args:
-        left: Shape (P, K).
-        right: Shape (K, Q).
-        known: ``left`` or ``right`` where the receiver holds that factor already, so that it isn't sent.
+        matrix: float32, (P, Q).
     """
 
-    left: np.ndarray
-    right: np.ndarray
-    known: str = ""
+    name = "dense"
+    matrix: np.ndarray
 
     @property
     def rank(self) -> int:
-        """K."""
-        return int(self.left.shape[1])
+        """0."""
+        return 0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of the array."""
+        return self.matrix.shape
+
+    def rows(self) -> list[np.ndarray]:
+        """Return one row."""
+        return [self.matrix.reshape(1, -1)]
+
+    def restore(self, item: TensorSpec) -> np.ndarray:
+        """Return the numbers as they are."""
+        return self.matrix.reshape(item.shape)
+
+    @classmethod
+    def row_shapes(cls, rank: int, item: TensorSpec) -> Shapes:
+        """All numbers in one row."""
+        return [(1, item.size)]
+
+    @classmethod
+    def fits(cls, rank: int, item: TensorSpec, basis: Basis | None) -> bool:
+        """Without a rank."""
+        return rank == 0
+
+    @classmethod
+    def read(cls, rows: Sequence[np.ndarray], mask: np.ndarray, basis: Basis | None) -> "Dense":
+        """Take the row."""
+        return cls(rows[0])
 
 
 @dataclass(frozen=True)
-class Sparse:
+class Sparse(Form):
     """A few entries of a matrix; all others are zero.
 
     Args:
         mask: bool (P, Q), which entries.
-        values: float32, one an entry of the mask, in order.
+        values: float32, one for each entry of the mask, in order.
     """
 
+    name = "sparse"
+    masked = True
     mask: np.ndarray
     values: np.ndarray
 
+    @property
+    def rank(self) -> int:
+        """Number of entries."""
+        return len(self.values)
 
-Form = np.ndarray | Factors | Sparse
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of the mask."""
+        return self.mask.shape
 
+    def rows(self) -> list[np.ndarray]:
+        """Return the values in one row."""
+        return [self.values[None]]
 
-def nothing(rows: int, columns: int) -> Factors:
-    """The zero matrix (rows, columns), which costs nothing."""
-    return Factors(np.zeros((rows, 0), np.float32), np.zeros((0, columns), np.float32))
+    def packed_mask(self) -> np.ndarray:
+        """Return a bit for each entry of the matrix."""
+        return np.packbits(self.mask)
 
+    def restore(self, item: TensorSpec) -> np.ndarray:
+        """Put the values in their places."""
+        matrix = np.zeros(item.matrix, np.float32)
+        matrix[self.mask] = self.values
+        return matrix.reshape(item.shape)
 
-def restore(form: Form, spec: TensorSpec) -> np.ndarray:
-    """Return the float32 tensor of shape ``spec.shape`` that a form stands for, the same bits on every machine.
+    @classmethod
+    def row_shapes(cls, rank: int, item: TensorSpec) -> Shapes:
+        """As many numbers as there are entries, in one row."""
+        return [(1, rank)]
 
-    A product of two float32 is exact in float64, and the K terms are added in order, element by element: so a
-    server on x86 and a client on ARM decode the same student, which no BLAS promises. Blocks of the matrix are summed
-    one after the other, so that the sums in float64 take no more room than one of them.
-    """
-    if isinstance(form, np.ndarray):
-        return form.reshape(spec.shape)
-    if isinstance(form, Sparse):
-        matrix = np.zeros(spec.matrix, np.float32)
-        matrix[form.mask] = form.values
-        return matrix.reshape(spec.shape)
-    wide = spec.matrix[0] < spec.matrix[1]  # numpy is fast along the last axis: let it be the long one
-    short, long = (form.left.T, form.right) if wide else (form.right, form.left.T)
-    product = np.empty(spec.matrix, np.float32)
-    into, rows = product if wide else product.T, max(1, _BLOCK // max(1, long.shape[1]))
-    for first in range(0, len(into), rows):
-        into[first : first + rows] = _sum_of_products(short[:, first : first + rows], long)
-    return product.reshape(spec.shape)
+    @classmethod
+    def fits(cls, rank: int, item: TensorSpec, basis: Basis | None) -> bool:
+        """With no more entries than the matrix has."""
+        return rank <= item.size
 
-
-def _sum_of_products(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Σₖ left[k] ⊗ right[k] in float64, in the order of k; left (K, P), right (K, Q)."""
-    total = np.zeros((left.shape[1], right.shape[1]))
-    term = np.empty_like(total)
-    for a, b in zip(left, right, strict=True):
-        total += np.multiply(a.astype(np.float64)[:, None], b.astype(np.float64), out=term)
-    return total
+    @classmethod
+    def read(cls, rows: Sequence[np.ndarray], mask: np.ndarray, basis: Basis | None) -> "Sparse":
+        """Take mask and values."""
+        return cls(mask, rows[0][0])

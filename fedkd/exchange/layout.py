@@ -1,29 +1,18 @@
 """Where the numbers of a form lie in a blob: its kind, its rank, and the rows they make."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
 
 from fedkd.base.tensors import TensorSpec
 from fedkd.exchange.basis import Basis
-from fedkd.exchange.forms import Factors, Form, Sparse
+from fedkd.exchange.factors import Factors, LeftFactor, RightFactor
+from fedkd.exchange.forms import Dense, Form, Shapes, Sparse
 from fedkd.exchange.quantize import FLOAT, STEP_BITS
 
-
-class Kind(IntEnum):
-    """What a form is; ``LEFT`` and ``RIGHT`` are the one factor that is sent where the receiver knows the other."""
-
-    DENSE = 0
-    FACTORS = 1
-    SPARSE = 2
-    LEFT = 3
-    RIGHT = 4
-
-
-_KINDS = len(Kind)
-_SENT = {"": Kind.FACTORS, "right": Kind.LEFT, "left": Kind.RIGHT}
+# All forms; the place of each is its code in a blob. Their number is part of the format, see ``FORMAT`` of
+# ``fedkd.exchange.blob``: who adds one raises that.
+FORMS: tuple[type[Form], ...] = (Dense, Factors, Sparse, LeftFactor, RightFactor)
 
 
 @dataclass(frozen=True)
@@ -31,107 +20,60 @@ class Layout:
     """A form without its numbers.
 
     Args:
-        kind: Of the form.
-        rank: K of factors, number of entries of a sparse form, 0 where dense.
+        form: One of ``FORMS``.
+        rank: How much of it is sent, see ``Form``.
     """
 
-    kind: Kind
+    form: type[Form]
     rank: int = 0
 
     @property
     def code(self) -> int:
         """Both in one number."""
-        return self.rank * _KINDS + self.kind
+        return self.rank * len(FORMS) + FORMS.index(self.form)
 
-    @property
-    def low_rank(self) -> bool:
-        """Whether the form is a product of factors."""
-        return self.kind not in (Kind.DENSE, Kind.SPARSE)
+    def rows(self, item: TensorSpec) -> Shapes:
+        """Shapes (rows, numbers in a row) of what is sent."""
+        return self.form.row_shapes(self.rank, item)
 
-    def rows(self, item: TensorSpec) -> list[tuple[int, int]]:
-        """Shapes (rows, numbers a row) of what is sent: a factor has K rows, all else is one."""
-        match self.kind:
-            case Kind.DENSE:
-                return [(1, item.size)]
-            case Kind.SPARSE:
-                return [(1, self.rank)]
-            case Kind.FACTORS:
-                return [(self.rank, n) for n in item.matrix]
-            case Kind.LEFT:
-                return [(self.rank, item.matrix[0])]
-            case Kind.RIGHT:
-                return [(self.rank, item.matrix[1])]
+    def mask(self, item: TensorSpec) -> int:
+        """Entries of the mask that is sent, 0 where there is none."""
+        return item.size if self.form.masked else 0
 
     def bits(self, item: TensorSpec, bits: int) -> int:
-        """What the form costs, see ``bits_of``."""
-        step, mask = 0 if bits == FLOAT else STEP_BITS, item.size if self.kind == Kind.SPARSE else 0
-        return sum(rows * (columns * bits + step) for rows, columns in self.rows(item)) + mask
+        """What the form costs: its numbers, a step for each row where they are quantized, and its mask, in bits."""
+        step = 0 if bits == FLOAT else STEP_BITS
+        return sum(rows * (columns * bits + step) for rows, columns in self.rows(item)) + self.mask(item)
+
+    def fits(self, item: TensorSpec, basis: Basis | None, bits: int) -> bool:
+        """Whether a tensor can have the layout, it costs fewer bits than all entries, and what isn't sent is known."""
+        if self.rank and self.bits(item, bits) >= Layout(Dense).bits(item, bits):
+            return False
+        return self.form.fits(self.rank, item, basis)
 
 
 def read_layout(code: int) -> Layout:
     """Undo ``Layout.code``; raises ValueError where a code stands for none."""
-    rank, kind = divmod(code, _KINDS)
+    rank, place = divmod(code, len(FORMS))
     if rank < 0:
         raise ValueError(f"rank {rank}")
-    return Layout(Kind(kind), rank)
+    return Layout(FORMS[place], rank)
 
 
 def layout_of(form: Form) -> Layout:
     """Return the layout of a form."""
-    if isinstance(form, Factors):
-        return Layout(_SENT[form.known], form.rank)
-    if isinstance(form, Sparse):
-        return Layout(Kind.SPARSE, len(form.values))
-    if isinstance(form, np.ndarray):
-        return Layout(Kind.DENSE)
-    raise TypeError(f"an update is reduced to an array, Factors or Sparse, got {type(form).__name__}")
+    return Layout(type(form), form.rank)
 
 
-def rows_of(form: Form) -> list[np.ndarray]:
-    """Return the numbers of a form that are sent, as ``Layout.rows`` says."""
-    if isinstance(form, Factors):
-        return [part for side, part in (("left", form.left.T), ("right", form.right)) if side != form.known]
-    return [form.values[None]] if isinstance(form, Sparse) else [form.reshape(1, -1)]
+def as_form(made: Form | np.ndarray) -> Form:
+    """Return what a compressor made as a form; an array is sent dense.
 
-
-def shape_of(form: Form) -> tuple[int, ...]:
-    """Shape of the matrix that a form stands for; none for factors that don't fit each other."""
-    if isinstance(form, Factors):
-        return (len(form.left), form.right.shape[1]) if form.left.shape[1] == len(form.right) else ()
-    return form.mask.shape if isinstance(form, Sparse) else form.shape
-
-
-def bits_of(form: Form, bits: int) -> int:
-    """Bits that a form costs: its numbers, a step for each row where they are quantized, and its mask."""
-    step = 0 if bits == FLOAT else STEP_BITS
-    mask = form.mask.size if isinstance(form, Sparse) else 0
-    return sum(row.size * bits + len(row) * step for row in rows_of(form)) + mask
-
-
-def form_of(layout: Layout, rows: Sequence[np.ndarray], mask: np.ndarray, basis: Basis | None) -> Form:
-    """Undo ``rows_of``.
-
-    Args:
-        layout: Of the form.
-        rows: float32, as ``layout.rows`` says.
-        mask: bool (P, Q), which entries a sparse form has.
-        basis: The factor that wasn't sent.
+    Raises:
+        TypeError: It is neither an array nor one of ``FORMS``.
     """
-    if layout.kind == Kind.DENSE:
-        return rows[0]
-    if layout.kind == Kind.SPARSE:
-        return Sparse(mask, rows[0][0])
-    if layout.kind == Kind.FACTORS:
-        return Factors(rows[0].T, rows[1])
-    vectors = basis.vectors if basis else np.empty((0, 0), np.float32)
-    return Factors(rows[0].T, vectors.T, "right") if layout.kind == Kind.LEFT else Factors(vectors, rows[0], "left")
-
-
-def fits(layout: Layout, item: TensorSpec, basis: Basis | None, bits: int) -> bool:
-    """Whether a layout is possible for a tensor, costs fewer bits than all entries, and what wasn't sent is known."""
-    if layout.rank and layout.bits(item, bits) >= Layout(Kind.DENSE).bits(item, bits):
-        return False
-    if layout.kind in (Kind.LEFT, Kind.RIGHT):
-        side = "right" if layout.kind == Kind.LEFT else "left"
-        return basis is not None and (basis.side, basis.rank) == (side, layout.rank)
-    return layout.rank <= {Kind.DENSE: 0, Kind.SPARSE: item.size}.get(layout.kind, min(item.matrix))
+    if isinstance(made, np.ndarray):
+        return Dense(made)
+    if type(made) in FORMS:
+        return made
+    known = ", ".join(form.__name__ for form in FORMS)
+    raise TypeError(f"an update is reduced to an array or one of {known}, got {type(made).__name__}")

@@ -1,4 +1,4 @@
-"""Numbers of few bits: whole multiples of a step, one step a row (Alistarh et al., NeurIPS 2017).
+"""Numbers of few bits: whole multiples of a step, one step for each row (Alistarh et al., NeurIPS 2017).
 
 The step is a bfloat16 and a level has at most 16 bits, so that level x step is exact in float32: what is decoded is the
 same on every machine.
@@ -9,8 +9,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-BITS = (16, 8, 4, 2)
+from fedkd.config.sections import BITS
+
 FLOAT = 32  # bits of a number that isn't quantized
+LEVEL_BITS = tuple(bits for bits in BITS if bits != FLOAT)
 STEP_BITS = 16
 _INFINITE = 0x7F80  # the first bfloat16 that is no finite number of at least 0
 
@@ -25,7 +27,7 @@ def quantize(rows: np.ndarray, bits: int, rng: np.random.Generator | None) -> tu
 
     Args:
         rows: float32 (g, n), finite.
-        bits: Of a level, one of ``BITS``.
+        bits: Of a level, one of ``LEVEL_BITS``.
         rng: For stochastic rounding, whose mean is the number itself; None rounds to the nearest level.
 
     Returns:

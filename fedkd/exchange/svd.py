@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fedkd.exchange.forms import Factors
+from fedkd.exchange.factors import Factors
 from fedkd.exchange.spectrum import leading_basis
 
 

@@ -1,15 +1,13 @@
 """What the protocol needs to know of a Keras model: its outputs, the spec of its tensors, its logits alone."""
 
-import random
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
-from unittest.mock import patch
 
 import keras
 import numpy as np
-from keras.src.random import seed_generator
 
 from fedkd.base.errors import InputError
+from fedkd.base.keras_internals import all_layers, call_behind, has_layers, layers_seeded
 from fedkd.base.tensors import Spec, TensorSpec, Weights
 
 
@@ -41,13 +39,10 @@ def split_outputs(output: Any) -> Outputs:
 def build_model(builder: Callable[[], keras.Model], seed: int) -> keras.Model:
     """Build a model whose initial weights depend on the seed alone, whatever other threads draw meanwhile.
 
-    Keras seeds its layers from Python's own generator, which all threads share: Flower's heartbeat draws from it too.
-
     Raises:
         InputError: Not a functional or built sequential model.
     """
-    keras.utils.set_random_seed(seed)
-    with patch.object(seed_generator, "python_random", random.Random(seed)):
+    with layers_seeded(seed):
         model = builder()
     if isinstance(model, keras.Sequential) and model.built:
         model = keras.Model(model.inputs, model.outputs[0])
@@ -69,8 +64,7 @@ def head_and_input(model: keras.Model) -> tuple[keras.layers.Layer, keras.KerasT
     """Return the head and the symbolic tensor it is called with."""
     tensor = split_outputs(model.output).logits
     while True:
-        operation, node, _ = tensor._keras_history
-        inputs = operation._inbound_nodes[node].input_tensors
+        operation, inputs = call_behind(tensor)
         if len(inputs) != 1:
             raise InputError(f"{model.name}: no head found, its logits must come of one layer after the other")
         tensor = inputs[0]
@@ -86,16 +80,12 @@ def get_weights(model: keras.Model) -> Weights:
 def model_spec(model: keras.Model) -> Spec:
     """Spec of each tensor in ``model.weights``, with the matrix form that suits the layer it belongs to."""
     leading: dict[int, int] = {}
-    for layer in model._flatten_layers():
-        for weight in getattr(layer, "weights", ()) if not _has_children(layer) else ():
+    for layer in all_layers(model):
+        for weight in getattr(layer, "weights", ()) if not has_layers(layer) else ():
             leading[id(weight)] = _leading_axes(layer, weight)
     return tuple(
         TensorSpec(w.path, tuple(w.shape), leading.get(id(w), max(len(w.shape) - 1, 0))) for w in model.weights
     )
-
-
-def _has_children(layer: keras.layers.Layer) -> bool:
-    return next(iter(layer._flatten_layers(include_self=False)), None) is not None
 
 
 def _leading_axes(layer: keras.layers.Layer, weight: keras.Variable) -> int:
@@ -116,7 +106,7 @@ def _leading_axes(layer: keras.layers.Layer, weight: keras.Variable) -> int:
 
 def layer_modules(model: keras.Model) -> tuple[str, ...]:
     """Python modules of the layers that aren't Keras' own, which must be imported before the model can be loaded."""
-    modules = {type(layer).__module__ for layer in model._flatten_layers()}
+    modules = {type(layer).__module__ for layer in all_layers(model)}
     return tuple(sorted(name for name in modules if name.split(".")[0] != "keras"))
 
 

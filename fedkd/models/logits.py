@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from fedkd.base.errors import InputError
+from fedkd.base.keras_internals import call_behind
 from fedkd.models.graph import activation_name
 from fedkd.models.inspect import split_outputs
 
@@ -47,7 +48,7 @@ def with_logits(model: keras.Model, links: Mapping[int, str]) -> keras.Model:
     link = links[shape[0]]
     if not link:
         return model
-    operation = logits._keras_history.operation
+    operation = call_behind(logits).operation
     found = _activation_of(operation)
     if found and found != link:
         raise InputError(

@@ -11,6 +11,7 @@ import keras
 from keras import layers
 
 from fedkd.base.errors import InputError
+from fedkd.base.keras_internals import all_layers
 from fedkd.models.graph import Chain, Graph, Node, functional, graph_of, rebuild
 
 _CONVOLUTIONS = (layers.Conv1D, layers.Conv2D)
@@ -62,7 +63,7 @@ def pooled_first(model: keras.Model) -> keras.Model:
     Returns:
         A model of the same layers and variables, and of a few more layers without any of their own.
     """
-    if not any(type(layer) in _POOLINGS for layer in model._flatten_layers()):
+    if not any(type(layer) in _POOLINGS for layer in all_layers(model)):
         return model
     try:
         plain = functional(model)

@@ -34,7 +34,7 @@ class Classification:
     def metrics(self) -> tuple[Metric, ...]:
         """Accuracy with Wilson's interval, and the F1 of the second class where there are two."""
         accuracy = Metric("accuracy", "accuracy", "%", "higher", self._accuracy, self._interval)
-        positive = Metric("f1", "F1", of=lambda outputs, y: f1(self.answers(outputs), y))
+        positive = Metric("f1", "F1", "%", of=lambda outputs, y: f1(self.answers(outputs), y))
         return (accuracy, positive) if len(self.names) == 2 else (accuracy,)
 
     @property

@@ -10,7 +10,31 @@ import numpy as np
 Of = Callable[[np.ndarray, np.ndarray], float]
 Interval = Callable[[np.ndarray, np.ndarray], tuple[float, float]]
 
-NONE = "–"  # of what wasn't measured
+NONE = "–"  # shown for what wasn't measured
+
+_LONGEST_NAME = 32
+# Keys of a round's line in files of results are made of metrics' names; these stand for something else there.
+_RESERVED = {"mean", "std", "personal", "sha256"}
+
+
+def is_name(text: object) -> bool:
+    """Tell whether something can be the name of a metric, in files of results and in messages.
+
+    >>> is_name("brier_score"), is_name("std"), is_name("a b"), is_name(3)
+    (True, False, False, False)
+    """
+    if not isinstance(text, str) or text in _RESERVED:
+        return False
+    return text.isidentifier() and text.isascii() and len(text) <= _LONGEST_NAME
+
+
+def _short(number: float) -> str:
+    """Three digits that count, or all before the point; tiny numbers by their power of ten.
+
+    >>> _short(43.218), _short(3829.84), _short(0.00004)
+    ('43.2', '3,830', '4e-05')
+    """
+    return f"{number:,.0f}" if 1000 <= abs(number) < 1e9 else f"{number:.3g}"
 
 
 @dataclass(frozen=True)
@@ -18,10 +42,13 @@ class Scale:
     """How a figure is read: what a file of results says of a metric, so that it can be shown without its task.
 
     Args:
-        name: Key in files of results, such as ``accuracy``.
+        name: Key in files of results and messages, such as ``accuracy``: a plain identifier of at most 32 letters.
         label: What people call it, such as ``mean absolute error``.
         unit: ``%`` where it is a share in [0, 1] that people read in per cent; else a unit of its own, or empty.
         better: ``higher`` or ``lower``.
+
+    Raises:
+        ValueError: The name is no plain identifier or stands for something else, or ``better`` is neither word.
     """
 
     name: str
@@ -29,10 +56,55 @@ class Scale:
     unit: str = ""
     better: str = "higher"
 
+    def __post_init__(self) -> None:
+        if not is_name(self.name):
+            raise ValueError(f"a metric's name must be a plain identifier of its own, got {self.name!r}")
+        if self.better not in ("higher", "lower"):
+            raise ValueError(f"better must be higher or lower, got {self.better!r}")
+
     @property
     def factor(self) -> float:
         """From the figure as it is kept to the figure as it is shown: 100 for shares."""
         return 100.0 if self.unit == "%" else 1.0
+
+    @property
+    def title(self) -> str:
+        """The label as the first word of a sentence or an axis."""
+        return self.label[:1].upper() + self.label[1:]
+
+    @property
+    def direction(self) -> str:
+        """Which way is better, in brackets, where readers may not expect it: that higher is better goes without saying.
+
+        >>> ACCURACY.direction, Scale("mae", "mean absolute error", better="lower").direction
+        ('', ' (lower is better)')
+        """
+        return "" if self.better == "higher" else " (lower is better)"
+
+    @property
+    def axis(self) -> str:
+        """What is written along an axis of the figure.
+
+        >>> ACCURACY.axis, Scale("mae", "mean absolute error", "kWh", "lower").axis
+        ('Accuracy, %', 'Mean absolute error, kWh (lower is better)')
+        """
+        return self.with_unit(self.title) + self.direction
+
+    def with_unit(self, words: str) -> str:
+        """A heading of a column whose figures stand without their unit.
+
+        >>> ACCURACY.with_unit("teachers"), Scale("mae", "mean absolute error").with_unit("teachers")
+        ('teachers, %', 'teachers')
+        """
+        return f"{words}, {self.unit}" if self.unit else words
+
+    def difference(self, words: str) -> str:
+        """A heading of a column of differences: those of shares are in points.
+
+        >>> ACCURACY.difference("gain"), Scale("mae", "MAE", "kWh").difference("gain")
+        ('gain, points', 'gain, kWh')
+        """
+        return f"{words}, points" if self.unit == "%" else self.with_unit(words)
 
     def text(self, value: float | None, digits: int | None = None) -> str:
         """A figure as a person reads it, a dash for None.
@@ -46,11 +118,19 @@ class Scale:
         """
         if value is None:
             return NONE
-        shown = self.factor * value
-        number = (
-            f"{shown:.3g}" if digits is None and self.unit != "%" else f"{shown:.{1 if digits is None else digits}f}"
-        )
+        if digits is None and self.unit != "%":
+            number = _short(self.factor * value)
+        else:
+            number = f"{self.factor * value:.{1 if digits is None else digits}f}"
         return f"{number} {self.unit}".rstrip()
+
+    def beside(self, value: float) -> str:
+        """Name and figure in few letters, for a figure beside the one that decides; shares stay shares.
+
+        >>> F1.beside(0.75), Scale("mae", "mean absolute error", "kWh").beside(43.218)
+        ('F1 0.750', 'mean absolute error 43.2 kWh')
+        """
+        return f"{self.label} {value:.3f}" if self.unit == "%" else f"{self.label} {self.text(value)}"
 
     def spread(self, value: float) -> str:
         """A difference of two figures, or a deviation, without its unit: in points for shares.
@@ -59,7 +139,7 @@ class Scale:
         ('1.2', '1.23')
         """
         shown = self.factor * value
-        return f"{shown:.1f}" if self.unit == "%" else f"{shown:.3g}"
+        return f"{shown:.1f}" if self.unit == "%" else _short(shown)
 
     def lost(self, value: float, reference: float) -> float:
         """How much worse a figure is than another, as it is shown; negative where it is better.
@@ -91,9 +171,9 @@ class Metric(Scale):
     interval: Interval | None = None
 
 
-# Of run folders that were written before tasks owned their metrics.
+# Those of classification, and of all run folders that were written before tasks owned their metrics.
 ACCURACY = Scale("accuracy", "accuracy", "%")
-F1 = Scale("f1", "F1")
+F1 = Scale("f1", "F1", "%")
 
 
 def read_scale(fields: Mapping[str, Any]) -> Scale:
@@ -102,7 +182,4 @@ def read_scale(fields: Mapping[str, Any]) -> Scale:
     Raises:
         KeyError, TypeError, ValueError: The table holds none.
     """
-    scale = Scale(**{key: str(fields[key]) for key in ("name", "label", "unit", "better")})
-    if scale.better not in ("higher", "lower"):
-        raise ValueError(f"better must be higher or lower, got {scale.better!r}")
-    return scale
+    return Scale(**{key: str(fields[key]) for key in ("name", "label", "unit", "better")})

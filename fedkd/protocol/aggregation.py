@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from fedkd.base.complete import complete
 from fedkd.base.tensors import Weights, squared_norm, subtract, weighted_mean
-from fedkd.config.sections import GuardConfig
+from fedkd.config.sections import AVERAGES, GuardConfig
 
 # Gets n updates of equal shapes, their n weights, and the settings.
 Rule = Callable[[Sequence[Weights], Sequence[float], GuardConfig], Weights]
@@ -70,7 +71,9 @@ def krum(updates: Sequence[Weights], weights: Sequence[float], settings: GuardCo
     return updates[int(np.argmin(others[:, :near].sum(axis=1)))]
 
 
-RULES: Mapping[str, Rule] = {"mean": mean, "trimmed_mean": trimmed_mean, "median": median, "krum": krum}
+RULES: Mapping[str, Rule] = complete(
+    AVERAGES, {"mean": mean, "trimmed_mean": trimmed_mean, "median": median, "krum": krum}
+)
 
 
 def aggregate(updates: Sequence[Weights], weights: Sequence[float], settings: GuardConfig) -> Weights:

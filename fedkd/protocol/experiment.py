@@ -1,7 +1,7 @@
 """A configuration made real: its task, who holds which rows, the models and the compiled trainer."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +18,13 @@ from fedkd.config.settings import hash_of
 from fedkd.data.dataset import EVALUATION_BATCH, Dataset
 from fedkd.data.partition import hold_out
 from fedkd.exchange import schedule
-from fedkd.exchange.coding import Coding, compressor
+from fedkd.exchange.chain import Chain, chain_of
+from fedkd.exchange.coding import Coding
+from fedkd.exchange.compressors import compressor
+from fedkd.objectives.metric import Metric
 from fedkd.objectives.objective import quality
+from fedkd.protocol.messages import PERSONAL, teacher_key
+from fedkd.protocol.run_cache import RunCache
 from fedkd.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -37,12 +42,14 @@ class Experiment:
         task: Its data and models.
         calibration: Training rows that stay with the server, for the ranges of the int8 model.
         rows: For each client the training rows it holds; empty where nodes have their own examples.
+        cache: What this process makes once for all clients; each experiment has its own.
     """
 
     config: Config
     task: Task
     calibration: np.ndarray
     rows: tuple[np.ndarray, ...]
+    cache: RunCache = field(default_factory=RunCache, init=False, repr=False)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -89,23 +96,14 @@ class Experiment:
         """The shared model before the first round, which the seed alone determines; empty where none is shared."""
         return self.trainer.learners[self.config.exchange.shared].initial() if self.shares else []
 
-    def initial_residual(self) -> Weights:
-        """What hasn't been sent before the first round: zeros, or nothing where the method has no error feedback."""
-        return [np.zeros(item.shape, np.float32) for item in self.spec] if self.config.exchange.feedback else []
+    @cached_property
+    def chain(self) -> Chain:
+        """What happens to an update before it is encoded, the same on clients and server."""
+        return chain_of(self.config.exchange)
 
     def sample(self, rng: np.random.Generator) -> list[int]:
         """Draw the partition ids that take part in a round, ascending."""
         return sorted(rng.choice(self.config.clients, self.config.participants, replace=False).tolist())
-
-    @cached_property
-    def finishing(self) -> dict[tuple[int, ...], "Experiment"]:
-        """Its finishing rounds' experiments, by the channels that go; see ``fedkd.protocol.finishing``."""
-        return {}
-
-    @cached_property
-    def begun(self) -> dict[tuple[str, tuple[int, ...]], Weights]:
-        """The last weights that finishing rounds began with, by those before and the channels that go."""
-        return {}
 
     @property
     def shared_model(self) -> "keras.Model":
@@ -120,9 +118,8 @@ class Experiment:
     def coding(self, way: str, energy: float) -> Coding:
         """How updates are coded on their way ``up`` or ``down`` at an energy threshold."""
         exchange = self.config.exchange
-        reduce = compressor(exchange.up if way == "up" else exchange.down)
-        stochastic = exchange.rounding == "stochastic"
-        return Coding(reduce, energy, exchange.rank, exchange.density, exchange.bits, stochastic, exchange.deflate)
+        reduces = compressor(exchange.up if way == "up" else exchange.down, exchange, energy)
+        return Coding(reduces, exchange.bits, exchange.rounding == "stochastic", exchange.deflate)
 
     def build(self, role: str) -> "keras.Model":
         """Build the teacher or the student with its initial weights: the seed's, the file's, the teacher's layers."""
@@ -193,6 +190,11 @@ class Experiment:
         trained = train.epochs * (1 - train.holdout) * examples
         return train.evaluate_every or math.ceil(measured / 3 / (EVALUATION_SHARE * trained))
 
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Those of the task, the deciding one first."""
+        return self.task.objective.metrics
+
     def quality(self, role: str, weights: Weights, threads: int = 1) -> dict[str, float]:
         """Every metric of a model on the test set, by name."""
         return self._measured(role, weights, self.task.test, threads)
@@ -201,11 +203,10 @@ class Experiment:
         """Quality of a client's own teacher on the test set and on what the client held out; empty without one."""
         if teacher is None:
             return {}
-        found, first = self.quality("teacher", teacher), self.task.objective.metrics[0].name
-        figures = {"teacher": found[first]} | ({"teacher_f1": found["f1"]} if "f1" in found else {})
+        figures = {teacher_key(name): value for name, value in self.quality("teacher", teacher).items()}
         if not len(held_out):
             return figures
-        return figures | {"teacher_personal": self._measured("teacher", teacher, held_out)[first]}
+        return figures | {PERSONAL: self._measured("teacher", teacher, held_out)[self.metrics[0].name]}
 
     def _measured(self, role: str, weights: Weights, data: Dataset, threads: int = 1) -> dict[str, float]:
         return quality(self.task.objective, self.trainer.logits(role, weights, data.x, threads), data.y)

@@ -15,7 +15,6 @@ compresses the average by the same rule and adds what it *decodes*, as every cli
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
 
 import numpy as np
 
@@ -25,29 +24,26 @@ from fedkd.compress.prune import masks, prune
 from fedkd.data.dataset import Dataset
 from fedkd.exchange.basis import Bases, shared_bases
 from fedkd.exchange.blob import Header, PayloadError
-from fedkd.exchange.codec import Payload, decode
-from fedkd.exchange.feedback import encode_with_feedback
+from fedkd.exchange.codec import Payload
+from fedkd.exchange.transforms import Context
 from fedkd.protocol.aggregation import aggregate
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.finishing import begins, channels_to_remove, experiment_at, finishes, reshaped
 from fedkd.protocol.state import ClientState, Offer, ServerState, Step, Upload
-
-# Group of a client's state that holds what it hasn't sent yet.
-_RESIDUAL = "residual"
 
 
 def new_client(experiment: Experiment) -> ClientState:
     """State before the first round: its shared model follows from the seed, so it need not be sent."""
     local = experiment.trainer.initial_state()
     base = local.pop(experiment.config.exchange.shared, [])
-    residual = experiment.initial_residual()
-    return ClientState(0, base, local | ({_RESIDUAL: residual} if residual else {}))
+    return ClientState(0, base, {**local, **experiment.chain.initial(experiment.spec)})
 
 
 def new_server(experiment: Experiment, run: str = "") -> ServerState:
     """State before the first round; ``run`` tells the run from all others."""
     shared = experiment.initial_shared()
-    return ServerState(0, shared, shared, digest(shared), residual=experiment.initial_residual(), run=run)
+    transforms = experiment.chain.initial(experiment.spec)
+    return ServerState(0, shared, shared, digest(shared), transforms=transforms, run=run)
 
 
 def header_of(round_: int, base: str, experiment: Experiment) -> Header:
@@ -64,16 +60,16 @@ def known_bases(experiment: Experiment, round_: int, previous: bytes | None) -> 
         previous: The last broadcast, empty before the first, None for a client that didn't get it.
     """
     config, spec = experiment.config, experiment.spec
-    if config.exchange.up != "powersgd" or previous is None:
+    rank = experiment.coding("up", experiment.energy(round_)).compressor.directions
+    if not rank or previous is None:
         return None
-    previous = b"" if begins(config, round_) else previous  # that was an update of another model
-    return _bases(spec, config.exchange.rank, config.seed, round_, previous)
+    last = b"" if begins(config, round_) else previous  # that was an update of another model
 
+    def make() -> Bases:
+        update = experiment.cache.broadcast(last, spec) if last else None
+        return shared_bases(update, spec, round_, rank, generator(config.seed, Purpose.DIRECTIONS, round_))
 
-@lru_cache(maxsize=2)
-def _bases(spec: Spec, rank: int, seed: int, round_: int, previous: bytes) -> Bases:
-    update = _broadcast(previous, spec) if previous else None
-    return tuple(shared_bases(update, spec, round_, rank, generator(seed, Purpose.DIRECTIONS, round_)))
+    return experiment.cache.directions(spec, rank, round_, last, make)
 
 
 def follow(state: ClientState, offer: Offer, experiment: Experiment) -> Weights | None:
@@ -91,7 +87,8 @@ def follow(state: ClientState, offer: Offer, experiment: Experiment) -> Weights 
         PayloadError: The dense model, or an update that leads to the right model, is damaged.
     """
     if offer.dense:
-        base = _broadcast(offer.dense, experiment_at(experiment, offer.round, offer.removed_channels).spec)
+        now = experiment_at(experiment, offer.round, offer.removed_channels)
+        base = experiment.cache.broadcast(offer.dense, now.spec)
         if digest(base) != offer.base:
             raise PayloadError("base", "the dense model has another hash than the server announced")
         return base
@@ -107,21 +104,20 @@ def follow(state: ClientState, offer: Offer, experiment: Experiment) -> Weights 
 def advance(base: Weights, step: Step, removed_channels: tuple[int, ...], experiment: Experiment) -> Weights:
     """Return the base one round further on; ``experiment`` is that of the first round."""
     before, now = (experiment_at(experiment, round_, removed_channels) for round_ in (step.round - 1, step.round))
-    shared = add(base, _broadcast(step.blob, before.spec)) if step.blob else base
+    shared = add(base, experiment.cache.broadcast(step.blob, before.spec)) if step.blob else base
     if begins(experiment.config, step.round):
         shared = reshaped(experiment, removed_channels, shared)
     return prune(shared, step.sparsity, kernels(now.spec))
 
 
-@lru_cache(maxsize=8)
-def _broadcast(blob: bytes, spec: Spec) -> Weights:
-    """Decode what many clients of a round get; those of one process need it decoded once. Not to be changed."""
-    return decode(blob, spec).tensors
-
-
 def kernels(spec: Spec) -> tuple[bool, ...]:
     """Which tensors are pruned: kernels and tables, never biases or statistics, whatever their rank."""
     return tuple(item.leading > 0 for item in spec)
+
+
+def kept_of(base: Weights, sparsity: float, spec: Spec) -> Weights | None:
+    """Which numbers of a base aren't pruned, 1 or 0; None where the round has no zeros to keep."""
+    return masks(base, kernels(spec)) if sparsity else None
 
 
 def client_round(
@@ -146,18 +142,17 @@ def client_round(
     Reference:
         Wu et al. 2022, algorithm 1, client side.
     """
-    spec, shared = experiment.spec, experiment.config.exchange.shared
+    spec, shared, chain = experiment.spec, experiment.config.exchange.shared, experiment.chain
     held = _local(state, offer, experiment)
-    local = {group: arrays for group, arrays in held.items() if group != _RESIDUAL}
-    residual = _within_zeros(held.get(_RESIDUAL, []), base, offer.sparsity, spec)
-    after, losses = _train(local, base, offer, data, experiment, rng)
-    update = subtract(after.get(shared, []), base)
+    transforms = {group: arrays for group, arrays in held.items() if group in chain.groups}
+    local = {group: arrays for group, arrays in held.items() if group not in chain.groups}
+    context = Context(spec, kept_of(base, offer.sparsity, spec), rng)
+    after, losses = _train(local, base, offer, data, experiment, context)
+    update = subtract(after.pop(shared, []), base)
     header, coding = header_of(offer.round, offer.base, experiment), experiment.coding("up", offer.energy)
     bases = known_bases(experiment, offer.round, offer.steps[-1].blob if offer.steps else None)
-    blob, residual = encode_with_feedback(update, residual, spec, header, coding, bases, rng)
-    kept = {group: arrays for group, arrays in after.items() if group != shared}
-    kept |= {_RESIDUAL: residual} if residual else {}
-    return ClientState(offer.round, base, kept), Upload(blob, len(data), losses)
+    sent, kept = chain.send(update, transforms, context, header, coding, bases)
+    return ClientState(offer.round, base, {**after, **kept}), Upload(sent.blob, len(data), losses)
 
 
 def _local(state: ClientState, offer: Offer, experiment: Experiment) -> State:
@@ -170,27 +165,20 @@ def _local(state: ClientState, offer: Offer, experiment: Experiment) -> State:
     return new_client(experiment).local | kept
 
 
-def _within_zeros(residual: Weights, base: Weights, sparsity: float, spec: Spec) -> Weights:
-    """Drop what a residual holds for weights that are pruned: the next base wouldn't have it."""
-    if not (residual and sparsity):
-        return residual
-    return [r * m for r, m in zip(residual, masks(base, kernels(spec)), strict=True)]
-
-
 def _train(
-    local: State, base: Weights, offer: Offer, data: Dataset, experiment: Experiment, rng: np.random.Generator
+    local: State, base: Weights, offer: Offer, data: Dataset, experiment: Experiment, context: Context
 ) -> tuple[State, dict[str, float]]:
     """Train from the base, within the round's zeros and near the base where the method says so."""
     config, trainer, shared = experiment.config, experiment.trainer, experiment.config.exchange.shared
     if not base:
-        return trainer.fit(local, data, rng, experiment.rate(offer.round))
+        return trainer.fit(local, data, context.rng, experiment.rate(offer.round))
     learner = trainer.learners[shared]
     local = {**local, shared: base}
     if config.train.reset_student_moments:
         local[f"{shared}.moments"] = trainer.initial_moments(shared)
-    keep = {shared: learner.trainable(masks(base, kernels(experiment.spec)))} if offer.sparsity else None
+    keep = {shared: learner.trainable(context.kept)} if context.kept is not None else None
     near = {shared: learner.trainable(base)} if config.train.proximal else None
-    return trainer.fit(local, data, rng, experiment.rate(offer.round), keep, near)
+    return trainer.fit(local, data, context.rng, experiment.rate(offer.round), keep, near)
 
 
 def begin_round(state: ServerState, experiment: Experiment) -> ServerState:
@@ -199,7 +187,7 @@ def begin_round(state: ServerState, experiment: Experiment) -> ServerState:
     if begins(experiment.config, step.round):
         removed = channels_to_remove(experiment, state.shared)
         shared, now = reshaped(experiment, removed, state.shared), experiment_at(experiment, step.round, removed)
-        state = replace(state, shared=shared, residual=now.initial_residual(), removed_channels=removed)
+        state = replace(state, shared=shared, transforms=now.chain.initial(now.spec), removed_channels=removed)
     spec = experiment_at(experiment, step.round, state.removed_channels).spec
     base = prune(state.shared, step.sparsity, kernels(spec))
     return replace(state, round=step.round, base=base, digest=digest(base), steps=(*state.steps, step))
@@ -251,12 +239,12 @@ def server_round(
         Wu et al. 2022, algorithm 1, server side.
     """
     spec, rng = experiment.spec, generator(experiment.config.seed, Purpose.ROUNDING, state.round)
+    context = Context(spec, kept_of(state.base, state.steps[-1].sparsity, spec), rng)
     header, coding = header_of(state.round, state.digest, experiment), experiment.coding("down", energy)
     mean = aggregate(updates, weights, experiment.config.guard)
-    residual = _within_zeros(state.residual, state.base, state.steps[-1].sparsity, spec)
-    blob, residual = encode_with_feedback(mean, residual, spec, header, coding, None, rng)
-    payload = decode(blob, spec)
-    return replace(state, shared=add(state.base, payload.tensors), update=blob, residual=residual), payload
+    sent, transforms = experiment.chain.send(mean, state.transforms, context, header, coding)
+    shared = add(state.base, sent.payload.tensors)
+    return replace(state, shared=shared, update=sent.blob, transforms=transforms), sent.payload
 
 
 def failed_round(state: ServerState) -> ServerState:

@@ -7,14 +7,12 @@ statistics among them, so nothing is left to be fitted to data on the server.
 Students then give logits alone: what else a model returns would be one more tensor that has to be held and rounded.
 """
 
-import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from fedkd.base.tensors import Weights, digest
+from fedkd.base.tensors import Weights
 from fedkd.config.config import Config
-from fedkd.models.inspect import get_weights, logits_model
 from fedkd.protocol.experiment import Experiment
 
 if TYPE_CHECKING:
@@ -60,11 +58,8 @@ def experiment_at(experiment: Experiment, round_: int, removed_channels: Sequenc
     """
     if not finishes(experiment.config, round_):
         return experiment
-    key = tuple(removed_channels)
-    with _lock:
-        if key not in experiment.finishing:
-            experiment.finishing[key] = _finishing(experiment, key)
-        return experiment.finishing[key]
+    removed = tuple(removed_channels)
+    return experiment.cache.finishing(removed, lambda: _finishing(experiment, removed))
 
 
 def channels_to_remove(experiment: Experiment, shared: Weights) -> tuple[int, ...]:
@@ -80,14 +75,13 @@ def channels_to_remove(experiment: Experiment, shared: Weights) -> tuple[int, ..
 
 
 def reshaped(experiment: Experiment, removed_channels: Sequence[int], shared: Weights) -> Weights:
-    """Return the weights that the finishing rounds begin with, not to be changed; ranges of activations are empty."""
-    key = digest(shared), tuple(removed_channels)
-    with _lock:
-        if key not in experiment.begun:  # all clients of a process come by
-            experiment.begun.clear()
-            model = _reshaped(_plain(experiment, shared), removed_channels, experiment.config.edge.qat)
-            experiment.begun[key] = get_weights(model)
-        return experiment.begun[key]
+    """Return the weights that the finishing rounds begin with, read-only; ranges of activations are empty."""
+    from fedkd.models.inspect import get_weights
+
+    def begin() -> Weights:
+        return get_weights(_reshaped(_plain(experiment, shared), removed_channels, experiment.config.edge.qat))
+
+    return experiment.cache.begun(shared, tuple(removed_channels), begin)
 
 
 def unrounded(experiment: Experiment, removed_channels: Sequence[int], last: "keras.Model") -> "keras.Model":
@@ -95,7 +89,7 @@ def unrounded(experiment: Experiment, removed_channels: Sequence[int], last: "ke
 
     Args:
         experiment: Of the first round.
-        removed_channels: See ``at``.
+        removed_channels: See ``experiment_at``.
         last: As it was trained.
     """
     from fedkd.compress.qat import unaware
@@ -105,11 +99,9 @@ def unrounded(experiment: Experiment, removed_channels: Sequence[int], last: "ke
     return unaware(last, _reshaped(_plain(experiment, None), removed_channels, aware=False))
 
 
-# Of what an experiment keeps for all clients of a process.
-_lock = threading.Lock()
-
-
 def _plain(experiment: Experiment, shared: Weights | None) -> "keras.Model":
+    from fedkd.models.inspect import logits_model
+
     return logits_model(experiment.shared_model, shared)
 
 

@@ -5,16 +5,35 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fedkd.objectives.metric import is_name
 from fedkd.protocol.state import Offer, Step
 
 Fields = dict[str, Any]
 
-# What a client may report of itself: mean losses, quality of its teacher, and what its process took to start.
-METRICS = {"loss_teacher", "loss_student", "teacher", "teacher_f1", "teacher_personal", "import_seconds"}
+PERSONAL = "teacher_personal"  # quality of a client's teacher, by the deciding metric, on what the client held out
+_TEACHER = "teacher."  # before the name of a metric: quality of a client's teacher on the test set
+# What else a client may report of itself: mean losses, and what its process took to start.
+_OTHERS = {"loss_teacher", "loss_student", "import_seconds"}
 
 # Of an answer: more figures than any client has, and a size that no sum over clients makes infinite.
 _MOST_METRICS = 32
 _LARGEST = 1e100
+
+
+def teacher_key(metric: str) -> str:
+    """What a client calls its teacher's quality by a metric of this name."""
+    return _TEACHER + metric
+
+
+def is_of_teacher(name: object) -> bool:
+    """Tell whether a client's figure is of its teacher's quality, by whatever metric.
+
+    >>> is_of_teacher("teacher.accuracy"), is_of_teacher("teacher_personal"), is_of_teacher("teacher.a b")
+    (True, True, False)
+    """
+    if not isinstance(name, str):
+        return False
+    return name == PERSONAL or (name.startswith(_TEACHER) and is_name(name.removeprefix(_TEACHER)))
 
 
 @dataclass(frozen=True)
@@ -81,13 +100,13 @@ def answer_fields(answer: Answer) -> Fields:
 def read_answer(fields: Mapping[str, Any]) -> Answer:
     """Return the answer a table holds; its number of examples may be anything, for the server to judge.
 
-    Metrics with other names than ``METRICS`` are left out: a newer client may have more.
+    Metrics of names that mean nothing to this server are left out: a newer client may have more.
 
     Raises:
         KeyError, TypeError, ValueError: The table holds no answer.
     """
     pairs = list(zip(fields["metric_names"], fields["metric_values"], strict=True))
-    metrics = {name: value for name, value in pairs if name in METRICS}
+    metrics = {name: value for name, value in pairs if name in _OTHERS or is_of_teacher(name)}
     answer = Answer(fields["partition"], fields["blob"], fields["examples"], metrics)
     if (type(answer.partition), type(answer.blob)) != (int, bytes):
         raise ValueError("partition must be a whole number, blob bytes")

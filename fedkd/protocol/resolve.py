@@ -14,7 +14,7 @@ from fedkd.config.methods import method
 from fedkd.config.settings import build, check_settings, to_settings
 from fedkd.data.dataset import Dataset
 from fedkd.data.partition import choose, client_count, partition
-from fedkd.exchange.coding import compressor
+from fedkd.exchange.compressors import compressor
 from fedkd.protocol.experiment import Experiment
 from fedkd.tasks.registry import load_task
 from fedkd.tasks.task import Task
@@ -36,7 +36,9 @@ def resolve(settings: Mapping[str, Scalar], load: Callable[..., Task] = load_tas
     preset = method(first.method)
     config = build({**task.defaults, **preset.settings, **given, **preset.fixed})
     for way in (config.exchange.up, config.exchange.down):
-        compressor(way)  # the user's own must be there before anything begins
+        compressor(
+            way, config.exchange, config.exchange.energy_start
+        )  # the user's own must be there before anything begins
     weights = Path(config.model.teacher_weights)
     if config.model.teacher_weights and not weights.is_file():
         raise InputError(f"{weights}: no such file; model.teacher_weights takes one that `fedkd pretrain` writes")

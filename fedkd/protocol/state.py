@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from fedkd.base.tensors import Weights
+from fedkd.base.tensors import State, Weights
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,17 @@ class Offer:
 
 @dataclass(frozen=True)
 class ClientState:
-    """What a client keeps: the base of the last round it took part in, its trainer's state, and what it hasn't sent."""
+    """What a client keeps.
+
+    Args:
+        round: The last one it took part in, 0 before the first.
+        base: Of that round.
+        local: By groups, its trainer's state and what the transforms of its updates keep.
+    """
 
     round: int
     base: Weights
-    local: dict[str, Weights]
+    local: State
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,7 @@ class ServerState:
         digest: Of the base.
         steps: That led to the base, oldest first.
         update: The last broadcast.
-        residual: What hasn't been sent.
+        transforms: What the transforms of its updates keep, by their groups, such as what hasn't been sent yet.
         removed_channels: Channels that the finishing rounds' model lacks.
         run: Tells this run from all others.
     """
@@ -76,7 +82,7 @@ class ServerState:
     digest: str
     steps: tuple[Step, ...] = ()
     update: bytes = b""
-    residual: Weights = field(default_factory=list)
+    transforms: Mapping[str, Weights] = field(default_factory=dict)
     removed_channels: tuple[int, ...] = ()
     run: str = ""
 

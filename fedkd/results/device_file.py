@@ -6,8 +6,8 @@ from typing import Any
 
 from fedkd.results.shape import amount, named, number, optional, pair, perhaps, share, text
 
-# The runtime of figures that older summaries hold without one.
-_OLD_RUNTIME = "litert"
+# The runtime in which every file is measured, and that of figures which older summaries hold without one.
+_LITERT = "litert"
 _SHAPE = perhaps(
     path=text,
     precision=text,
@@ -30,54 +30,69 @@ class DeviceFile:
     """A TFLite file, or why there is none; None for what wasn't measured.
 
     Args:
-        path: Its name in its folder; None where it couldn't be made.
         precision: What it holds, see ``fedkd.config.sections.PRECISIONS``.
+        path: Its name in its folder; None where it couldn't be made.
         error: One line that says why it couldn't be made or run; None where it could.
         flash_bytes: Its size.
         gzip_bytes: Its size over the air, gzip level 9.
         float_tensors: How many of its tensors are float32 or float16.
-        tensors: How many it has.
+        macs: Multiply-accumulates of the model it was made of.
+        parameters: Numbers in the same model.
+        sparsity: Share of zeros among the weights of its kernels.
         quality: The task's deciding metric over the test examples by runtime, None where one couldn't run it; ``keras``
             is that of the model it was made of.
         agreement: Share of the answers that are those of the model it was made of, by runtime.
         interval: Confidence interval (95 %) of the quality in LiteRT.
-        macs: Multiply-accumulates of the model it was made of.
-        parameters: Of the same model.
-        sparsity: Share of zeros among the weights of its kernels.
+        tensors: How many tensors it has.
     """
 
-    path: str | None
     precision: str
+    path: str | None = None
     error: str | None = None
     flash_bytes: int | None = None
     gzip_bytes: int | None = None
     float_tensors: int | None = None
-    tensors: int | None = None
-    quality: Mapping[str, float | None] = field(default_factory=dict)
-    agreement: Mapping[str, float | None] = field(default_factory=dict)
-    interval: tuple[float, float] | None = None
     macs: int | None = None
     parameters: int | None = None
     sparsity: float | None = None
+    quality: Mapping[str, float | None] = field(default_factory=dict)
+    agreement: Mapping[str, float | None] = field(default_factory=dict)
+    interval: tuple[float, float] | None = None
+    tensors: int | None = None
+
+    @property
+    def made(self) -> bool:
+        """Whether it could be made and run."""
+        return self.error is None
+
+    @property
+    def deciding(self) -> float | None:
+        """The quality in LiteRT, in which every file is measured."""
+        return self.quality.get(_LITERT)
+
+    @property
+    def alike(self) -> float | None:
+        """The agreement in LiteRT."""
+        return self.agreement.get(_LITERT)
 
     @property
     def label(self) -> str:
         """The file as a reader names it.
 
-        >>> DeviceFile("a.tflite", "int8", sparsity=0.78).label, DeviceFile("b.tflite", "float16").label
+        >>> DeviceFile("int8", sparsity=0.78).label, DeviceFile("float16").label
         ('int8, 78 % sparse', 'float16')
         """
         return self.precision + (f", {100 * self.sparsity:.0f} % sparse" if self.sparsity else "")
 
     def to_json(self) -> dict[str, Any]:
         """The row of a file; of one that couldn't be made, no figures."""
-        if self.error is not None:
+        if not self.made:
             return {"path": self.path, "precision": self.precision, "error": self.error}
         row = {item.name: getattr(self, item.name) for item in fields(self)}
         return row | {"interval": None if self.interval is None else list(self.interval)}
 
     @classmethod
-    def from_json(cls, row: Any, where: str = "device file") -> "DeviceFile":
+    def from_json(cls, row: Any, where: str = "summary.json") -> "DeviceFile":
         """Undo ``to_json``, also of the rows that summaries and searches of older runs hold.
 
         Args:
@@ -93,7 +108,7 @@ class DeviceFile:
         known = {name: held[name] for name in names if held.get(name) is not None}
         if "interval" in known:
             known["interval"] = tuple(known["interval"])
-        return DeviceFile(**{"path": None, "precision": ""} | known)
+        return DeviceFile(**{"precision": "None"} | known)
 
 
 def in_todays_words(row: dict[str, Any]) -> dict[str, Any]:
@@ -107,4 +122,4 @@ def in_todays_words(row: dict[str, Any]) -> dict[str, Any]:
 
 def _by_runtime(row: dict[str, Any]) -> dict[str, Any]:
     figures = {key: row[key] for key in ("quality", "agreement") if isinstance(row.get(key), int | float)}
-    return row | {key: {_OLD_RUNTIME: figure} for key, figure in figures.items()}
+    return row | {key: {_LITERT: figure} for key, figure in figures.items()}

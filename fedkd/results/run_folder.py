@@ -1,150 +1,171 @@
-"""A run's folder, read back: summary, rounds, partition and configuration."""
+"""The folder of a run: its configuration, its task, a line a round, and its summary."""
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from itertools import accumulate
+import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fedkd.base.errors import InputError
-from fedkd.results.device_file import DeviceFile
+from fedkd.base.errors import InputError, RunError
+from fedkd.base.files import check_free, replace_file
+from fedkd.config.config import Config
+from fedkd.config.settings import to_toml
+from fedkd.results.folder_lock import remove
+from fedkd.results.partition import Partition
+from fedkd.results.round import Round
+from fedkd.results.run_record import RunRecord
+from fedkd.results.summary import Summary
+from fedkd.results.task_record import TaskRecord
 
-REQUIRED = ("round", "rounds", "phase", "shared_accuracy", "up_bytes", "down_bytes")
+# Folder of a run's folder that holds what it needs to go on; it goes when the run has finished.
+CHECKPOINT = "checkpoint"
 
-
-@dataclass(frozen=True)
-class Partition:
-    """Who holds what.
-
-    Args:
-        classes: names of the classes.
-        counts: examples of class c at client i, as ``counts[i][c]``.
-    """
-
-    classes: tuple[str, ...]
-    counts: tuple[tuple[int, ...], ...]
+_MARK = "# Written by fedkd: `fedkd run` with this file repeats the run.\n"
 
 
-@dataclass(frozen=True)
 class RunFolder:
-    """One run as it lies on the disk.
+    """Writes and reads the files of a run; what is read is what lies there now.
 
     Args:
-        path: the folder.
-        summary: what the run wrote at its end; None for a run that was interrupted.
-        history: one entry a finished round, in order.
-        partition: who held what, where the run wrote it.
-        config: the resolved configuration, verbatim.
+        path: An empty folder, see ``create``, or that of a run.
     """
 
-    path: Path
-    summary: dict[str, Any] | None
-    history: tuple[dict[str, Any], ...]
-    partition: Partition | None
-    config: str
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, path: Path, config: Config, overwrite: bool) -> "RunFolder":
+        """Make the folder and write the configuration into it.
+
+        Raises:
+            InputError: The folder exists and ``overwrite`` is off, or it is no run's folder, or it can't be made.
+        """
+        check_free(path, overwrite, "a run", is_run)
+        try:
+            remove(path)
+            path.mkdir(parents=True)
+        except OSError as error:
+            raise InputError(f"out: {path} can't be written ({error.strerror})") from None
+        replace_file(path / "config.toml", (_MARK + to_toml(config)).encode())
+        return cls(path)
+
+    def keep(self, rounds: int) -> None:
+        """Cut the history to the rounds that won't be run again."""
+        if self._history.exists():
+            replace_file(self._history, b"".join(self._history.read_bytes().splitlines(keepends=True)[:rounds]))
+
+    def append(self, ended: Round) -> None:
+        """Add a line to the history, on disk when this returns: an interrupted run leaves what it reached.
+
+        Raises:
+            RunError: The disk is full, or the file can't be written.
+        """
+        try:
+            with self._history.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(ended.to_json()) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise RunError(
+                f"{self._history} can't be written ({error.strerror}); the rounds before are intact"
+            ) from None
+
+    def write_task(self, task: TaskRecord) -> None:
+        """Write what the task is, in one step."""
+        replace_file(self.path / "task.json", (json.dumps(task.to_json(), indent=2) + "\n").encode())
+
+    def write_partition(self, partition: Partition) -> None:
+        """Write who holds what, in one step."""
+        replace_file(self.path / "partition.json", (json.dumps(partition.to_json()) + "\n").encode())
+
+    def write_summary(self, summary: Summary) -> None:
+        """Write the summary in one step."""
+        replace_file(self.path / "summary.json", (json.dumps(summary.to_json(), indent=2) + "\n").encode())
+
+    def finish(self) -> None:
+        """Remove what the run would need to go on."""
+        shutil.rmtree(self.path / CHECKPOINT)
 
     @property
-    def name(self) -> str:
-        """The run's name: the summary's, or the folder's."""
-        return str((self.summary or {}).get("name") or self.path.resolve().name)
+    def history(self) -> tuple[Round, ...]:
+        """The rounds that have ended, in order; a run that went on may repeat some, of which the later line counts.
+
+        Raises:
+            InputError: There is no history, or a line of it before the last is no round's.
+        """
+        if not self._history.is_file():
+            raise InputError(f"a run's folder holds history.jsonl, {self.path} has none")
+        rounds = {row.number: row for row in _rounds(self._history)}
+        return tuple(rounds[number] for number in sorted(rounds))
 
     @property
-    def shared_name(self) -> str:
-        """What the shared model is called: a student has teachers, a method without them shares just a model."""
-        taught = any(row.get("teacher_mean") is not None for row in self.history)
-        return "Student (shared)" if taught else "Shared model"
+    def summary(self) -> Summary | None:
+        """The summary, None where the run hasn't finished.
+
+        Raises:
+            InputError: It doesn't parse.
+        """
+        path = self.path / "summary.json"
+        return None if (held := _object(path)) is None else Summary.from_json(held, str(path))
 
     @property
-    def clients(self) -> int:
-        """Clients of the federation: the summary's, the partition's, or all that ever took part."""
-        if self.summary and self.summary.get("clients"):
-            return int(self.summary["clients"])
-        if self.partition:
-            return len(self.partition.counts)
-        seen = {client for row in self.history for client in row.get("participants") or ()}
-        return max(1, len(seen))
+    def partition(self) -> Partition | None:
+        """Who holds what, None where it isn't known.
+
+        Raises:
+            InputError: The file doesn't parse, or doesn't have one count for each class at each client.
+        """
+        path = self.path / "partition.json"
+        return None if (held := _object(path)) is None else Partition.from_json(held, str(path))
 
     @property
-    def accuracy(self) -> dict[str, Any]:
-        """The summary's accuracies; those measured last, in the summary's words, for a run without one."""
-        if (self.summary or {}).get("accuracy"):
-            return dict((self.summary or {})["accuracy"])
-        last: dict[str, Any] = {}
-        for row in self.history:
-            measured = {"shared": row["shared_accuracy"]} | {
-                key: row.get(key) for key in ("teacher_mean", "teacher_std")
-            }
-            last.update({key: value for key, value in measured.items() if value is not None})
-        return last
+    def task(self) -> TaskRecord | None:
+        """What the task is, None of an older run.
+
+        Raises:
+            InputError: The file doesn't parse.
+        """
+        path = self.path / "task.json"
+        return None if (held := _object(path)) is None else TaskRecord.from_json(held, str(path))
 
     @property
-    def traffic(self) -> dict[str, Any]:
-        """The summary's traffic, or what the rounds so far add up to."""
-        if self.summary is not None or not self.history:
-            return (self.summary or {}).get("traffic") or {}
-        ways = ("up", "down")
-        return {
-            f"{way}_bytes_per_client": sum(row[f"{way}_bytes"] for row in self.history) / self.clients for way in ways
-        }
-
-    def bytes_per_client(self) -> list[float]:
-        """Bytes a client has sent and received up to the end of each round, the mean over all clients."""
-        totals = accumulate(row["up_bytes"] + row["down_bytes"] for row in self.history)
-        return [total / self.clients for total in totals]
-
-    def ranked_tensors(self) -> dict[str, int]:
-        """Full rank of every tensor that could be sent as factors, in the model's order; vectors never are."""
-        ranks = {name: rank[2] for row in reversed(self.history) for name, rank in (row.get("ranks") or {}).items()}
-        return {name: int(full) for name, full in ranks.items() if full and full > 1}
+    def config(self) -> str:
+        """The configuration, verbatim; empty where there is none."""
+        path = self.path / "config.toml"
+        return _text(path) if path.is_file() else ""
 
     @property
-    def files(self) -> tuple[DeviceFile, ...]:
-        """The device files, those that couldn't be made included."""
-        return files_of(self.summary or {}, str(self.path / "summary.json"))
-
-    def converted_files(self) -> list[DeviceFile]:
-        """The device files whose conversion worked."""
-        return [file for file in self.files if file.error is None]
+    def _history(self) -> Path:
+        return self.path / "history.jsonl"
 
 
-def files_of(summary: Mapping[str, Any], where: str = "summary.json") -> tuple[DeviceFile, ...]:
-    """The device files of a summary.
-
-    Raises:
-        InputError: A row is none.
-    """
-    rows = enumerate(summary.get("edge") or [])
-    return tuple(DeviceFile.from_json(row, f"{where}: edge[{index}]") for index, row in rows)
-
-
-def read(run: Path) -> RunFolder:
+def read(path: Path) -> RunRecord:
     """Load a run's folder; a run that was interrupted loads without its summary.
 
     Args:
-        run: the folder, ``runs/NAME``.
-
-    Returns:
-        Everything the report is made from.
+        path: The folder, ``runs/NAME``.
 
     Raises:
-        InputError: no such folder, no history in it, or a file in it that does not parse.
+        InputError: No such folder, no history in it, or a file in it that doesn't parse.
     """
-    if not run.is_dir():
-        raise InputError(f"a run is a folder, got {run}, which is not one")
-    history = run / "history.jsonl"
-    if not history.is_file():
-        raise InputError(f"a run's folder holds history.jsonl, {run} has none")
-    # A run continued from a checkpoint may repeat rounds that it had written already: the later line counts.
-    rounds = {row["round"]: row for row in _rows(history)}
-    config = run / "config.toml"
-    return RunFolder(
-        path=run,
-        summary=_object(run / "summary.json"),
-        history=tuple(rounds[key] for key in sorted(rounds)),
-        partition=_partition(run / "partition.json"),
-        config=_text(config) if config.is_file() else "",
-    )
+    if not path.is_dir():
+        raise InputError(f"a run is a folder, got {path}, which is not one")
+    held = RunFolder(path)
+    history = held.history
+    return RunRecord(path, held.summary, history, held.partition, held.config, held.task)
+
+
+def is_run(path: Path) -> bool:
+    """Tell a folder that a run has written."""
+    config = path / "config.toml"
+    return config.is_file() and _text(config).startswith(_MARK)
+
+
+def run_path(out: object, config: Config) -> Path:
+    """Folder of a run: ``out``, or ``runs/TASK-METHOD-SEED`` where that is empty."""
+    task = Path(config.task.partition("#")[0].rpartition(":")[2]).stem
+    return Path(str(out or Path("runs") / f"{task}-{config.method}-{config.seed}"))
 
 
 def _text(path: Path) -> str:
@@ -152,8 +173,8 @@ def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace")
 
 
-def _rows(history: Path) -> Iterator[dict[str, Any]]:
-    """Each round's entry; a last line that was cut off is left out."""
+def _rounds(history: Path) -> Iterator[Round]:
+    """Each line's round; a last line that was cut off is left out."""
     lines = [(number, line) for number, line in enumerate(_text(history).split("\n"), 1) if line.strip()]
     for number, line in lines:
         try:
@@ -162,20 +183,7 @@ def _rows(history: Path) -> Iterator[dict[str, Any]]:
             if number == lines[-1][0]:
                 return  # the run was stopped while writing it
             raise InputError(f"{history}, line {number}: a line is one JSON object, got {line[:40]!r}") from error
-        yield _checked(row, f"{history}, line {number}")
-
-
-def _checked(row: Any, where: str) -> dict[str, Any]:
-    """The entry, if it is an object with every figure the report counts on."""
-    if not isinstance(row, dict):
-        raise InputError(f"{where}: a line is one JSON object, got {str(row)[:40]!r}")
-    missing = [key for key in REQUIRED if key not in row]
-    if missing:
-        raise InputError(f"{where}: a round has the key {missing[0]!r}, this one has none")
-    for key in ("round", "rounds", "up_bytes", "down_bytes"):
-        if not isinstance(row[key], int | float):
-            raise InputError(f"{where}: {key} must be a number, got {row[key]!r}")
-    return row
+        yield Round.from_json(row, f"{history}, line {number}")
 
 
 def _object(path: Path) -> dict[str, Any] | None:
@@ -189,19 +197,3 @@ def _object(path: Path) -> dict[str, Any] | None:
     if not isinstance(value, dict):
         raise InputError(f"{path}: must be one JSON object, got {str(value)[:40]!r}")
     return value
-
-
-def _partition(path: Path) -> Partition | None:
-    """The partition, checked to have one count for each class at each client."""
-    value = _object(path)
-    if value is None:
-        return None
-    try:
-        classes = tuple(str(name) for name in value["classes"])
-        counts = tuple(tuple(int(count) for count in client) for client in value["counts"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: must hold classes and counts, a row of numbers a client") from error
-    for client, row in enumerate(counts):
-        if len(row) != len(classes):
-            raise InputError(f"{path}: client {client} must have {len(classes)} counts, a class each, got {len(row)}")
-    return Partition(classes, counts)

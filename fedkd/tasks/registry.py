@@ -4,7 +4,7 @@ from pathlib import Path
 
 from fedkd.base import runtime
 from fedkd.base.errors import InputError
-from fedkd.base.user_code import import_function
+from fedkd.base.user_code import hidden_module, import_function
 from fedkd.config.sections import ModelConfig
 from fedkd.data.dataset import checked
 from fedkd.tasks import digits, hugging_face, npz
@@ -91,7 +91,8 @@ def _from_python(name: str) -> Task:
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"task {name!r}: {type(error).__name__}: {error}") from error
+        why = hidden_module(error) or f"{type(error).__name__}: {error}"
+        raise InputError(f"task {name!r}: {why}") from error
     if not isinstance(task, Task):
         raise InputError(f"task {name!r}: must return a fedkd.tasks.task.Task, got {type(task).__name__}")
     return task

@@ -20,7 +20,6 @@ from fedkd.results.search import RESULT, Search, read_search
 from fedkd.tasks.registry import load_task
 
 EXAMPLES = 8
-_MEASURED_IN = "litert"
 # Kernels of two processors round int8 to neighbouring steps: at most 2 apart on an emulated Raspberry Pi 4.
 _STEPS = 3
 # Of the golden logits' range. Files of 8-bit kernels and float activations round these anew on each machine.
@@ -77,7 +76,7 @@ def _held(folder: Path, run: Path, file: str, known: Sequence[DeviceFile]) -> Ch
         raise InputError(f"{path}: must have 1 to {LARGEST_MODEL:,} bytes, got {path.stat().st_size:,}")
     if not (run / "config.toml").is_file():
         raise InputError(f"{run}: not the folder of a run, it has no config.toml; the examples' task stands there")
-    measured = {each.path: each.quality.get(_MEASURED_IN) for each in known}
+    measured = {each.path: each.deciding for each in known}
     return ChosenFile(path, run, measured.get(path.name))
 
 
@@ -94,6 +93,10 @@ def manifest_of(found: ChosenFile, channel: str, version: int) -> Manifest:
     """
     config = build(read_toml(found.run / "config.toml"))
     task = load_task(config.task, config.model, config.data)
+    if task.objective.kind != "classification":
+        raise InputError(f"{found.path}: devices decide among classes, task {task.name!r} is {task.objective.kind}")
+    if task.inputs is not None:
+        raise InputError(f"{found.path}: devices feed rows as they were measured, task {task.name!r} standardises them")
     x = task.test.x[_spread(task.test.y, min(EXAMPLES, max(1, _GOLDEN_BYTES // task.test.x[0].nbytes)))]
     try:
         logits = run(found.path, x).logits
@@ -101,7 +104,7 @@ def manifest_of(found: ChosenFile, channel: str, version: int) -> Manifest:
         raise InputError(f"{found.path}: can't be published: {error}") from None
     if logits.shape[1:] != (len(task.classes),):
         raise InputError(f"{found.path}: gives {logits.shape[1:]}, task {task.name!r} has {len(task.classes)} classes")
-    precision = measure(found.path, x, [_MEASURED_IN]).precision
+    precision = measure(found.path, x, ["litert"]).precision
     ends = _ends(found.path)
     golden = Golden(x, logits, _tolerance(logits, precision, ends["output"]["scale"]))
     content = found.path.read_bytes()

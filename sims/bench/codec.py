@@ -7,7 +7,8 @@ import numpy as np
 from fedkd.base.tensors import Spec, Weights, default_spec
 from fedkd.exchange.blob import Header
 from fedkd.exchange.codec import decode, encode
-from fedkd.exchange.coding import PLAIN, Coding, svd
+from fedkd.exchange.coding import PLAIN, Coding
+from fedkd.exchange.compressors import Svd
 from fedkd.models.inspect import model_spec
 from sims.bench import work
 from sims.bench.report import Row
@@ -17,8 +18,8 @@ from sims.bench.timing import median_seconds
 _HEADER = Header(1, "0" * 16, "fedkd")
 CODINGS = {
     "dense": PLAIN,
-    "svd .95": Coding(svd, 0.95),
-    "svd .5, 4 bits": Coding(svd, 0.5, bits=4, stochastic=True, deflate=True),
+    "svd .95": Coding(Svd(0.95)),
+    "svd .5, 4 bits": Coding(Svd(0.5), bits=4, stochastic=True, deflate=True),
 }
 
 

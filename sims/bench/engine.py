@@ -1,11 +1,9 @@
 """``fedkd bench engine``: client updates a second through the whole path, against the machine's own floor."""
 
 import itertools
-import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -14,6 +12,8 @@ from fedkd.base.errors import RunError
 from fedkd.config.settings import to_settings
 from fedkd.models.inspect import get_weights
 from fedkd.protocol.experiment import Experiment
+from fedkd.results.round import Round
+from fedkd.results.run_folder import RunFolder
 from sims.bench.measure import Measured, batch_order
 from sims.engines import run_local
 
@@ -24,32 +24,32 @@ def whole_path(held: Experiment) -> Measured:
         out = Path(folder) / "run"
         history = run_whole_path(held, held.config.clients, out)
         model = keras.models.load_model(out / "student.keras")
-    ends = [line["elapsed"] for line in history]
+    ends = [row.elapsed or 0.0 for row in history]
     return Measured([after - before for before, after in itertools.pairwise(ends)], get_weights(model))
 
 
-def run_whole_path(held: Experiment, participants: int, out: Path) -> list[dict[str, Any]]:
-    """Run in the folder ``out``, where ``clients.state`` is the clients' state; returns the records of all rounds.
+def run_whole_path(held: Experiment, participants: int, out: Path) -> tuple[Round, ...]:
+    """Run in the folder ``out``, where ``clients.state`` is the clients' state; returns all rounds.
 
     Raises:
         RunError: Fewer than ``participants`` clients took part in a round.
     """
     run_local(held.config, {**to_settings(held.config), "out": str(out)}, {"state-file": str(out / "clients.state")})
-    history = [json.loads(line) for line in (out / "history.jsonl").read_text(encoding="utf-8").splitlines()]
+    history = RunFolder(out).history
     check_complete(history, participants)
     return history
 
 
-def check_complete(history: Sequence[Mapping[str, Any]], participants: int) -> None:
+def check_complete(history: Sequence[Round], participants: int) -> None:
     """Check that nobody dropped out, which would make rounds faster.
 
     Raises:
         RunError: Naming the round and why.
     """
-    for line in history:
-        if len(line["participants"]) != participants:
-            why = line["refused"][0]["why"] if line["refused"] else "too few were asked"
-            raise RunError(f"round {line['round']}: {len(line['participants'])} of {participants} clients: {why}")
+    for row in history:
+        if len(row.participants) != participants:
+            why = row.refused[0]["why"] if row.refused else "too few were asked"
+            raise RunError(f"round {row.number}: {len(row.participants)} of {participants} clients: {why}")
 
 
 def write_work(held: Experiment, path: Path) -> None:

@@ -22,8 +22,8 @@ from fedkd.protocol.chunking import join, split
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.federation import header_of, new_server
 from fedkd.protocol.messages import Answer, Fields, answer_fields, read_offer
-from server.checkpoint import Progress
-from server.record import Record
+from fedkd.results.round import Round
+from server.checkpoint import RunProgress
 from server.strategy import FedKD
 from sims.bench import work
 from sims.bench.engine import whole_path
@@ -115,10 +115,10 @@ def _server(held: Experiment) -> float:
             blobs[offer.base] = encode(update, held.spec, header, held.coding("up", offer.energy))
         return blobs[offer.base]
 
-    records: list[Record] = []
+    rounds: list[Round] = []
     grid = _grid(upload, config.clients)
-    FedKD(held, Progress(new_server(held)), grid, lambda record, _: records.append(record)).run()
-    return statistics.median(record["seconds"] for record in records[1:])
+    FedKD(held, RunProgress(new_server(held)), grid, lambda ended, _: rounds.append(ended)).run()
+    return statistics.median(ended.seconds or 0.0 for ended in rounds[1:])
 
 
 def _typical_update(held: Experiment) -> Weights:

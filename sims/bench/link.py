@@ -18,6 +18,8 @@ from fedkd.config.config import Scalar
 from fedkd.config.settings import to_settings
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.resolve import experiment_of
+from fedkd.results.round import Round
+from fedkd.results.run_folder import RunFolder
 from sims.bench.slow_link import SlowLink
 from sims.deploy.signals import interruptible, uninterrupted
 from sims.deploy.up import LocalFederation
@@ -80,8 +82,8 @@ def _row(settings: Mapping[str, Scalar], method: str, kbits: int, milliseconds: 
             carried = sum(link.carried for link in links)
         finally:
             federation.processes.stop()
-        history = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
-    if refused := [entry["why"] for row in history for entry in row["refused"]]:
+        history = RunFolder(out).history
+    if refused := [entry["why"] for row in history for entry in row.refused]:
         raise RunError(f"bench link: {method}: a node's answer was refused: {refused[0]}")
     return {"link": kind, **_summary(method, len(links), history, carried)}
 
@@ -108,14 +110,14 @@ def _federation(
     return federation, slow, "user space"
 
 
-def _summary(method: str, nodes: int, history: list[dict[str, Any]], carried: int) -> dict[str, Any]:
+def _summary(method: str, nodes: int, history: Sequence[Round], carried: int) -> dict[str, Any]:
     last = history[-1]
     return {
         "method": method,
-        "seconds": last["seconds"],
-        "up_kb": last["up_bytes"] / nodes / 1e3,
-        "down_kb": last["down_bytes"] / nodes / 1e3,
-        "payload_mb": sum(row["up_bytes"] + row["down_bytes"] for row in history) / 1e6,
+        "seconds": last.seconds,
+        "up_kb": last.up_bytes / nodes / 1e3,
+        "down_kb": last.down_bytes / nodes / 1e3,
+        "payload_mb": sum(row.up_bytes + row.down_bytes for row in history) / 1e6,
         "wire_mb": carried / 1e6,
     }
 

@@ -52,11 +52,11 @@ def _run(name: str, rounds: int) -> dict[str, Any]:
         out = Path(folder) / "run"
         history = run_whole_path(held, work.PARTICIPANTS, out)
         pool = (out / "clients.state").stat()
-    disk, touched = pool.st_blocks * 512, len({client for line in history for client in line["participants"]})
+    disk, touched = pool.st_blocks * 512, len({client for row in history for client in row.participants})
     return {
         "clients": clients,
         "participants": work.PARTICIPANTS,
-        "seconds_per_round": statistics.median(line["seconds"] for line in history[1:]),
+        "seconds_per_round": statistics.median(row.seconds or 0.0 for row in history[1:]),
         "resident_mib": _peak_mib(),
         "data_mib": held.task.train.x.nbytes / 2**20,
         "teacher_mib": 4 * held.parameters["teacher"] / 2**20,

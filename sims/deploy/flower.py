@@ -37,7 +37,7 @@ def environment(home: Path) -> dict[str, str]:
         **_QUIET,
         "FLWR_HOME": str(home),
         "PATH": f"{_BIN}{os.pathsep}{os.environ.get('PATH', '')}",
-        "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in ["", *sys.path]),
+        "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in [*sys.path, ""]),
     }
 
 

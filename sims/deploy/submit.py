@@ -12,7 +12,7 @@ from fedkd.base.errors import RunError
 from fedkd.config.config import Scalar
 from fedkd.config.settings import check_settings, read_toml, to_settings
 from fedkd.protocol.resolve import experiment_of
-from server.run_folder import check_resumable
+from fedkd.results.resuming import check_resumable
 from sims.deploy import flower
 from sims.deploy.app_folder import write_app
 from sims.deploy.folder import MARK

@@ -14,8 +14,9 @@ from fedkd.config.config import Scalar
 from fedkd.config.settings import check_settings, to_settings
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.resolve import experiment_of
+from fedkd.results.folder_lock import remove
+from fedkd.results.run_folder import is_run, run_path
 from fedkd.tasks.own import write_own
-from server.run_folder import is_run, remove, run_path
 from sims.deploy import flower
 from sims.deploy.app_folder import write_app
 from sims.deploy.folder import Deployment, write_deployment

@@ -32,8 +32,9 @@ def widths(experiment: Experiment) -> list[int]:
 
 def quick(folder: Path) -> bool:
     """Whether a run took so little time that repeating it is worth a try."""
-    speed = (read(folder).summary or {}).get("speed") or {}
-    return float(speed.get("seconds", _LONGEST + 1)) <= _LONGEST
+    summary = read(folder).summary
+    seconds = summary.speed.get("seconds") if summary else None
+    return seconds is not None and seconds <= _LONGEST
 
 
 def narrower(folder: Path, experiment: Experiment, console: Console) -> Iterator[tuple[str, keras.Model]]:

@@ -99,9 +99,8 @@ def _of_run(folder: Path, task: str, data: str, seed: int) -> Source:
     if not (folder / "student.keras").is_file():
         raise InputError(f"{folder}: has no student.keras: the run was interrupted, or shared no model")
     experiment = experiment_of(absolute(settings))
-    stages = (
-        [Stage("teacher", "keras", mean)] if (mean := read(folder).accuracy.get("teacher_mean")) is not None else []
-    )
+    mean = read(folder).quality.teacher_mean
+    stages = [Stage("teacher", "keras", mean)] if mean is not None else []
     rows = calibration_rows(experiment)
     model = load_model(folder / "student.keras")
     tune, last = by_clients(experiment, seed), _finished(folder, experiment)
@@ -150,6 +149,9 @@ def load_model(path: Path) -> keras.Model:
 
 def _check(source: Source) -> None:
     """Raise InputError where a model can't be given a task's examples, or tells no class of them."""
+    if source.task.objective.kind != "classification":
+        kind = source.task.objective.kind
+        raise InputError(f"task {source.task.name!r}: fedkd edge searches files of classifiers, got {kind}")
     model, (row, classes) = source.model, (source.task.train.x.shape[1:], len(source.task.classes))
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         found = f"{len(model.inputs)} and {len(model.outputs)}"

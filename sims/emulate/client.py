@@ -18,21 +18,12 @@ from fedkd.base.tensors import Weights, digest
 from fedkd.config.config import Scalar
 from fedkd.edge.child import answer_for, raise_refused, run_module
 from fedkd.edge.emulated import Pi4
-from fedkd.exchange.codec import decode, encode
-from fedkd.protocol.experiment import Experiment
-from fedkd.protocol.federation import (
-    begin_round,
-    client_round,
-    follow,
-    header_of,
-    make_offer,
-    new_client,
-    new_server,
-    server_round,
-)
+from fedkd.exchange.codec import decode
+from fedkd.protocol.federation import client_round, follow, new_client
 from fedkd.protocol.messages import offer_fields, read_offer
+from fedkd.protocol.reference import Federation
 from fedkd.protocol.resolve import experiment_of
-from fedkd.protocol.state import Offer, ServerState
+from fedkd.protocol.state import Offer
 
 _RUN = "emulated"
 _PARTITION = 0
@@ -81,19 +72,13 @@ def prepare(folder: Path, settings: dict[str, Scalar]) -> None:
     runtime.configure()
     experiment = experiment_of(settings)
     folder.mkdir(parents=True)
-    server = begin_round(new_server(experiment, _RUN), experiment)
-    offer = make_offer(server, 0, experiment.energy(1), _dense(server, experiment))
-    data, _ = experiment.client_data(_PARTITION)
-    rng = generator(experiment.config.seed, Purpose.TRAINING, 1, _PARTITION)
-    client = new_client(experiment)
-    state, upload = client_round(client, client.base, offer, data, experiment, rng)
-    update = decode(upload.blob, experiment.spec).tensors
-    server, _ = server_round(server, [update], [upload.examples], offer.energy, experiment)
-    server = begin_round(server, experiment)
-    offer = make_offer(server, 1, experiment.energy(2), _dense(server, experiment))
+    federation = Federation(experiment, _RUN)
+    federation.round([_PARTITION])
+    federation.begin()
+    offer = federation.offer(federation.held[_PARTITION])
     if offer.dense:
         raise RunError("the second round's step is larger than the model, so it shows nothing of decoding")
-    _vault(folder).save(state)
+    _vault(folder).save(federation.clients[_PARTITION])
     (folder / _SETTINGS).write_text(json.dumps(settings))
     (folder / _OFFER).write_text(json.dumps(offer_fields(offer), default=_text))
 
@@ -159,10 +144,6 @@ def likeness(one: Weights, other: Weights) -> tuple[float, float]:
     a, b = (np.concatenate([t.astype(np.float64).ravel() for t in update]) for update in (one, other))
     size = np.linalg.norm(a)
     return float(a @ b / (size * np.linalg.norm(b))), float(np.linalg.norm(a - b) / size)
-
-
-def _dense(server: ServerState, experiment: Experiment) -> bytes:
-    return encode(server.base, experiment.spec, header_of(server.round, server.digest, experiment))
 
 
 def _vault(folder: Path) -> StateFolder:

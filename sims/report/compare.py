@@ -13,12 +13,13 @@ from rich.text import Text
 from fedkd.base.errors import InputError
 from fedkd.base.files import replace_file
 from fedkd.config.settings import flatten
-from fedkd.results.run_folder import RunFolder, read
+from fedkd.objectives.metric import ACCURACY, Scale
+from fedkd.results.run_folder import read
+from fedkd.results.run_record import RunRecord
 from sims.report.html import Picture, picture, render
 from sims.report.plots import Series, frontier, quality_by_rounds
-from sims.report.table import NONE, percent, size, total_bytes
+from sims.report.table import NONE, size, total_bytes
 
-HEADINGS = ("run", "accuracy", "F1", "teachers", "a client", "times less", "rounds", "time")
 # Settings that name a run's data on its machine, or how it used the machine, rather than what it is.
 _NOT_COMPARED = ("data", "threads")
 
@@ -33,7 +34,7 @@ class Comparison:
     """
 
     names: tuple[str, ...]
-    runs: tuple[RunFolder, ...]
+    runs: tuple[RunRecord, ...]
 
 
 def comparison(folders: Sequence[Path]) -> Comparison:
@@ -62,7 +63,8 @@ def notices(held: Comparison) -> Iterator[str]:
     """What a reader must know before comparing the figures."""
     tasks = list(dict.fromkeys(_task(run) for run in held.runs))
     if len(tasks) > 1:
-        yield f"These runs are of different tasks ({', '.join(tasks)}): their accuracies don't compare."
+        what = "accuracies" if {run.metric.name for run in held.runs} == {ACCURACY.name} else "figures"
+        yield f"These runs are of different tasks ({', '.join(tasks)}): their {what} don't compare."
     for name, run in zip(held.names, held.runs, strict=True):
         if run.summary is None:
             yield f"{name} isn't finished, rounds {_rounds(run)}; its figures are the last it measured."
@@ -70,7 +72,10 @@ def notices(held: Comparison) -> Iterator[str]:
 
 def figures(held: Comparison) -> list[tuple[str, ...]]:
     """Headings, then a row of figures a run; figures that no run has are left out."""
-    rows = [HEADINGS, *(_figures(name, run) for name, run in zip(held.names, held.runs, strict=True))]
+    metrics = list({metric.name: metric for run in held.runs for metric in run.metrics}.values())
+    labels = [metric.label + metric.direction for metric in metrics]
+    headings = ("run", *labels, "teachers", "a client", "times less", "rounds", "time")
+    rows = [headings, *(_figures(name, run, metrics) for name, run in zip(held.names, held.runs, strict=True))]
     columns = [column for column in zip(*rows, strict=True) if set(column[1:]) != {NONE}]
     return list(zip(*columns, strict=True))
 
@@ -124,36 +129,35 @@ def _pictures(held: Comparison) -> Iterator[Picture]:
         if not series:
             continue
         of = f", {task}" if len(tasks) > 1 else ""
-        text = "Accuracy at each run's end, and on the way there, against what a client has sent and received."
-        yield picture("frontier", f"Quality by megabytes{of}", text, partial(frontier, series))
-        text = "Accuracy of the shared model after each round."
-        yield picture("rounds", f"Quality by round{of}", text, partial(quality_by_rounds, series))
+        metric = series[0].runs[0].metric
+        text = f"{metric.title} at each run's end, and on the way there, against what a client has sent and received."
+        yield picture("frontier", f"Quality by megabytes{of}", text, partial(frontier, series, metric))
+        text = f"{metric.title} of the shared model after each round."
+        yield picture("rounds", f"Quality by round{of}", text, partial(quality_by_rounds, series, metric))
 
 
-def _settings(run: RunFolder) -> dict[str, object]:
+def _settings(run: RunRecord) -> dict[str, object]:
     try:
         return dict(flatten(tomllib.loads(run.config)))
     except tomllib.TOMLDecodeError:
         raise InputError(f"{run.path / 'config.toml'}: not a TOML file") from None
 
 
-def _task(run: RunFolder) -> str:
-    return str((run.summary or {}).get("task") or _settings(run).get("task") or "an unknown task")
+def _task(run: RunRecord) -> str:
+    return str((run.summary and run.summary.task) or _settings(run).get("task") or "an unknown task")
 
 
 def _text(value: object) -> str:
     return NONE if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _figures(name: str, run: RunFolder) -> tuple[str, ...]:
-    summary, accuracy, traffic = run.summary or {}, run.accuracy, run.traffic
-    f1, less = summary.get("f1_positive"), traffic.get("reduction_vs_teacher")
-    seconds = (summary.get("speed") or {}).get("seconds")
+def _figures(name: str, run: RunRecord, metrics: Sequence[Scale]) -> tuple[str, ...]:
+    traffic, seconds = run.traffic, run.summary.speed.get("seconds") if run.summary else None
+    less = traffic.get("reduction_vs_teacher")
     return (
         name,
-        percent(accuracy.get("shared"), 2),
-        percent(f1, 2),
-        percent(accuracy.get("teacher_mean"), 2),
+        *(metric.text(run.shared_figure(metric), _digits(metric)) for metric in metrics),
+        run.metric.text(run.quality.teacher_mean, _digits(run.metric)),
         size(total_bytes(traffic)),
         NONE if less is None else f"{less:,.3g}",
         _rounds(run),
@@ -161,9 +165,14 @@ def _figures(name: str, run: RunFolder) -> tuple[str, ...]:
     )
 
 
-def _rounds(run: RunFolder) -> str:
+def _digits(metric: Scale) -> int | None:
+    """Decimals with which runs are told apart: two of shares."""
+    return 2 if metric.unit == "%" else None
+
+
+def _rounds(run: RunRecord) -> str:
     """Rounds of a finished run; of how many, where it was stopped or still goes on."""
     if not run.history:
         return "0"
     last = run.history[-1]
-    return str(last["round"]) if run.summary else f"{last['round']} of {last['rounds']}"
+    return str(last.number) if run.summary else f"{last.number} of {last.rounds}"

@@ -1,6 +1,6 @@
 """A run's page: one HTML file that needs nothing else, and the same pictures as PNG files."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,9 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from fedkd.base.files import replace_file
-from fedkd.results.run_folder import RunFolder, read
+from fedkd.results.run_folder import read
+from fedkd.results.run_record import RunRecord
+from fedkd.results.summary import Summary
 from sims.report.html import Picture, picture, render
 from sims.report.plots import (
     Look,
@@ -18,9 +20,9 @@ from sims.report.plots import (
     quality_by_round,
     ranks_heatmap,
 )
-from sims.report.table import NONE, percent, rounds, saving, size, total_bytes
+from sims.report.table import NONE, rounds, saving, size, total_bytes
 
-Draw = Callable[[RunFolder, Look], Figure]
+Draw = Callable[[RunRecord, Look], Figure]
 
 
 def write_report(run: Path) -> Path:
@@ -47,13 +49,13 @@ def write_report(run: Path) -> Path:
     return page
 
 
-def _wanted(run: RunFolder) -> Iterator[tuple[Draw, str, str]]:
+def _wanted(run: RunRecord) -> Iterator[tuple[Draw, str, str]]:
     """The plots that this run has the figures for, each with its title and caption."""
     if run.history:
         when = "" if run.shared_name == "Shared model" else "; teachers stay with their clients, measured now and then"
-        yield quality_by_round, "Quality by round", f"Accuracy after each round{when}."
+        yield quality_by_round, "Quality by round", f"{run.metric.title} after each round{when}."
         beside = ", beside all that FedAvg would take" if run.summary else ""
-        text = f"Accuracy against what a client has sent and received so far{beside}."
+        text = f"{run.metric.title} against what a client has sent and received so far{beside}."
         yield quality_by_megabytes, "Quality by megabytes", text
     if run.ranked_tensors():
         text = "Singular values sent of each tensor's update, as a share of its full rank."
@@ -61,12 +63,16 @@ def _wanted(run: RunFolder) -> Iterator[tuple[Draw, str, str]]:
     if run.partition and run.partition.counts and run.partition.classes:
         yield partition_picture, "Who holds what", "Examples of each class at each client, below each client's total."
     if run.converted_files():
-        yield device_files, "Files for devices", "Size of each file, as it is and in gzip, beside its accuracy."
+        yield (
+            device_files,
+            "Files for devices",
+            f"Size of each file, as it is and in gzip, beside its {run.metric.label}.",
+        )
 
 
-def _html(run: RunFolder, pictures: list[Picture]) -> str:
+def _html(run: RunRecord, pictures: list[Picture]) -> str:
     """The page of a run."""
-    summary = run.summary or {}
+    summary = run.summary or Summary()
     return render(
         "report.html.j2",
         name=run.name,
@@ -74,29 +80,30 @@ def _html(run: RunFolder, pictures: list[Picture]) -> str:
         notice=_notice(run),
         tiles=list(_tiles(run)),
         pictures=pictures,
-        files=run.files,
+        files=summary.files,
+        metric=run.metric,
         traffic=_traffic_rows(run.traffic),
         facts=_facts(summary),
-        refused=[(row["round"], _refusal(entry)) for row in run.history for entry in row.get("refused") or ()],
+        refused=[(row.number, _refusal(entry)) for row in run.history for entry in row.refused],
         config=run.config,
     )
 
 
-def _subtitle(run: RunFolder) -> str:
+def _subtitle(run: RunRecord) -> str:
     """Which run it was, in a line."""
     if run.summary is None:
         return f"{run.clients} clients"
     summary = run.summary
-    return f"{summary.get('method')} on {summary.get('task')}, {run.clients} clients, {rounds(summary)}"
+    return f"{summary.method} on {summary.task}, {run.clients} clients, {rounds(summary)}"
 
 
-def _notice(run: RunFolder) -> str:
+def _notice(run: RunRecord) -> str:
     """What a reader must know of a run that did not reach its end, else nothing."""
     if run.summary is not None:
         return ""
     if not run.history:
         return "This run was interrupted before its first round ended."
-    reached = f"round {run.history[-1]['round']} of {run.history[-1]['rounds']}"
+    reached = f"round {run.history[-1].number} of {run.history[-1].rounds}"
     return f"This run was interrupted after {reached}; its figures are the last it measured."
 
 
@@ -107,18 +114,18 @@ def _refusal(entry: Any) -> str:
     return f"client {entry.get('client')}, {entry.get('reason')}: {entry.get('why')}"
 
 
-def _tiles(run: RunFolder) -> Iterator[tuple[str, str, str]]:
+def _tiles(run: RunRecord) -> Iterator[tuple[str, str, str]]:
     """The headline figures: what it is, the figure, what it compares to."""
-    accuracy = run.accuracy
-    if accuracy.get("shared") is not None:
-        positive = (run.summary or {}).get("f1_positive")
-        when = "accuracy before finishing" if (run.summary or {}).get("finish_rounds") else "accuracy"
-        extra = f", F1 {positive:.3f}" if positive is not None else ""
-        yield run.shared_name, percent(accuracy["shared"]), when + extra
-    if accuracy.get("teacher_mean") is not None:
-        std = accuracy.get("teacher_std")
-        spread = f"± {100 * std:.1f} over clients" if std is not None else "mean over clients"
-        yield "Teachers, mean", percent(accuracy["teacher_mean"]), spread
+    metric, quality, summary = run.metric, run.quality, run.summary or Summary()
+    if quality.shared is not None:
+        when = " before finishing" if summary.finish_rounds else ""
+        known = [(other, held.shared) for other, held in summary.named_others]
+        others = "".join(f", {other.beside(value)}" for other, value in known if value is not None)
+        yield run.shared_name, metric.text(quality.shared), metric.label + metric.direction + when + others
+    if quality.teacher_mean is not None:
+        std = quality.teacher_std
+        spread = f"± {metric.spread(std)} over clients" if std is not None else "mean over clients"
+        yield "Teachers, mean", metric.text(quality.teacher_mean), spread
     traffic = run.traffic
     if traffic:
         less = saving(traffic, "teacher")
@@ -127,11 +134,13 @@ def _tiles(run: RunFolder) -> Iterator[tuple[str, str, str]]:
     small = [file for file in run.converted_files() if file.precision.startswith("int8")]
     if small:
         file = min(small, key=lambda file: file.gzip_bytes or 0)
-        compared = f"{percent(file.quality.get('litert'))} accurate, {size(file.gzip_bytes)} in gzip"
+        figure, label = run.metric.text(file.deciding), run.metric.label
+        good = f"{figure} accurate" if label == "accuracy" else f"{label} {figure}"
+        compared = f"{good}, {size(file.gzip_bytes)} in gzip"
         yield "int8 file", size(file.flash_bytes), compared
 
 
-def _traffic_rows(traffic: dict[str, Any]) -> list[tuple[str, ...]]:
+def _traffic_rows(traffic: Mapping[str, float | None]) -> list[tuple[str, ...]]:
     """Rows of the traffic table: this run, then FedAvg of both models."""
     if not traffic:
         return []
@@ -144,16 +153,16 @@ def _traffic_rows(traffic: dict[str, Any]) -> list[tuple[str, ...]]:
     return rows
 
 
-def _facts(summary: dict[str, Any]) -> list[tuple[str, str]]:
+def _facts(summary: Summary) -> list[tuple[str, str]]:
     """What identifies the run and its result."""
-    parameters, speed = summary.get("parameters") or {}, summary.get("speed") or {}
+    parameters, seconds = summary.parameters, summary.speed.get("seconds")
     facts = {
-        "Seed": summary.get("seed"),
-        "Engine": summary.get("engine"),
+        "Seed": summary.seed,
+        "Engine": summary.engine,
         "Parameters of the student": _count(parameters.get("student")),
         "Parameters of the teacher": _count(parameters.get("teacher")),
-        "Time": f"{speed['seconds']:,.0f} s" if speed.get("seconds") is not None else None,
-        "SHA-256 of the shared model": summary.get("shared_sha256"),
+        "Time": f"{seconds:,.0f} s" if seconds is not None else None,
+        "SHA-256 of the shared model": summary.shared_sha256,
     }
     return [(label, str(value)) for label, value in facts.items() if value is not None]
 

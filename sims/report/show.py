@@ -11,8 +11,8 @@ from sims.report.table import summary_table
 
 def show_report(folder: Path, console: Console) -> None:
     """Write report.html and its plots, and print the figures of a run, or where the page is if it hasn't finished."""
-    page, summary = write_report(folder), read(folder).summary
-    if summary is None:
+    page, run = write_report(folder), read(folder)
+    if run.summary is None:
         console.print(f"report of an interrupted run: {page}", highlight=False)
     else:
-        console.print(summary_table(summary, page))
+        console.print(summary_table(run.summary, page, run.baseline_label))

@@ -1,18 +1,18 @@
 """What ``fedkd run`` prints at its end, and figures written the way a person reads them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from fedkd.results.device_file import DeviceFile
-from fedkd.results.run_folder import files_of
+from fedkd.objectives.metric import ACCURACY, Scale
+from fedkd.objectives.metric import NONE as NONE
+from fedkd.results.summary import Quality, Summary
+from fedkd.results.task_record import LARGEST_CLASS
 
-NONE = "–"
 KB, MB = 1e3, 1e6
 
 
@@ -55,7 +55,7 @@ def size(count: float | None) -> str:
     return f"{count:.{max(0, 2 - (count >= 9.995) - (count >= 99.95))}f} {unit}"
 
 
-def saving(traffic: dict[str, Any], which: str) -> str:
+def saving(traffic: Mapping[str, float | None], which: str) -> str:
     """How much less (or more) a client sent and received than FedAvg of that model.
 
     Args:
@@ -74,114 +74,125 @@ def saving(traffic: dict[str, Any], which: str) -> str:
     return f"{percent(abs(1 - sent / dense))} {'less' if sent <= dense else 'more'}"
 
 
-def total_bytes(traffic: dict[str, Any]) -> float | None:
+def total_bytes(traffic: Mapping[str, float | None]) -> float | None:
     """Bytes a client sent and received in the whole run, None where the summary lacks either."""
     up, down = traffic.get("up_bytes_per_client"), traffic.get("down_bytes_per_client")
     return None if up is None or down is None else float(up + down)
 
 
-def rounds(summary: dict[str, Any]) -> str:
+def rounds(summary: Summary) -> str:
     """The run's length: ``20 rounds``, ``20 + 3 rounds`` with those of finishing."""
-    finish = summary.get("finish_rounds") or 0
-    count = summary.get("rounds", NONE)
-    return f"{count} + {finish} rounds" if finish else f"{count} round{'' if count == 1 else 's'}"
+    finish, count = summary.finish_rounds, or_none(summary.rounds)
+    return f"{count} + {finish} rounds" if finish else f"{count} round{'' if count == '1' else 's'}"
 
 
-def summary_table(summary: dict[str, Any], report: Path | None = None) -> RenderableType:
+def or_none(value: object) -> str:
+    """What is known as a text, a dash for None."""
+    return NONE if value is None else str(value)
+
+
+def lead(metric: Scale) -> str:
+    """What figures of quality begin with in a line: their metric, but for accuracy, which per cent alone stand for.
+
+    >>> lead(ACCURACY), lead(Scale("mae", "mean absolute error"))
+    ('', 'mean absolute error: ')
+    """
+    return "" if metric.name == ACCURACY.name else f"{metric.label}: "
+
+
+def summary_table(summary: Summary, report: Path | None = None, baseline: str = LARGEST_CLASS) -> RenderableType:
     """The end of a run in a few lines that fit 80 columns.
 
     Args:
         summary: what the run wrote to ``summary.json``.
         report: the run's page; left out if not given, for a run may lie anywhere.
+        baseline: what the model does that has learnt nothing.
 
     Returns:
         What a rich console prints.
     """
-    traffic = summary.get("traffic") or {}
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for label, text in (
         ("Quality", _quality(summary)),
-        ("", _majority(summary)),
-        ("Traffic", _traffic(traffic)),
-        ("", _savings(traffic)),
-        ("Speed", _speed(summary.get("speed") or {})),
+        ("", _baseline(summary, baseline)),
+        ("Traffic", _traffic(summary.traffic)),
+        ("", _savings(summary.traffic)),
+        ("Speed", _speed(summary.speed)),
         ("Student", _student(summary)),
         ("Report", str(report or "")),
     ):
         if text:
             table.add_row(label, Text(text))  # Text, not markup: a run may be called [red]
-    return Group(Text(_title(summary), style="bold"), Padding(table, (0, 0, 0, 1)), *_files(files_of(summary)))
+    return Group(Text(_title(summary), style="bold"), Padding(table, (0, 0, 0, 1)), *_files(summary))
 
 
-def _title(summary: dict[str, Any]) -> str:
+def _title(summary: Summary) -> str:
     """Which run it was."""
-    what = f"{summary.get('method', NONE)} on {summary.get('task', NONE)}"
-    return f"{summary.get('name')}: {what}, {summary.get('clients', NONE)} clients, {rounds(summary)}"
+    what = f"{or_none(summary.method)} on {or_none(summary.task)}"
+    return f"{summary.name}: {what}, {or_none(summary.clients)} clients, {rounds(summary)}"
 
 
-def _quality(summary: dict[str, Any]) -> str:
-    """Accuracies, those that were measured."""
-    accuracy = summary.get("accuracy") or {}
-    teachers = accuracy.get("teacher_mean")
-    parts = [f"{'student' if teachers is not None else 'shared model'} {percent(accuracy.get('shared'))}"]
-    if summary.get("f1_positive") is not None:
-        parts.append(f"F1 {summary['f1_positive']:.3f}")
-    if teachers is not None:
-        std = accuracy.get("teacher_std")
-        spread = f" ± {100 * std:.1f}" if std is not None else ""
-        f1 = f", F1 {summary['teacher_f1']:.3f}" if summary.get("teacher_f1") is not None else ""
-        parts.append(f"teachers {percent(teachers)}{spread}{f1}")
-    if accuracy.get("teacher_personal") is not None:
-        parts.append(f"own data {percent(accuracy['teacher_personal'])}")
+def _quality(summary: Summary) -> str:
+    """Figures of quality, those that were measured."""
+    metric, held = summary.metric, summary.quality or Quality()
+    named = "shared model" if held.teacher_mean is None else "student"
+    parts = [f"{lead(metric)}{named} {metric.text(held.shared)}"]
+    parts += [other.beside(figures.shared) for other, figures in summary.named_others if figures.shared is not None]
+    if held.teacher_mean is not None:
+        spread = f" ± {metric.spread(held.teacher_std)}" if held.teacher_std is not None else ""
+        means = [(other, figures.teacher_mean) for other, figures in summary.named_others]
+        others = "".join(f", {other.beside(mean)}" for other, mean in means if mean is not None)
+        parts.append(f"teachers {metric.text(held.teacher_mean)}{spread}{others}")
+    if held.teacher_personal is not None:
+        parts.append(f"own data {metric.text(held.teacher_personal)}")
     return " · ".join(parts)
 
 
-def _majority(summary: dict[str, Any]) -> str:
+def _baseline(summary: Summary, label: str) -> str:
     """What a model that has learnt nothing scores."""
-    majority = (summary.get("accuracy") or {}).get("majority")
-    return "" if majority is None else f"always the largest class {percent(majority)}"
+    baseline = (summary.quality or Quality()).baseline
+    return "" if baseline is None else f"{label} {summary.metric.text(baseline)}"
 
 
-def _traffic(traffic: dict[str, Any]) -> str:
+def _traffic(traffic: Mapping[str, float | None]) -> str:
     """Bytes a client, both ways."""
     up, down = traffic.get("up_bytes_per_client"), traffic.get("down_bytes_per_client")
     return f"{size(up)} up + {size(down)} down a client"
 
 
-def _savings(traffic: dict[str, Any]) -> str:
+def _savings(traffic: Mapping[str, float | None]) -> str:
     """Against FedAvg, empty where the summary has nothing to compare with."""
     found = [(which, saving(traffic, which)) for which in ("teacher", "student")]
     texts = [f"{text} ({which})" for which, text in found if text != NONE]
     return f"against FedAvg: {', '.join(texts)}" if texts else ""
 
 
-def _speed(speed: dict[str, Any]) -> str:
+def _speed(speed: Mapping[str, float | None]) -> str:
     """How long it took."""
-    updates = speed.get("client_updates_per_second")
-    parts = [f"{speed['seconds']:,.0f} s"] if speed.get("seconds") is not None else []
+    seconds, updates = speed.get("seconds"), speed.get("client_updates_per_second")
+    parts = [f"{seconds:,.0f} s"] if seconds is not None else []
     return " · ".join(parts + ([f"{updates:,.2f} client updates a second"] if updates is not None else []))
 
 
-def _student(summary: dict[str, Any]) -> str:
+def _student(summary: Summary) -> str:
     """The shared model's size and the start of its hash."""
-    count = (summary.get("parameters") or {}).get("student")
-    digest = str(summary.get("shared_sha256") or NONE)[:12]
-    left = next((file.parameters for file in files_of(summary) if file.parameters), count)
-    after = f", {left:,} after finishing" if count and left != count and summary.get("finish_rounds") else ""
+    count, digest = summary.parameters.get("student"), or_none(summary.shared_sha256)[:12]
+    left = next((file.parameters for file in summary.files if file.parameters), count)
+    after = f", {left:,} after finishing" if count and left != count and summary.finish_rounds else ""
     return (f"{count:,} parameters{after} · " if count else "") + f"sha256 {digest}"
 
 
-def _files(files: Sequence[DeviceFile]) -> Sequence[RenderableType]:
+def _files(summary: Summary) -> Sequence[RenderableType]:
     """The device files, a row each; below them, those that failed and why."""
-    table = Table(box=None, padding=(0, 1), header_style="dim")
+    table, metric = Table(box=None, padding=(0, 1), header_style="dim"), summary.metric
     table.add_column("device file", overflow="fold", min_width=24)
-    for heading in ("bytes", "gzip", "accuracy", "agreement"):
+    for heading in ("bytes", "gzip", metric.label, "agreement"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for file in files:
-        if file.error is None:
-            figures = (size(file.flash_bytes), size(file.gzip_bytes), percent(file.quality.get("litert")))
-            table.add_row(Text(file.label), *figures, percent(file.agreement.get("litert")))
-    failed = [f" {file.label} failed: {file.error}" for file in files if file.error is not None]
+    for file in summary.files:
+        if file.made:
+            sizes = size(file.flash_bytes), size(file.gzip_bytes)
+            table.add_row(Text(file.label), *sizes, metric.text(file.deciding), percent(file.alike))
+    failed = [f" {file.label} failed: {file.error}" for file in summary.files if not file.made]
     return ([table] if table.row_count else []) + [Text(line, style="red") for line in failed]

@@ -4,13 +4,13 @@ from collections import deque
 from collections.abc import Sequence
 
 from sims.suite.plan import Job
-from sims.suite.progress import Progress
+from sims.suite.progress import SuiteProgress
 from sims.suite.worker import Worker
 
 POLL = 0.25  # seconds between two looks at what the cells write
 
 
-def run_cells(jobs: Sequence[Job], count: int, progress: Progress) -> dict[str, str]:
+def run_cells(jobs: Sequence[Job], count: int, progress: SuiteProgress) -> dict[str, str]:
     """Run cells; one that fails, or takes its process with it, doesn't keep the others from theirs.
 
     Args:

@@ -10,6 +10,8 @@ from typing import Any
 from fedkd.base.errors import InputError
 from fedkd.base.files import replace_file
 from fedkd.config.settings import build, read_toml
+from fedkd.results.run_folder import RunFolder
+from fedkd.results.summary import Summary
 from sims.bench.machine import describe
 from sims.suite.plan import Job
 
@@ -48,15 +50,15 @@ def _is_ours(out: Path) -> bool:
     return out.is_dir() and all(path.name.startswith((_LOCK, f".{_COPY}")) for path in out.iterdir())
 
 
-def summary_of(job: Job) -> dict[str, Any] | None:
+def summary_of(job: Job) -> Summary | None:
     """The summary of a cell that ran to its end with exactly the job's settings; None for any other."""
     try:
         written = build(read_toml(job.folder / "config.toml"))
-        summary = json.loads((job.folder / "summary.json").read_text(encoding="utf-8"))
+        summary = RunFolder(job.folder).summary
         # A run writes its summary first without its device files, then with them; who made it comes last.
         wanted = job.config.edge.wanted if job.config.exchange.shared != "none" else ()
-        whole = len(summary["edge"]) == len(wanted) and (job.folder / _ORIGIN).exists()
-    except (InputError, OSError, ValueError, KeyError, TypeError):
+        whole = summary and len(summary.files) == len(wanted) and (job.folder / _ORIGIN).exists()
+    except (InputError, OSError):
         return None
     return summary if written == job.config and whole else None
 

@@ -14,7 +14,7 @@ from sims.progress import State, Tail, clock
 from sims.suite.plan import Job
 
 
-class Progress:
+class SuiteProgress:
     """What is known of a suite's cells so far; rich draws it.
 
     Args:

@@ -4,24 +4,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fedkd.base.files import replace_file
+from fedkd.objectives.metric import F1, Scale
 from fedkd.results.run_folder import read
 from sims.bench.machine import in_words
 from sims.report.html import png
 from sims.report.plots import Series, frontier, quality_by_setting
 from sims.suite.folder import origin_of, summary_of
+from sims.suite.groups import Group, groups, lines_by, varied_number
 from sims.suite.plan import Job
 from sims.suite.results import (
-    Group,
     Row,
     csv_text,
-    groups,
-    lines_by,
-    markdown_table,
+    further_metrics,
     row,
     varied_keys,
-    varied_number,
 )
 from sims.suite.suite_file import file_name, short_task
+from sims.suite.table import markdown_table
 
 
 def write_results(out: Path, name: str, jobs: Sequence[Job], command: str) -> None:
@@ -34,9 +33,11 @@ def write_results(out: Path, name: str, jobs: Sequence[Job], command: str) -> No
         command: What repeats it.
     """
     varied = varied_keys(jobs)
-    rows = [row(job, summary_of(job), varied) for job in jobs]
+    summaries = [summary_of(job) for job in jobs]
+    others = further_metrics(summaries)
+    rows = [row(job, summary, varied, others) for job, summary in zip(jobs, summaries, strict=True)]
     replace_file(out / "results.csv", csv_text(rows).encode())
-    found = groups(jobs, rows)
+    found = groups(jobs, summaries, rows)
     pictures = _pictures(out, found)
     replace_file(out / "results.md", _page(name, jobs, rows, found, pictures, command).encode())
 
@@ -50,15 +51,22 @@ def _pictures(out: Path, found: Sequence[Group]) -> dict[str, str]:
     names = {}
     for task in dict.fromkeys(group.task for group in found):
         here = [group for group in found if group.task == task]
-        f1, end = all(group.values("f1") for group in here), f"-{file_name(short_task(task))}.png"
+        metric, end = _pictured(here), f"-{file_name(short_task(task))}.png"
         series = [Series(group.title, tuple(read(job.folder) for job, _ in group.members)) for group in here]
-        replace_file(out / f"frontier{end}", png(frontier(series, f1=f1)))
+        replace_file(out / f"frontier{end}", png(frontier(series, metric)))
         names[f"frontier{end}"] = "Quality against megabytes"
         if key := varied_number(here):
-            figure = quality_by_setting(key, lines_by(key, here, "f1" if f1 else "shared"), f1=f1)
-            replace_file(out / f"{key}{end}", png(figure))
+            lines = lines_by(key, here, here[0].figure(metric))
+            replace_file(out / f"{key}{end}", png(quality_by_setting(key, lines, metric)))
             names[f"{key}{end}"] = f"Quality against {key}"
     return names
+
+
+def _pictured(found: Sequence[Group]) -> Scale:
+    """The metric that a task's pictures show: F1 where it was measured in all groups, else the deciding one."""
+    metrics = {metric.name: metric for group in found for metric in group.metrics}
+    f1 = metrics.get(F1.name)
+    return f1 if f1 and all(group.values(group.figure(f1)) for group in found) else found[0].metric
 
 
 def _page(

@@ -10,7 +10,7 @@ from fedkd.base.errors import RunError
 from sims.suite.cells import run_cells
 from sims.suite.folder import claimed, summary_of
 from sims.suite.plan import Job, plan, side_by_side, with_data
-from sims.suite.progress import Progress
+from sims.suite.progress import SuiteProgress
 from sims.suite.report import write_results
 from sims.suite.suite_file import read_suite
 
@@ -59,6 +59,6 @@ def _run_missing(jobs: Sequence[Job], console: Console) -> dict[str, str]:
     missing = [job for job in jobs if summary_of(job) is None]
     if len(missing) < len(jobs):
         console.print(f"{len(jobs) - len(missing)} of {len(jobs)} cells were finished before", highlight=False)
-    progress = Progress(len(jobs), len(jobs) - len(missing), console)
+    progress = SuiteProgress(len(jobs), len(jobs) - len(missing), console)
     with progress.shown():
         return run_cells(missing, side_by_side(jobs), progress)

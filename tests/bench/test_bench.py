@@ -12,6 +12,7 @@ from rich.console import Console
 
 from fedkd.base.errors import RunError
 from fedkd.models.inspect import build_model, parameters
+from fedkd.results.round import Round
 from sims.bench import measure, work
 from sims.bench.alone import training_alone
 from sims.bench.bare import bare_loop
@@ -89,9 +90,9 @@ def test_peer_that_fails_is_a_row_and_the_others_go_on():
 
 
 def test_round_from_which_a_client_dropped_out_does_not_count():
-    lines = [{"round": 2, "participants": [0], "refused": [{"why": "disk full"}]}]
+    rounds = [Round(2, 2, "train", participants=[0], refused=[{"why": "disk full"}])]
     with pytest.raises(RunError, match="round 2: 1 of 2 clients: disk full"):
-        check_complete(lines, 2)
+        check_complete(rounds, 2)
 
 
 def test_table_and_json_hold_the_same_rows(capsys):

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from fedkd.base.tensors import TensorSpec, subtract, weighted_mean
+from fedkd.base.tensors import subtract, weighted_mean
+from fedkd.exchange import transforms
 from fedkd.exchange.codec import decode
-from fedkd.protocol.federation import _within_zeros
+from fedkd.protocol.reference import Federation
 from fedkd.protocol.resolve import resolve
-from tests.protocol.test_federation import Federation, assert_identical
+from tests.protocol.test_federation import assert_identical
 
 TINY = {"task": "tests.protocol.test_oracle:task", "clients": 3, "rounds": 4, "edge.finish_rounds": 2}
 
@@ -56,18 +57,18 @@ def test_server_sends_later_what_its_broadcast_left_behind():
         federation.round([0, 1, 2])
         means.append(weighted_mean(federation.updates, federation.weights))
     moved = subtract(federation.server.shared, initial)
-    for m, r, total in zip(moved, federation.server.residual, zip(*means, strict=True), strict=True):
+    for m, r, total in zip(moved, federation.server.transforms["residual"], zip(*means, strict=True), strict=True):
         np.testing.assert_allclose(m + r, np.sum(total, 0), atol=1e-5)
 
 
-def test_what_was_not_sent_is_dropped_where_weights_are_pruned():
-    spec = (TensorSpec("dense", (2, 2), 1), TensorSpec("bias", (2,), 0))
-    base = [np.float32([[0, 1], [2, 0]]), np.float32([0, 3])]
-    left = [np.ones((2, 2), np.float32), np.ones(2, np.float32)]
-    kept = _within_zeros(left, base, 0.5, spec)
-    assert kept[0].tolist() == [[0, 1], [1, 0]]
-    assert kept[1].tolist() == [1, 1]
-    assert_identical(_within_zeros(left, base, 0.0, spec), left)
+@pytest.mark.parametrize("method, clients", [("fedkd", 0), ("fedkd_plus", 3)])
+def test_a_round_decodes_no_update_twice_and_without_feedback_no_client_decodes_its_own(monkeypatch, method, clients):
+    """The server decodes its broadcast once; who keeps a residual needs what the receiver decodes."""
+    decoded = []
+    monkeypatch.setattr(transforms, "decode", lambda blob, *rest: decoded.append(blob) or decode(blob, *rest))
+    federation = run({"method": method}, [[0, 1, 2]])
+    assert len(decoded) == len(set(decoded)) == clients + 1
+    assert decoded[-1] == federation.server.update
 
 
 def test_plus_sends_less_than_the_paper_s_method():

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from fedkd.base.errors import InputError, RunError
 from fedkd.protocol.resolve import experiment_of
-from server.run_folder import RunFolder
+from fedkd.results.run_folder import RunFolder
 from sims.deploy import flower
 from sims.deploy.app_folder import write_app
 from sims.deploy.submit import submit

@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 from fedkd.base.tensors import TensorSpec
 from fedkd.exchange.blob import _DICTIONARY, Header, PayloadError, write_blob
 from fedkd.exchange.codec import DENSE, decode, encode, pack_forms
-from fedkd.exchange.coding import COMPRESSORS, PLAIN, Coding, svd
-from fedkd.exchange.forms import Factors, nothing
+from fedkd.exchange.coding import PLAIN
+from fedkd.exchange.factors import Factors, nothing
+from fedkd.exchange.forms import Dense
+from fedkd.exchange.layout import FORMS, read_layout
+from tests.exchange.codings import coding
 
 SPEC = (
     TensorSpec("conv", (3, 3, 4, 16), 3),
@@ -32,7 +35,7 @@ def update(seed=0):
 
 
 def test_decoding_gives_back_what_was_encoded():
-    payload = decode(encode(update(), SPEC, HEADER, Coding(svd, 0.95)), SPEC)
+    payload = decode(encode(update(), SPEC, HEADER, coding("svd", energy=0.95)), SPEC)
     assert payload.header == HEADER
     assert payload.ranks[0] == 1
     assert payload.ranks[1] == DENSE
@@ -47,7 +50,7 @@ def test_dense_encoding_is_exact():
 
 
 def test_encoding_is_the_same_bytes_every_time():
-    assert len({encode(update(), SPEC, HEADER, Coding(svd, 0.95)) for _ in range(20)}) == 1
+    assert len({encode(update(), SPEC, HEADER, coding("svd", energy=0.95)) for _ in range(20)}) == 1
 
 
 def test_payload_is_its_numbers_and_a_small_header():
@@ -61,7 +64,7 @@ def test_update_that_is_not_finite_is_refused_by_name(bad):
     tensors = update()
     tensors[2][1, 2, 3] = bad
     with pytest.raises(PayloadError, match="query holds NaN or Inf") as caught:
-        encode(tensors, SPEC, HEADER, Coding(svd, 0.95))
+        encode(tensors, SPEC, HEADER, coding("svd", energy=0.95))
     assert caught.value.reason == "not_finite"
 
 
@@ -69,25 +72,25 @@ def test_update_of_another_shape_is_refused_by_name():
     tensors = update()
     tensors[0] = tensors[0].reshape(36, 16)
     with pytest.raises(PayloadError, match="conv must have shape"):
-        encode(tensors, SPEC, HEADER, Coding(svd, 0.95))
+        encode(tensors, SPEC, HEADER, coding("svd", energy=0.95))
 
 
 def test_truncation_at_every_byte_is_refused():
-    blob = encode(update(), SPEC, HEADER, Coding(svd, 0.9))
+    blob = encode(update(), SPEC, HEADER, coding("svd"))
     for length in range(0, len(blob), 7):
         with pytest.raises(PayloadError):
             decode(blob[:length], SPEC)
 
 
 def test_trailing_bytes_are_refused():
-    blob = encode(update(), SPEC, HEADER, Coding(svd, 0.9))
+    blob = encode(update(), SPEC, HEADER, coding("svd"))
     for tail in (b"\0", b" " * 8, blob):
         with pytest.raises(PayloadError):
             decode(blob + tail, SPEC)
 
 
 def test_huge_declared_header_is_refused():
-    blob = encode(update(), SPEC, HEADER, Coding(svd, 0.9))
+    blob = encode(update(), SPEC, HEADER, coding("svd"))
     with pytest.raises(PayloadError, match="header"):
         decode((2**62).to_bytes(8, "little") + blob[8:], SPEC)
 
@@ -100,13 +103,13 @@ def test_blob_larger_than_the_model_is_refused_before_it_is_read():
 
 def test_blob_for_another_model_is_refused():
     with pytest.raises(PayloadError):
-        decode(encode(update(), SPEC, HEADER, Coding(svd, 0.9)), SPEC[:3])
+        decode(encode(update(), SPEC, HEADER, coding("svd")), SPEC[:3])
 
 
 @pytest.mark.parametrize("code", [-1, -5, 5 * 17 + 1, 5 * 17 + 3, 5 * 3, 2**31 - 1])
 def test_form_that_is_none_or_too_large_is_refused(code):
     """Codes are 5 rank + kind: no rank is negative or above 16, no dense form has one, no factor is known here."""
-    blob = encode(update(), SPEC, HEADER, Coding(svd, 0.9))
+    blob = encode(update(), SPEC, HEADER, coding("svd"))
     codes = np.array([5 * 1 + 1, 0], "<i4").tobytes()
     position = blob.rindex(codes)
     forged = blob[:position] + code.to_bytes(4, "little", signed=True) + blob[position + 4 :]
@@ -116,7 +119,7 @@ def test_form_that_is_none_or_too_large_is_refused(code):
 
 
 CODINGS = {
-    f"{name} {bits} {'deflated' if deflate else ''}": Coding(COMPRESSORS[name], 0.9, 2, 0.1, bits, bits == 8, deflate)
+    f"{name} {bits} {'deflated' if deflate else ''}": coding(name, bits, bits == 8, deflate)
     for name, bits, deflate in [
         ("svd", 32, False),
         ("svd", 4, True),
@@ -127,12 +130,12 @@ CODINGS = {
 }
 
 
-@pytest.mark.parametrize("coding", CODINGS.values(), ids=CODINGS)
+@pytest.mark.parametrize("how", CODINGS.values(), ids=CODINGS)
 @settings(max_examples=200, deadline=None)
 @given(data=st.data())
-def test_damaged_blob_is_refused_or_is_another_valid_update(coding, data):
+def test_damaged_blob_is_refused_or_is_another_valid_update(how, data):
     """No crash, no NaN, no other shape, whatever bytes come."""
-    blob = bytearray(encode(update(), SPEC, HEADER, coding, rng=np.random.default_rng(0)))
+    blob = bytearray(encode(update(), SPEC, HEADER, how, rng=np.random.default_rng(0)))
     for _ in range(data.draw(st.integers(1, 4))):
         blob[data.draw(st.integers(0, len(blob) - 1))] = data.draw(st.integers(0, 255))
     try:
@@ -142,9 +145,9 @@ def test_damaged_blob_is_refused_or_is_another_valid_update(coding, data):
     assert all(np.isfinite(t).all() and t.shape == s.shape for t, s in zip(payload.tensors, SPEC, strict=True))
 
 
-@pytest.mark.parametrize("coding", CODINGS.values(), ids=CODINGS)
-def test_truncated_or_extended_blob_is_refused_in_any_coding(coding):
-    blob = encode(update(), SPEC, HEADER, coding, rng=np.random.default_rng(0))
+@pytest.mark.parametrize("how", CODINGS.values(), ids=CODINGS)
+def test_truncated_or_extended_blob_is_refused_in_any_coding(how):
+    blob = encode(update(), SPEC, HEADER, how, rng=np.random.default_rng(0))
     for damaged in (blob[:-1], blob[: len(blob) // 2], blob + b"\0", blob + blob):
         with pytest.raises(PayloadError):
             decode(damaged, SPEC)
@@ -172,7 +175,7 @@ def test_blob_for_a_model_without_tensors_may_hold_nothing():
 
 def test_header_of_a_deflated_blob_costs_less_than_100_bytes():
     still = [np.zeros(item.shape, np.float32) for item in SPEC]
-    assert len(encode(still, SPEC, HEADER, Coding(svd, 0.9, bits=4, deflate=True))) < 100
+    assert len(encode(still, SPEC, HEADER, coding("svd", 4, deflate=True))) < 100
 
 
 def test_deflated_blob_that_would_grow_without_end_is_refused_at_the_limit():
@@ -186,6 +189,13 @@ def test_deflated_blob_that_would_grow_without_end_is_refused_at_the_limit():
 def test_factors_whose_product_overflows_are_refused():
     """Each number is finite, their product is not: 1e30 x 1e30."""
     factors = Factors(np.full((36, 1), 1e30, np.float32), np.full((1, 16), 1e30, np.float32))
-    blob = pack_forms([factors, *update()[1:3], nothing(8, 8)], HEADER, PLAIN)
+    blob = pack_forms([factors, *map(Dense, update()[1:3]), nothing(8, 8)], HEADER, PLAIN)
     with pytest.raises(PayloadError, match="overflows"):
         decode(blob, SPEC)
+
+
+def test_a_form_s_place_in_the_table_is_its_code():
+    """Other numbers than these would be another format."""
+    assert [form.name for form in FORMS] == ["dense", "factors", "sparse", "left", "right"]
+    for code in range(20):
+        assert read_layout(code).code == code

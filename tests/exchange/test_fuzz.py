@@ -8,7 +8,7 @@ import pytest
 from fedkd.base.tensors import TensorSpec
 from fedkd.exchange.blob import PayloadError, write_blob
 from fedkd.exchange.codec import decode, encode, largest
-from fedkd.exchange.coding import COMPRESSORS, Coding
+from tests.exchange.codings import coding
 from tests.fuzz import HEADER, Fuzzer, accepted, deflated, fuzz, originals
 
 WIDE = (TensorSpec("dense", (1000, 500), 1), TensorSpec("bias", (500,), 0))
@@ -33,10 +33,10 @@ def hostile():
     cap, rng = largest(WIDE), np.random.default_rng(0)
     update = [rng.normal(size=s.shape).astype(np.float32) for s in WIDE]
     for name, bits, deflate in [("dense", 32, True), ("dense", 16, False), ("dense", 2, True), ("topk", 32, False)]:
-        coding = Coding(COMPRESSORS[name], 0.95, 2, 0.7, bits, False, deflate)
-        yield f"{name} {bits} {'deflated' if deflate else ''}", encode(update, WIDE, HEADER, coding)
+        how = coding(name, bits, deflate=deflate, density=0.7)
+        yield f"{name} {bits} {'deflated' if deflate else ''}", encode(update, WIDE, HEADER, how)
     low = [(rng.normal(size=(1000, 300)) @ rng.normal(size=(300, 500))).astype(np.float32), update[1]]
-    yield "factors", encode(low, WIDE, HEADER, Coding(COMPRESSORS["svd"], 0.99))
+    yield "factors", encode(low, WIDE, HEADER, coding("svd", energy=0.99))
     yield "bomb below the cap", deflated(bytes(cap), 9)
     yield "bomb", deflated(bytes(50 * cap), 9)
     whole = originals()[0]

@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedkd.exchange.quantize import BITS, dequantize, pack, quantize, read_rows, step_values, unpack, write_rows
+from fedkd.exchange.quantize import LEVEL_BITS, dequantize, pack, quantize, read_rows, step_values, unpack, write_rows
 
 
 def rows(seed=0, shape=(3, 200)):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("bits", LEVEL_BITS)
 def test_every_number_is_within_a_step_of_itself_when_rounded_at_random(bits):
     levels, steps = quantize(rows(), bits, np.random.default_rng(1))
     assert np.all(np.abs(dequantize(levels, steps) - rows()) < step_values(steps)[:, None])
@@ -24,7 +24,7 @@ def test_every_number_is_within_half_a_step_of_itself_when_rounded_to_the_neares
     assert np.all(np.abs(dequantize(levels, steps) - rows()) <= step_values(steps)[:, None] * 0.5001)
 
 
-@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("bits", LEVEL_BITS)
 def test_rounding_at_random_is_right_on_average(bits):
     """The mean of n = 4000 draws, each within a step, is within 5 / sqrt(n) steps of the number."""
     number = np.float32([[1.0, 0.3, -0.7, 0.01]])
@@ -56,7 +56,7 @@ def test_row_of_zeros_stays_zeros_and_numbers_on_levels_stay_themselves():
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.sampled_from(BITS), st.integers(0, 40), st.integers(0, 2**31))
+@given(st.sampled_from(LEVEL_BITS), st.integers(0, 40), st.integers(0, 2**31))
 def test_packing_loses_nothing(bits, count, seed):
     top = 2 ** (bits - 1) - 1
     levels = np.random.default_rng(seed).integers(-top, top + 1, count).astype(np.int16)

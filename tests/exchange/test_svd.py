@@ -9,8 +9,10 @@ from hypothesis.extra.numpy import arrays
 from fedkd.base.tensors import TensorSpec
 from fedkd.exchange.blob import Header
 from fedkd.exchange.codec import DENSE, decode, encode
-from fedkd.exchange.coding import Coding, svd
-from fedkd.exchange.forms import Factors, nothing, restore
+from fedkd.exchange.coding import Coding
+from fedkd.exchange.compressors import Svd
+from fedkd.exchange.factors import Factors, nothing
+from fedkd.exchange.layout import as_form
 from fedkd.exchange.schedule import energy
 from fedkd.exchange.spectrum import rank_for_energy
 from fedkd.exchange.svd import factorise
@@ -42,7 +44,7 @@ def relative_error(tensor, restored):
 @pytest.mark.parametrize("threshold", [0.5, 0.95, 0.999, 1.0])
 def test_every_kind_of_kernel_survives_within_its_energy(spec, threshold):
     tensor = np.random.default_rng(0).normal(size=spec.shape).astype(np.float32)
-    restored = restore(svd(tensor.reshape(spec.matrix), Coding(svd, threshold), None), spec)
+    restored = as_form(Svd(threshold).compress(tensor.reshape(spec.matrix), None)).restore(spec)
     assert restored.shape == spec.shape
     assert restored.dtype == np.float32
     assert relative_error(tensor, restored) <= (1 - threshold) + 1e-6
@@ -59,7 +61,8 @@ def test_any_matrix_survives_within_any_energy(matrix, threshold):
     spec = TensorSpec("matrix", matrix.shape, 1)
     if matrix.any():
         assert (
-            relative_error(matrix, restore(svd(matrix, Coding(svd, threshold), None), spec)) <= (1 - threshold) + 1e-5
+            relative_error(matrix, as_form(Svd(threshold).compress(matrix, None)).restore(spec))
+            <= (1 - threshold) + 1e-5
         )
 
 
@@ -78,15 +81,15 @@ def test_rank_is_that_of_an_exact_svd(rows, columns, threshold, seed):
 def test_rank_one_update_survives_any_energy(threshold):
     left, right = np.arange(1, 31, dtype=np.float32), np.linspace(-1, 1, 20, dtype=np.float32)
     tensor, spec = np.outer(left, right), TensorSpec("outer", (30, 20), 1)
-    form = svd(tensor, Coding(svd, threshold), None)
+    form = Svd(threshold).compress(tensor, None)
     assert isinstance(form, Factors)
     assert form.rank == 1
-    np.testing.assert_allclose(restore(form, spec), tensor, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(as_form(form).restore(spec), tensor, rtol=1e-6, atol=1e-6)
 
 
 def test_full_rank_update_goes_dense_and_exact():
     tensor, spec = np.eye(16, dtype=np.float32), (TensorSpec("eye", (16, 16), 1),)
-    payload = decode(encode([tensor], spec, HEADER, Coding(svd, 0.95)), spec)
+    payload = decode(encode([tensor], spec, HEADER, Coding(Svd(0.95))), spec)
     assert payload.ranks == (DENSE,)
     np.testing.assert_array_equal(payload.tensors[0], tensor)
 
@@ -95,7 +98,7 @@ def test_full_rank_update_goes_dense_and_exact():
 def test_zero_update_costs_nothing(spec):
     form = nothing(*spec.matrix)
     assert form.left.size + form.right.size == 0
-    assert not restore(form, spec).any()
+    assert not as_form(form).restore(spec).any()
 
 
 @pytest.mark.parametrize("bits, most", [(32, 4), (4, 3), (2, 2)])
@@ -107,7 +110,7 @@ def test_factors_are_sent_only_where_they_are_fewer_bits(bits, most):
     spec = (TensorSpec("square", (10, 10), 1),)
     for rank in range(1, 6):
         tensor = np.diag([1.0] * rank + [0.0] * (10 - rank)).astype(np.float32)
-        ranks = decode(encode([tensor], spec, HEADER, Coding(svd, 1 - 1e-9, bits=bits)), spec).ranks
+        ranks = decode(encode([tensor], spec, HEADER, Coding(Svd(1 - 1e-9), bits)), spec).ranks
         assert ranks == ((rank,) if rank <= most else (DENSE,))
 
 
@@ -122,7 +125,7 @@ def test_restored_tensor_is_the_exact_sum_in_order():
     """No BLAS: each element is the float64 sum, in order, of exact products, which all machines agree on."""
     rng = np.random.default_rng(1)
     factors = Factors(rng.normal(size=(7, 3)).astype(np.float32), rng.normal(size=(3, 5)).astype(np.float32))
-    restored = restore(factors, TensorSpec("m", (7, 5), 1))
+    restored = factors.restore(TensorSpec("m", (7, 5), 1))
     for i in range(7):
         for j in range(5):
             total = 0.0

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 import sims.run
-from server.run_folder import RunFolder, is_run
+from fedkd.results.run_folder import RunFolder, is_run
 
 # Error feedback on both sides, partial participation, finishing rounds.
 SETTINGS = {

@@ -16,20 +16,9 @@ import pytest
 from rich.console import Console
 
 from fedkd.base.errors import RunError
-from fedkd.base.seeding import Purpose, generator
 from fedkd.base.tensors import digest
 from fedkd.config.settings import to_settings
-from fedkd.exchange.codec import decode, encode
-from fedkd.protocol.federation import (
-    begin_round,
-    client_round,
-    follow,
-    header_of,
-    make_offer,
-    new_client,
-    new_server,
-    server_round,
-)
+from fedkd.protocol.reference import Federation
 from fedkd.protocol.resolve import experiment_of
 from sims.deploy.keys import authority, node_pair, write_secret
 from sims.deploy.processes import Processes, free_ports, last_message, wait_for_port
@@ -162,18 +151,9 @@ def test_a_round_in_which_a_node_is_killed_ends_in_the_survivors_average(federat
 
 def average_of(survivors, settings):
     """Digest of the shared model after a first round that only some clients answer, by the pure functions."""
-    experiment = experiment_of(settings)
-    server = begin_round(new_server(experiment), experiment)
-    dense = encode(server.base, experiment.spec, header_of(1, server.digest, experiment))
-    offer = make_offer(server, 0, experiment.energy(1), dense)
-    uploads = []
-    for client in survivors:
-        state, rng = new_client(experiment), generator(experiment.config.seed, Purpose.TRAINING, 1, client)
-        base, data = follow(state, offer, experiment), experiment.client_data(client)[0]
-        uploads.append(client_round(state, base, offer, data, experiment, rng)[1])
-    updates = [decode(upload.blob, experiment.spec).tensors for upload in uploads]
-    weights = [float(upload.examples) for upload in uploads]
-    return digest(server_round(server, updates, weights, experiment.energy(1), experiment)[0].shared)
+    federation = Federation(experiment_of(settings))
+    federation.round(survivors)
+    return digest(federation.server.shared)
 
 
 def test_nodes_without_the_right_key_or_certificate_are_refused_and_told_why(federation, tmp_path):

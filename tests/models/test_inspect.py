@@ -2,6 +2,7 @@
 
 import random
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -47,3 +48,18 @@ def test_the_seed_alone_decides_the_weights_whatever_other_threads_draw(drawing)
     for other in others:
         assert all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
     assert not np.array_equal(first[0], drawn(build_model(builder, 8))[0])
+
+
+def test_models_built_at_once_have_their_seeds_weights_and_leave_keras_as_it_was():
+    """Else the generator that stands in for Keras' own is taken for it by the other thread, and stays."""
+    from keras.src.random import seed_generator
+
+    def builder():
+        return keras.Sequential([keras.Input((3,)), keras.layers.Dense(4), keras.layers.Dense(2)])
+
+    own = seed_generator.python_random
+    expected = {seed: build_model(builder, seed).get_weights()[0] for seed in range(8)}
+    with ThreadPoolExecutor(4) as pool:
+        built = list(pool.map(lambda seed: (seed, build_model(builder, seed).get_weights()[0]), [*range(8)] * 10))
+    assert seed_generator.python_random is own
+    assert all(np.array_equal(weights, expected[seed]) for seed, weights in built)

@@ -7,7 +7,8 @@ from fedkd.base.tensors import TensorSpec, digest, weighted_mean
 from fedkd.config.sections import GuardConfig
 from fedkd.exchange.blob import Header
 from fedkd.exchange.codec import decode, encode
-from fedkd.exchange.coding import Coding, svd
+from fedkd.exchange.coding import Coding
+from fedkd.exchange.compressors import Svd
 from fedkd.protocol.aggregation import RULES, aggregate, cut_off
 
 SPEC = (TensorSpec("conv", (3, 3, 8, 16), 3), TensorSpec("bias", (16,), 0), TensorSpec("dense", (64, 10), 1))
@@ -85,7 +86,7 @@ def honest(seed):
     for _ in range(CLIENTS):
         own = [0.01 * (c + 0.5 * rng.normal(size=c.shape)) for c in common]
         tensors = [a.astype(np.float32).reshape(s.shape) for a, s in zip(own, SPEC, strict=True)]
-        blob = encode(tensors, SPEC, Header(1, "ab" * 8, "fedkd"), Coding(svd, 0.95))
+        blob = encode(tensors, SPEC, Header(1, "ab" * 8, "fedkd"), Coding(Svd(0.95)))
         updates.append(decode(blob, SPEC).tensors)
     return updates
 

@@ -6,26 +6,21 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fedkd.base.seeding import Purpose, generator
 from fedkd.base.tensors import add, digest, subtract, weighted_mean
 from fedkd.exchange.blob import PayloadError
-from fedkd.exchange.codec import decode, encode
+from fedkd.exchange.codec import encode
 from fedkd.protocol.chunking import PART, join, split
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.federation import (
     begin_round,
-    client_round,
     follow,
     forget_steps,
     header_of,
-    known_bases,
     make_offer,
-    new_client,
-    new_server,
     server_round,
 )
-from fedkd.protocol.finishing import experiment_at
 from fedkd.protocol.messages import Answer, answer_fields, offer_fields, read_answer, read_offer
+from fedkd.protocol.reference import Federation
 from fedkd.protocol.resolve import resolve
 from fedkd.protocol.state import ServerState, Step
 
@@ -35,38 +30,12 @@ def experiment():
     return resolve({"task": "tests.tiny:task", "clients": 3, "rounds": 4, "edge.finish_rounds": 2})
 
 
-class Federation:
-    """A server and clients that exchange nothing but offers and uploads."""
+class Stepping(Federation):
+    """Its dense model is never smaller than the steps."""
 
-    def __init__(self, experiment, prefer_steps=False):
-        self.experiment, self.prefer_steps = experiment, prefer_steps
-        self.server = new_server(experiment)
-        self.clients = {i: new_client(experiment) for i in range(experiment.config.clients)}
-        self.held = {}
-
-    def round(self, participants):
-        experiment, number = self.experiment, self.server.round + 1
-        self.server = begin_round(self.server, experiment)
-        now = experiment_at(experiment, number, self.server.removed_channels)
-        dense = encode(self.server.base, now.spec, header_of(number, self.server.digest, now))
-        dense_size_never_wins = dense + bytes(10**6) if self.prefer_steps else dense
-        uploads, self.offers = [], {}
-        for i in participants:
-            offer = make_offer(self.server, self.held.get(i, 0), experiment.energy(number), dense_size_never_wins)
-            base = follow(self.clients[i], offer, experiment)
-            if base is None:
-                offer = make_offer(self.server, None, experiment.energy(number), dense)
-                base = follow(self.clients[i], offer, experiment)
-            self.offers[i] = offer
-            rng = generator(0, Purpose.TRAINING, number, i)
-            data, _ = experiment.client_data(i)
-            self.clients[i], upload = client_round(self.clients[i], base, offer, data, now, rng)
-            self.held[i] = number
-            uploads.append(upload)
-        bases = known_bases(now, number, self.server.steps[-1].blob)
-        self.updates = updates = [decode(u.blob, now.spec, bases).tensors for u in uploads]
-        self.weights = weights = [u.examples for u in uploads]
-        self.server, _ = server_round(self.server, updates, weights, experiment.energy(number), now)
+    def offer(self, held):
+        larger = self.dense + bytes(10**6) if held is not None else self.dense
+        return make_offer(self.server, held, self.experiment.energy(self.server.round), larger)
 
 
 def assert_identical(a, b):
@@ -76,7 +45,7 @@ def assert_identical(a, b):
 
 def test_server_and_clients_hold_the_same_bits_after_every_round(experiment):
     """All rounds, finishing ones too; client 1 misses a round and follows two steps, client 2 loses its state."""
-    federation = Federation(experiment, prefer_steps=True)
+    federation = Stepping(experiment)
     schedule = [[0, 1, 2], [0, 2], [0, 1, 2], [0, 1, 2], [0, 1, 2], [1, 2]]
     for number, participants in enumerate(schedule, 1):
         if number == 5:
@@ -174,10 +143,17 @@ def test_offers_and_answers_survive_the_transport(experiment):
     federation.round([0, 1])
     offer = federation.offers[0]
     assert read_offer(offer_fields(offer)) == offer
-    answer = Answer(3, b"blob", 17, {"teacher": 0.5, "loss_student": 1.25})
+    answer = Answer(3, b"blob", 17, {"teacher.brier_score": 0.5, "loss_student": 1.25})
     assert read_answer(answer_fields(answer)) == answer
     assert not answer.needs_dense
     assert Answer(3).needs_dense
+
+
+@pytest.mark.parametrize("name", ["teacher", "teacher.", "teacher.a b", "teacher.std", f"teacher.{'x' * 33}", "x", 3])
+def test_figures_of_names_that_mean_nothing_are_left_out_of_an_answer(name):
+    fields = answer_fields(Answer(3, b"blob", 17, {"teacher.mae": 43.2}))
+    fields |= {"metric_names": ["teacher.mae", name], "metric_values": [43.2, 1.0]}
+    assert read_answer(fields).metrics == {"teacher.mae": 43.2}
 
 
 @pytest.mark.parametrize("size", [0, 1, PART, PART + 1, 3 * PART, 3 * PART + 5])

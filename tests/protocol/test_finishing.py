@@ -17,12 +17,13 @@ from fedkd.config.finish import parse_finish
 from fedkd.edge.convert import Conversion
 from fedkd.models.inspect import logits_model
 from fedkd.protocol.finishing import check, experiment_at, unrounded
+from fedkd.protocol.reference import Federation
 from fedkd.protocol.resolve import resolve
 from server.device_files import to_device
 from sims.run import run
 from tests import tiny
 from tests.device.models import crasher
-from tests.protocol.test_federation import Federation, assert_identical
+from tests.protocol.test_federation import Stepping, assert_identical
 
 FINISH = {"edge.sparsity": 0.0, "edge.channels": 0.4, "edge.qat": True, "edge.finish_rounds": 2}
 SETTINGS = {"task": "tests.protocol.test_finishing:task", "clients": 3, "rounds": 2, **FINISH}
@@ -59,7 +60,7 @@ def twice():
 @pytest.fixture(scope="module")
 def finished():
     """A federation at its end: in round 3, the first of finishing, client 1 isn't there and client 2 has lost all."""
-    federation = Federation(resolve(SETTINGS | DENSE), prefer_steps=True)
+    federation = Stepping(resolve(SETTINGS | DENSE))
     for number, participants in enumerate([[0, 1, 2], [0, 1, 2], [0, 2], [0, 1, 2]], 1):
         if number == 3:
             federation.clients[2] = Federation(federation.experiment).clients[2]
@@ -122,8 +123,8 @@ def test_int8_is_made_without_an_example_on_the_server(finished, tmp_path):
     assert len(experiment.calibration) == 0
     float32, int8, wide = to_device(experiment, finished.server, tmp_path)
     assert int8.float_tensors == 0
-    assert int8.agreement["litert"] >= 0.98
-    assert int8.interval[0] <= int8.quality["litert"] <= int8.interval[1]
+    assert int8.alike >= 0.98
+    assert int8.interval[0] <= int8.deciding <= int8.interval[1]
     assert int8.macs == float32.macs
     assert wide.error.startswith("int16x8 takes its ranges from examples and there are none: give --calibration")
     unrounded_model = keras.saving.load_model(tmp_path / "student_finished.keras", compile=False)

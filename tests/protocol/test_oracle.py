@@ -4,18 +4,8 @@ import keras
 import numpy as np
 from keras import layers
 
-from fedkd.base.seeding import Purpose, generator
 from fedkd.data.dataset import Dataset
-from fedkd.exchange.codec import decode
-from fedkd.protocol.federation import (
-    begin_round,
-    client_round,
-    follow,
-    make_offer,
-    new_client,
-    new_server,
-    server_round,
-)
+from fedkd.protocol.reference import Federation
 from fedkd.protocol.resolve import resolve
 from fedkd.tasks.task import Task
 
@@ -99,21 +89,15 @@ def test_a_round_of_fedkd_is_what_the_equations_say():
     settings |= {"exchange.energy_start": ENERGY, "exchange.energy_end": ENERGY, "train.holdout": 0.0}
     settings |= {"partition.kind": "dirichlet", "partition.alpha": 1.0}
     experiment = resolve(settings)
-    server = begin_round(new_server(experiment), experiment)
-    offer = make_offer(server, 0, ENERGY, b"")
-    inputs, ends, uploads = [], [], []
+    federation, inputs = Federation(experiment), []
     for i in range(3):
-        state, (data, _) = new_client(experiment), experiment.client_data(i)
-        inputs.append((state.local["teacher"], state.local["projection"][0], data.x, data.y))
-        base, rng = follow(state, offer, experiment), generator(0, Purpose.TRAINING, 1, i)
-        state, upload = client_round(state, base, offer, data, experiment, rng)
-        ends.append(state.local)
-        uploads.append(upload)
-    updates = [decode(upload.blob, experiment.spec).tensors for upload in uploads]
-    after, _ = server_round(server, updates, [upload.examples for upload in uploads], ENERGY, experiment)
-    assert len({upload.examples for upload in uploads}) > 1  # the weights of the mean matter
-    student, kept = oracle_round(server.base, inputs)
-    for got, expected in zip(after.shared, student, strict=True):
+        local, (data, _) = federation.clients[i].local, experiment.client_data(i)
+        inputs.append((local["teacher"], local["projection"][0], data.x, data.y))
+    federation.round([0, 1, 2])
+    ends = [federation.clients[i].local for i in range(3)]
+    assert len(set(federation.weights)) > 1  # the weights of the mean matter
+    student, kept = oracle_round(federation.server.base, inputs)
+    for got, expected in zip(federation.server.shared, student, strict=True):
         np.testing.assert_allclose(got, expected, atol=1e-5)
     for state, (teacher, w_h) in zip(ends, kept, strict=True):
         for got, expected in zip(state["teacher"] + state["projection"], [*teacher, w_h], strict=True):

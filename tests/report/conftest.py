@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sims.report.page import write_report
-from tests.report.runs import NASTY, a_round, a_summary, write
+from tests.report.runs import NASTY, a_round, a_summary_file, write
 
 
 def reported(run: Path) -> Path:
@@ -21,7 +21,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run, with its report."""
     rows = [a_round(number) for number in range(1, 5)]
     run = tmp_path_factory.mktemp("runs") / "finished"
-    write(run, rows, a_summary(), classes=[NASTY, "1"], counts=[[5, 0], [1, 7]])
+    write(run, rows, a_summary_file(), classes=[NASTY, "1"], counts=[[5, 0], [1, 7]])
     return reported(run)
 
 

@@ -4,6 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from fedkd.objectives.metric import ACCURACY
+from fedkd.results.summary import Summary
+
 NASTY = "<script>alert('&')</script>"
 
 
@@ -28,8 +31,8 @@ def a_round(number: int, rounds: int = 4, **changes: Any) -> dict[str, Any]:
     return row | changes
 
 
-def a_summary(**changes: Any) -> dict[str, Any]:
-    """The summary of four rounds between two clients, each of which sent 6 kB and received 2 kB."""
+def a_summary_file(**changes: Any) -> dict[str, Any]:
+    """The summary.json of four rounds between two clients, each of which sent 6 kB and received 2 kB."""
     summary = {
         "name": NASTY,
         "method": "fedkd",
@@ -39,13 +42,16 @@ def a_summary(**changes: Any) -> dict[str, Any]:
         "rounds": 3,
         "finish_rounds": 1,
         "clients": 2,
-        "accuracy": {
+        "parameters": {"teacher": 40_000, "student": 4000},
+        "metrics": [ACCURACY.to_json()],
+        "quality": {
             "shared": 0.8,
             "teacher_mean": 0.9,
             "teacher_std": 0.02,
             "teacher_personal": None,
-            "majority": 0.1,
+            "baseline": 0.1,
         },
+        "others": {},
         "traffic": {
             "up_bytes_per_client": 6000,
             "down_bytes_per_client": 2000,
@@ -53,6 +59,7 @@ def a_summary(**changes: Any) -> dict[str, Any]:
             "dense_student_bytes_per_client": 16_000,
         },
         "speed": {"seconds": 8.0, "client_updates_per_second": 1.0},
+        "shared_sha256": "0123456789ab" + "c" * 52,
         "edge": [
             {"path": "s.tflite", "precision": "float32", "sparsity": 0.0, "bytes": 9000, "gzip_bytes": 8000}
             | {"accuracy": 0.8, "agreement": 1.0},
@@ -60,10 +67,13 @@ def a_summary(**changes: Any) -> dict[str, Any]:
             | {"accuracy": 0.79, "agreement": 0.98},
             {"path": "x.tflite", "precision": "int16x8", "error": NASTY},
         ],
-        "shared_sha256": "0123456789ab" + "c" * 52,
-        "parameters": {"teacher": 40_000, "student": 4000},
     }
     return summary | changes
+
+
+def a_summary(**changes: Any) -> Summary:
+    """What that file says."""
+    return Summary.from_json(a_summary_file(**changes))
 
 
 def write(run: Path, rows: list[dict[str, Any]], summary: dict[str, Any] | None = None, **partition: Any) -> Path:

@@ -11,11 +11,12 @@ from typer.testing import CliRunner
 
 from fedkd.base.errors import InputError
 from fedkd.config.settings import build, to_toml
+from fedkd.objectives.metric import ACCURACY
 from fedkd.results.run_folder import read
 from sims.cli import app
 from sims.report.compare import comparison, differences, figures, notices, tables, write_page
 from sims.report.plots import Series, frontier
-from tests.report.runs import a_round, a_summary, write
+from tests.report.runs import a_round, a_summary_file, write
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +27,7 @@ def _coarse(monkeypatch: pytest.MonkeyPatch) -> None:
 def a_run(folder: Path, summary: bool = True, rounds: int = 4, **settings: object) -> Path:
     """A run of four rounds with these settings: 80 % right, 8 kB a client, 20 times less than FedAvg."""
     config = build({"task": "digits", "clients": 2, **settings})  # type: ignore[dict-item]
-    held = a_summary(name=folder.name, method=config.method, task=config.task)
+    held = a_summary_file(name=folder.name, method=config.method, task=config.task)
     held["traffic"]["reduction_vs_teacher"] = 20.0
     write(folder, [a_round(number) for number in range(1, rounds + 1)], held if summary else None)
     (folder / "config.toml").write_text(to_toml(config))
@@ -103,11 +104,11 @@ def test_fewer_than_two_runs_are_refused(tmp_path: Path, given: int) -> None:
 def test_frontier_puts_a_series_at_the_mean_of_its_seeds_with_their_deviation(tmp_path: Path) -> None:
     """Ends of 80 and 70 % have the mean 75 and the sample standard deviation 7.07; both sent 8 kB."""
     runs = [a_run(tmp_path / str(seed), seed=seed) for seed in (0, 1)]
-    lower = a_summary(accuracy={"shared": 0.7})
+    lower = a_summary_file(quality={"shared": 0.7})
     write(runs[1], [a_round(number) for number in range(1, 5)], lower)
     series = Series("fedkd", tuple(map(read, runs)))
-    assert series.ends(f1=False) == pytest.approx(np.array([[0.008, 80], [0.008, 70]]))
-    figure = frontier([series])
+    assert series.ends(ACCURACY) == pytest.approx(np.array([[0.008, 80], [0.008, 70]]))
+    figure = frontier([series], ACCURACY)
     bars = figure.axes[0].containers[0]
     assert bars[0].get_xydata() == pytest.approx(np.array([[0.008, 75]]))
     ends = sorted(path[1] for segment in bars[2][1].get_segments() for path in segment)
@@ -117,14 +118,14 @@ def test_frontier_puts_a_series_at_the_mean_of_its_seeds_with_their_deviation(tm
 
 def test_frontier_shows_what_sends_nothing_as_a_line(tmp_path: Path) -> None:
     traffic = {"up_bytes_per_client": 0, "down_bytes_per_client": 0}
-    silent = write(tmp_path / "s", [a_round(1, 1, up_bytes=0, down_bytes=0)], a_summary(traffic=traffic))
-    figure = frontier([Series("local", (read(silent),)), Series("fedkd", (read(a_run(tmp_path / "a")),))])
+    silent = write(tmp_path / "s", [a_round(1, 1, up_bytes=0, down_bytes=0)], a_summary_file(traffic=traffic))
+    figure = frontier([Series("local", (read(silent),)), Series("fedkd", (read(a_run(tmp_path / "a")),))], ACCURACY)
     assert "local, nothing sent" in [text.get_text() for text in figure.axes[0].texts]
 
 
 def test_labels_of_points_in_one_place_dont_cover_each_other(tmp_path: Path) -> None:
     run = read(a_run(tmp_path / "a"))
-    figure = frontier([Series(f"method_{number}", (run,)) for number in range(12)])
+    figure = frontier([Series(f"method_{number}", (run,)) for number in range(12)], ACCURACY)
     figure.draw_without_rendering()
     boxes = [Text.get_window_extent(text) for text in figure.axes[0].texts]
     assert len(boxes) == 12

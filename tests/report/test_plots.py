@@ -11,7 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text as Label
 
-from fedkd.results.run_folder import Partition, RunFolder, read
+from fedkd.objectives.metric import ACCURACY
+from fedkd.results.partition import Partition
+from fedkd.results.run_folder import read
+from fedkd.results.run_record import RunRecord
 from sims.report import plots
 from tests.report.runs import a_summary
 
@@ -50,7 +53,7 @@ def test_vectors_are_not_in_the_heatmap_and_dense_has_its_own_colour(finished: P
     assert dense not in {tuple(down.cmap(share / 100)) for share in range(101)}
 
 
-def with_partition(run: RunFolder, clients: int, classes: int) -> RunFolder:
+def with_partition(run: RunRecord, clients: int, classes: int) -> RunRecord:
     """The run, with as many clients and classes as said."""
     counts = tuple(tuple((7 * client + label) % 90 for label in range(classes)) for client in range(clients))
     return replace(run, partition=Partition(tuple(f"class number {c}" for c in range(classes)), counts))
@@ -89,7 +92,7 @@ def test_files_of_one_accuracy_each_have_their_own_row(finished: Path) -> None:
 
 def test_quality_along_a_setting_is_the_mean_over_seeds_at_each_value() -> None:
     """Shares .5 and .7 have the mean 60 % and lie within 60 ± 14.1."""
-    figure = plots.quality_by_setting("clients", {"fedkd": {32: [0.9], 2: [0.5, 0.7]}, "fedavg": {4: [0.8]}})
+    figure = plots.quality_by_setting("clients", {"fedkd": {32: [0.9], 2: [0.5, 0.7]}, "fedavg": {4: [0.8]}}, ACCURACY)
     line, other = figure.axes[0].lines
     assert line.get_xydata() == pytest.approx(np.array([[2, 60], [32, 90]]))
     assert other.get_xydata() == pytest.approx(np.array([[4, 80]]))

@@ -7,13 +7,19 @@ import pytest
 
 from fedkd.base.errors import InputError
 from fedkd.results.run_folder import read
-from tests.report.runs import NASTY, a_round, a_summary, lines, write
+from fedkd.results.summary import Summary
+from tests.report.runs import NASTY, a_round, a_summary_file, lines, write
 
 
 def test_a_run_reads_back_what_it_wrote(finished: Path) -> None:
     run = read(finished)
-    assert run.summary == a_summary()
-    assert [row["round"] for row in run.history] == [1, 2, 3, 4]
+    assert run.summary is not None
+    assert run.summary == Summary.from_json(a_summary_file())
+    assert Summary.from_json(run.summary.to_json()) == run.summary
+    assert {key: value for key, value in run.summary.to_json().items() if key != "edge"} == {
+        key: value for key, value in a_summary_file().items() if key != "edge"
+    }
+    assert [row.number for row in run.history] == [1, 2, 3, 4]
     assert run.partition is not None
     assert run.partition.counts == ((5, 0), (1, 7))
     assert run.config == f'name = "{NASTY}"\n'
@@ -31,7 +37,7 @@ def test_a_folder_without_history_is_named(tmp_path: Path) -> None:
 
 def test_a_truncated_last_line_is_ignored(tmp_path: Path) -> None:
     run = lines(tmp_path, json.dumps(a_round(1)), json.dumps(a_round(2))[:30])
-    assert [row["round"] for row in read(run).history] == [1]
+    assert [row.number for row in read(run).history] == [1]
 
 
 def test_a_malformed_middle_line_is_named_by_file_and_number(tmp_path: Path) -> None:
@@ -51,7 +57,7 @@ def test_a_line_that_is_no_round_says_which_rule_it_breaks(tmp_path: Path, line:
 
 def test_a_round_repeated_after_a_restart_counts_once(tmp_path: Path) -> None:
     rows = [a_round(1), a_round(2), a_round(2, up_bytes=7), a_round(3)]
-    assert [row["up_bytes"] for row in read(write(tmp_path, rows)).history] == [3000, 7, 3000]
+    assert [row.up_bytes for row in read(write(tmp_path, rows)).history] == [3000, 7, 3000]
 
 
 def test_a_partition_with_a_count_too_few_names_the_client(tmp_path: Path) -> None:

@@ -3,15 +3,16 @@
 import re
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
+from fedkd.objectives.metric import ACCURACY, F1
+from fedkd.results.summary import Summary
 from sims.report.table import percent, saving, size, summary_table
 from tests.report.runs import a_summary
 
 
-def printed(summary: dict[str, Any]) -> str:
+def printed(summary: Summary) -> str:
     """What the closing table puts on a terminal of 80 columns."""
     console = Console(file=StringIO(), width=80)
     console.print(summary_table(summary, Path("runs/mine/report.html")))
@@ -25,7 +26,8 @@ def test_the_closing_table_fits_80_columns_and_takes_no_markup() -> None:
 
 
 def test_the_closing_table_has_quality_traffic_files_hash_and_report() -> None:
-    text = printed(a_summary(name="mine", f1_positive=0.75, teacher_f1=0.7))
+    both = [ACCURACY.to_json(), F1.to_json()]
+    text = printed(a_summary(name="mine", metrics=both, others={"f1": {"shared": 0.75, "teacher_mean": 0.7}}))
     for part in (
         "student 80.0 %",
         "teachers 90.0 % ± 2.0, F1 0.700",
@@ -41,8 +43,7 @@ def test_the_closing_table_has_quality_traffic_files_hash_and_report() -> None:
 
 
 def test_a_method_without_teachers_prints_none() -> None:
-    accuracy = {"shared": 0.8, "teacher_mean": None, "teacher_std": None, "teacher_personal": None, "majority": None}
-    text = printed(a_summary(name="plain", accuracy=accuracy, edge=[]))
+    text = printed(a_summary(name="plain", quality={"shared": 0.8}, edge=[]))
     assert "shared model 80.0 %" in text
     assert "teachers" not in text
 

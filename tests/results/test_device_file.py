@@ -20,9 +20,10 @@ def test_what_is_written_is_read():
 
 
 def test_a_file_that_could_not_be_made_has_an_error_and_no_figures():
-    failed = DeviceFile(None, "int16x8", error="the converter died")
+    failed = DeviceFile("int16x8", error="the converter died")
     assert failed.to_json() == {"path": None, "precision": "int16x8", "error": "the converter died"}
     assert DeviceFile.from_json(failed.to_json()) == failed
+    assert (FILE.made, failed.made, FILE.deciding, FILE.alike) == (True, False, 0.79, 0.98)
 
 
 def test_the_row_of_an_older_summary_holds_figures_of_litert():

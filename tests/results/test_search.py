@@ -31,7 +31,7 @@ def test_an_older_search_was_about_accuracy(tmp_path):
 
 def test_today_the_row_of_a_candidate_begins_with_that_of_its_file():
     row = Search.from_json(OLD).to_json()["candidates"][0]
-    assert list(row)[:4] == ["path", "precision", "error", "flash_bytes"]
+    assert list(row)[:4] == ["precision", "path", "error", "flash_bytes"]
     assert "accuracy" not in row
 
 

@@ -35,8 +35,8 @@ def test_round_that_loses_clients_is_the_average_of_those_that_are_left(gone, ex
     left = [honest(experiment, offer, partition) for partition in range(4) if partition not in gone]
     updates = [decode(fields["blob"], experiment.spec).tensors for fields in left]
     after, _ = server_round(state, updates, [fields["examples"] for fields in left], experiment.energy(1), experiment)
-    assert records[0]["shared_sha256"] == digest(after.shared)
-    assert [(entry["client"], entry["reason"]) for entry in records[0]["refused"]] == [(g, "no_answer") for g in gone]
+    assert records[0].shared_sha256 == digest(after.shared)
+    assert [(entry["client"], entry["reason"]) for entry in records[0].refused] == [(g, "no_answer") for g in gone]
 
 
 def test_client_that_needs_the_dense_model_gets_it_once_and_takes_part(experiment):
@@ -44,8 +44,8 @@ def test_client_that_needs_the_dense_model_gets_it_once_and_takes_part(experimen
         return [fields] if offer.dense else [{**fields, "blob": b""}]
 
     records, _ = run(experiment, with_liar(experiment, lie))
-    assert all(r["participants"] == [0, 1, 2, 3] and r["refused"] == [] for r in records)
-    assert all(r["behind"] == [LIAR] for r in records)
+    assert all(r.participants == [0, 1, 2, 3] and r.refused == [] for r in records)
+    assert all(r.behind == [LIAR] for r in records)
 
 
 def test_too_few_answers_leave_the_model_and_the_run_goes_on():
@@ -57,11 +57,11 @@ def test_too_few_answers_leave_the_model_and_the_run_goes_on():
         return [] if partition in silent.get(offer.round, ()) else [honest(experiment, offer, partition)]
 
     records, _ = run(experiment, says)
-    assert [r["closed"] for r in records] == [True, False, False, True, True]
-    digests = [r["shared_sha256"] for r in records]
+    assert [r.closed for r in records] == [True, False, False, True, True]
+    digests = [r.shared_sha256 for r in records]
     assert digests[0] == digests[1] == digests[2]
     assert len(set(digests)) == 3
-    assert [r["participants"] for r in records[1:3]] == [[3], [0]]
+    assert [r.participants for r in records[1:3]] == [[3], [0]]
 
 
 def test_run_ends_after_so_many_rounds_without_enough_answers_in_a_row():
@@ -81,7 +81,7 @@ def test_run_none_of_whose_rounds_had_an_answer_ends_in_an_error_however_short()
         NoAnswerError, match="round 1: no usable update from any client: no answer within 7 s"
     ) as caught:
         run(light(rounds=1, guard__deadline=7.0), lambda offer, partition: [])
-    assert [r["closed"] for r in caught.value.records] == [False]
+    assert [r.closed for r in caught.value.records] == [False]
 
 
 def test_a_hundred_rounds_with_a_third_of_the_clients_dropping_out_close(reached):
@@ -96,10 +96,10 @@ def test_a_hundred_rounds_with_a_third_of_the_clients_dropping_out_close(reached
 
     records, _ = run(experiment, says)
     assert len(records) == 100
-    closed = sum(r["closed"] for r in records)
+    closed = sum(r.closed for r in records)
     reached("of 100 rounds with 30 % of the clients away closed", closed)
     assert closed >= 95
-    assert 0.25 < np.mean([len(r["refused"]) / 10 for r in records]) < 0.35
+    assert 0.25 < np.mean([len(r.refused) / 10 for r in records]) < 0.35
 
 
 def test_second_offer_of_a_round_gets_what_is_left_of_its_deadline(experiment):
@@ -132,7 +132,7 @@ def test_checking_what_others_sent_takes_no_time_from_a_client_that_is_behind(mo
     monkeypatch.setattr(server.reply, "check_update", slow)
     records, strategy = run(held, says, Strangers({11: [0], 12: [1], 13: [2], 14: [3]}, says))
     assert strategy._grid.timeouts[1] > 4.7
-    assert records[0]["participants"] == [0, 1, 2, 3]
+    assert records[0].participants == [0, 1, 2, 3]
 
 
 class Strangers(ForgedGrid):
@@ -167,7 +167,7 @@ def test_each_client_is_one_node_and_each_node_one_client(experiment):
     says = with_liar(experiment, lambda offer, fields: [fields])
     records, strategy = run(experiment, says, Strangers(claims, says))
     assert strategy._nodes == {0: 11, 1: 12, 2: 13, 3: 14}
-    assert {(e["node"], e["reason"]) for e in records[0]["refused"]} == {(n, "partition") for n in (13, 15, 16)}
+    assert {(e["node"], e["reason"]) for e in records[0].refused} == {(n, "partition") for n in (13, 15, 16)}
 
 
 def test_too_few_clients_end_the_run_after_the_patience_and_say_how_many_came():
@@ -210,8 +210,8 @@ def test_who_isnt_there_is_noted_and_the_rounds_go_on_without():
     grid = Leaving({11: [0], 12: [1], 13: [2], 23: [2]}, says)
     grid.round = 0
     records, _ = run(held, says, grid)
-    assert [r["participants"] for r in records] == [[0, 1, 2], [0, 1], [0, 1, 2]]
-    absent = [[e["client"] for e in r["refused"] if e["reason"] == "absent"] for r in records]
+    assert [r.participants for r in records] == [[0, 1, 2], [0, 1], [0, 1, 2]]
+    absent = [[e["client"] for e in r.refused if e["reason"] == "absent"] for r in records]
     assert absent == [[3], [2, 3], [3]]
 
 
@@ -236,4 +236,4 @@ def test_krum_with_fewer_answers_than_it_needs_leaves_the_model_as_it_is():
         return [] if offer.round == 2 and partition == 4 else [honest(experiment, offer, partition)]
 
     records, _ = run(experiment, says)
-    assert [r["closed"] for r in records] == [True, False, True]
+    assert [r.closed for r in records] == [True, False, True]

@@ -23,7 +23,7 @@ def experiment():
 def without(experiment):
     """Digests of the shared model after every round in which the client says nothing."""
     records, _ = run(experiment, with_liar(experiment, lambda offer, fields: []))
-    assert len({r["shared_sha256"] for r in records}) == 3
+    assert len({r.shared_sha256 for r in records}) == 3
     return records
 
 
@@ -65,11 +65,11 @@ def test_round_is_the_one_without_the_refused_client_bit_for_bit(name, experimen
             return [{**fields, **forge(experiment, offer, fields)}]
 
     records, _ = run(experiment, with_liar(experiment, lie))
-    assert [r["shared_sha256"] for r in records] == [r["shared_sha256"] for r in without]
+    assert [r.shared_sha256 for r in records] == [r.shared_sha256 for r in without]
     for record in records:
-        assert record["participants"] == [0, 1, 3]
-        assert record["closed"]
-        [entry] = record["refused"]
+        assert record.participants == [0, 1, 3]
+        assert record.closed
+        [entry] = record.refused
         assert (entry["client"], entry["node"], entry["reason"]) == (LIAR, FIRST_NODE + LIAR, reason)
         assert entry["why"]
         assert len(entry["why"]) <= 300
@@ -79,8 +79,8 @@ def test_round_is_the_one_without_the_refused_client_bit_for_bit(name, experimen
 def test_node_that_was_not_asked_changes_nothing(experiment):
     records, _ = run(experiment, with_liar(experiment, lambda offer, fields: [fields, 99]))
     honestly, _ = run(experiment, with_liar(experiment, lambda offer, fields: [fields]))
-    assert [r["shared_sha256"] for r in records] == [r["shared_sha256"] for r in honestly]
-    assert records[0]["refused"][0] == {
+    assert [r.shared_sha256 for r in records] == [r.shared_sha256 for r in honestly]
+    assert records[0].refused[0] == {
         "client": None,
         "node": 99,
         "reason": "unasked",
@@ -97,8 +97,8 @@ def test_answer_of_the_round_before_is_a_replay(experiment, without):
         return [before[offer.round - 1]] if offer.round > 1 else []
 
     records, _ = run(experiment, with_liar(experiment, lie))
-    assert [r["shared_sha256"] for r in records] == [r["shared_sha256"] for r in without]
-    assert [r["refused"][0]["reason"] for r in records] == ["no_answer", "replay", "replay"]
+    assert [r.shared_sha256 for r in records] == [r.shared_sha256 for r in without]
+    assert [r.refused[0]["reason"] for r in records] == ["no_answer", "replay", "replay"]
 
 
 @pytest.mark.parametrize("name", BAD)

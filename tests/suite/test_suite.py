@@ -19,12 +19,13 @@ from typer.testing import CliRunner
 
 from fedkd.base.errors import InputError, RunError
 from fedkd.config.settings import build
-from server.run_folder import RunFolder
+from fedkd.results.run_folder import RunFolder
+from fedkd.results.summary import Summary
 from sims.cli import app
 from sims.suite.cells import run_cells
 from sims.suite.folder import claimed, summary_of, write_origin
 from sims.suite.plan import Job, plan
-from sims.suite.progress import Progress
+from sims.suite.progress import SuiteProgress
 from sims.suite.run import command, run_suite
 from sims.suite.suite_file import Cell, read_suite
 
@@ -93,7 +94,7 @@ def test_a_cells_row_is_its_summary(done):
     with (out / "results.csv").open() as file:
         line = list(csv.DictReader(file))[-1]
     summary = json.loads((out / "cells" / line["cell"] / "summary.json").read_text())
-    assert float(line["shared"]) == pytest.approx(summary["accuracy"]["shared"], rel=1e-5)
+    assert float(line["shared"]) == pytest.approx(summary["quality"]["shared"], rel=1e-5)
     assert float(line["total_mb"]) == pytest.approx(
         (summary["traffic"]["up_bytes_per_client"] + summary["traffic"]["down_bytes_per_client"]) / 1e6, rel=1e-5
     )
@@ -202,7 +203,7 @@ def test_two_suites_dont_write_into_one_folder(tmp_path):
 def test_a_process_that_dies_between_two_cells_costs_none_of_them(tmp_path):
     """Both cells are of a task that doesn't exist, and both come to say so."""
 
-    class Killing(Progress):
+    class Killing(SuiteProgress):
         def end(self, job, error):
             super().end(job, error)
             for child in multiprocessing.active_children():
@@ -229,10 +230,10 @@ def test_the_command_is_read_by_a_shell_as_it_was_given():
 def test_a_cell_of_a_method_that_shares_nothing_is_finished_without_device_files(tmp_path, given):
     text = f'[base]\ntask = "tests.tiny:task"\nmethod = "local"\nclients = 2\n{given}'
     (job,) = plan(read_suite(suite(tmp_path, text))[1], tmp_path / "out")
-    RunFolder.create(job.folder, job.config, False).write_summary({"edge": []})
+    RunFolder.create(job.folder, job.config, False).write_summary(Summary())
     assert summary_of(job) is None
     write_origin(job.folder)
-    assert summary_of(job) == {"edge": []}
+    assert summary_of(job) == Summary()
 
 
 def test_a_dead_process_is_told_by_its_signal():

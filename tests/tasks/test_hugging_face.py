@@ -9,8 +9,8 @@ from fedkd.base.errors import InputError
 from fedkd.config.sections import ModelConfig
 from fedkd.config.settings import build
 from fedkd.protocol.resolve import resolve
+from fedkd.results.run_folder import run_path
 from fedkd.tasks.registry import load_task
-from server.run_folder import run_path
 
 MODELS = ModelConfig()
 

@@ -7,10 +7,10 @@ from fedkd.base.errors import InputError
 from fedkd.config.sections import ModelConfig
 from fedkd.config.settings import build
 from fedkd.models.inspect import parameters
+from fedkd.results.run_folder import run_path
 from fedkd.tasks import named
 from fedkd.tasks.named import NAMED
 from fedkd.tasks.registry import TASKS, load_task
-from server.run_folder import run_path
 
 MODELS = ModelConfig()
 SHAPES = {

@@ -1,5 +1,6 @@
-"""The files for devices: their sizes, and their accuracies."""
+"""The files for devices: their sizes, and their quality."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,25 +9,25 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fedkd.results.device_file import DeviceFile
-from fedkd.results.run_folder import RunFolder
+from fedkd.results.run_record import RunRecord
 from sims.report.plots.look import LIGHT, Look, canvas, legend, short, size_axis
 
 KB = 1e3
 
 
-def device_files(run: RunFolder, look: Look = LIGHT) -> Figure:
-    """Size and accuracy of the files for devices, a row each: they often agree in one, which would hide points.
+def device_files(run: RunRecord, look: Look = LIGHT) -> Figure:
+    """Size and quality of the files for devices, a row each: they often agree in one, which would hide points.
 
     Args:
         run: a run with at least one converted file.
         look: colours.
 
     Returns:
-        The figure: sizes on the left, filled as it is and hollow in gzip; accuracies on the right.
+        The figure: sizes on the left, filled as it is and hollow in gzip; quality on the right.
     """
     files = run.converted_files()
     figure, (sizes, accuracies) = canvas(1.3 + 0.36 * len(files), look, ratios=(3, 2), beside=True)
-    handles = _sizes(sizes, files, look) + _accuracies(accuracies, run, look)
+    handles = _sizes(sizes, files, look) + _quality(accuracies, run, look)
     sizes.set_yticks(range(len(files)), [short(file.label) for file in files])
     accuracies.set_yticks(range(len(files)), [""] * len(files))
     for axes in (sizes, accuracies):
@@ -47,18 +48,20 @@ def _sizes(axes: Axes, files: Sequence[DeviceFile], look: Look) -> list[Artist]:
     return [*axes.lines[1:3]]
 
 
-def _accuracies(axes: Axes, run: RunFolder, look: Look) -> list[Artist]:
-    """Each file's accuracy beside the last round's; returns what the legend shows."""
-    accuracy = [100 * (file.quality.get("litert") or 0.0) for file in run.converted_files()]
-    axes.plot(accuracy, range(len(accuracy)), **_dot(look.teacher, look.teacher, ""))
-    axes.set_xlabel("Accuracy, %")
+def _quality(axes: Axes, run: RunRecord, look: Look) -> list[Artist]:
+    """Each file's quality beside the last round's; returns what the legend shows."""
+    metric = run.metric
+    shown = [metric.factor * file.deciding if file.deciding is not None else math.nan for file in run.converted_files()]
+    axes.plot(shown, range(len(shown)), **_dot(look.teacher, look.teacher, ""))
+    axes.set_xlabel(metric.axis.replace(" (", "\n("))  # the narrower half of the picture
     handles: list[Artist] = []
-    last = run.history[-1]["shared_accuracy"] if run.history else None
+    last = run.history[-1].shared.get(metric.name) if run.history else None
     if last is not None:
+        end = metric.factor * last
         label = "Student, last round"
-        handles.append(axes.axvline(100 * last, color=look.faint, linestyle="--", linewidth=1.2, label=label))
-        accuracy.append(100 * last)
-    _accuracy_span(axes, accuracy)
+        handles.append(axes.axvline(end, color=look.faint, linestyle="--", linewidth=1.2, label=label))
+        shown.append(end)
+    _span(axes, [value for value in shown if math.isfinite(value)], least=2.0 if metric.unit == "%" else 0.0)
     return handles
 
 
@@ -68,8 +71,9 @@ def _dot(edge: str, face: str, label: str) -> dict[str, Any]:
     return style | {"color": edge, "markerfacecolor": face, "label": label}
 
 
-def _accuracy_span(axes: Axes, accuracies: Sequence[float]) -> None:
-    """Show at least two points of accuracy, so that noise does not look like a cliff."""
-    low, high = min(accuracies), max(accuracies)
-    margin = max(0.15 * (high - low), (2 - (high - low)) / 2)
-    axes.set_xlim(low - margin, high + margin)
+def _span(axes: Axes, values: Sequence[float], least: float) -> None:
+    """Show at least two points of a share, so that noise does not look like a cliff."""
+    if values:
+        low, high = min(values), max(values)
+        margin = max(0.15 * (high - low), (least - (high - low)) / 2, 1e-9)
+        axes.set_xlim(low - margin, high + margin)

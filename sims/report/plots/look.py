@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from fedkd.results.run_folder import RunFolder
+from fedkd.results.run_record import RunRecord
 
 WIDTH, HEIGHT = 6.4, 3.9  # inches; at this width the text is still readable on a phone
 TEXT = 10.0  # points
@@ -100,9 +100,9 @@ def size_axis(axes: Axes, sent: Sequence[float], marks: Sequence[float], log: bo
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def first_finishing(run: RunFolder) -> int | None:
+def first_finishing(run: RunRecord) -> int | None:
     """Index of the first finishing round, None where the run has none."""
-    return next((index for index, row in enumerate(run.history) if row["phase"] == "finish"), None)
+    return next((index for index, row in enumerate(run.history) if row.phase == "finish"), None)
 
 
 def short(name: str, longest: int = 32) -> str:

@@ -8,11 +8,11 @@ from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from fedkd.results.run_folder import RunFolder
+from fedkd.results.run_record import RunRecord
 from sims.report.plots.look import LIGHT, TEXT, Look, canvas, short, whole
 
 
-def partition_picture(run: RunFolder, look: Look = LIGHT) -> Figure:
+def partition_picture(run: RunRecord, look: Look = LIGHT) -> Figure:
     """Who holds what: a row of bars for each class, and above them a client's total.
 
     Args:

@@ -1,6 +1,6 @@
-"""Accuracy: over the rounds, and over what a client has sent and received."""
+"""Quality: over the rounds, and over what a client has sent and received."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,13 +9,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from fedkd.results.run_folder import RunFolder
+from fedkd.results.round import Round
+from fedkd.results.run_record import RunRecord
+from fedkd.results.task_record import LARGEST_CLASS
 from sims.report.plots.look import HEIGHT, LIGHT, Look, canvas, first_finishing, legend, size_axis, whole
 from sims.report.table import MB
 
 
-def quality_by_round(run: RunFolder, look: Look = LIGHT) -> Figure:
-    """Accuracy of student and teachers, round by round.
+def quality_by_round(run: RunRecord, look: Look = LIGHT) -> Figure:
+    """Quality of student and teachers, round by round.
 
     Args:
         run: a run of at least one round.
@@ -25,7 +27,7 @@ def quality_by_round(run: RunFolder, look: Look = LIGHT) -> Figure:
         The figure; finishing rounds are shaded, the teachers' spread over clients is a band.
     """
     figure, (axes,) = canvas(HEIGHT, look)
-    rounds = [float(row["round"]) for row in run.history]
+    rounds = [float(row.number) for row in run.history]
     handles = _quality(axes, run, rounds, look)
     finish = first_finishing(run)
     if finish is not None:
@@ -37,8 +39,8 @@ def quality_by_round(run: RunFolder, look: Look = LIGHT) -> Figure:
     return figure
 
 
-def quality_by_megabytes(run: RunFolder, look: Look = LIGHT) -> Figure:
-    """Accuracy against what a client has sent and received so far.
+def quality_by_megabytes(run: RunRecord, look: Look = LIGHT) -> Figure:
+    """Quality against what a client has sent and received so far.
 
     Args:
         run: a run of at least one round.
@@ -53,7 +55,7 @@ def quality_by_megabytes(run: RunFolder, look: Look = LIGHT) -> Figure:
     finish = first_finishing(run)
     if finish is not None:
         handles.append(_shade(axes, sent[max(0, finish - 1)], sent[-1], look))
-    traffic = (run.summary or {}).get("traffic") or {}
+    traffic = run.summary.traffic if run.summary else {}
     marks = {which: (traffic.get(f"dense_{which}_bytes_per_client") or 0) / MB for which in ("student", "teacher")}
     for which, style in (("student", "--"), ("teacher", ":")):
         if marks[which]:
@@ -65,38 +67,53 @@ def quality_by_megabytes(run: RunFolder, look: Look = LIGHT) -> Figure:
     return figure
 
 
-def _quality(axes: Axes, run: RunFolder, x: Sequence[float], look: Look) -> list[Artist]:
-    """Curves of every accuracy the run has, over the given x; returns what the legend shows."""
-    axes.set_ylabel("Accuracy, %")
-    curves = (
-        ("shared_accuracy", run.shared_name, look.student, "o", "-"),
-        ("teacher_mean", "Teachers ± std", look.teacher, "s", "-"),
-        ("teacher_personal", "Teachers, own data", look.personal, "^", "--"),
+def _quality(axes: Axes, run: RunRecord, x: Sequence[float], look: Look) -> list[Artist]:
+    """Curves of all that the run has of the deciding metric, over the given x; returns what the legend shows."""
+    metric = run.metric
+    axes.set_ylabel(metric.axis)
+    curves: tuple[tuple[Callable[[Round], float | None], str, dict[str, Any]], ...] = (
+        (lambda row: row.shared.get(metric.name), run.shared_name, _line(look.student, "o", "-")),
+        (lambda row: row.teacher_mean, "Teachers ± std", _line(look.teacher, "s", "-")),
+        (lambda row: row.teacher_personal, "Teachers, own data", _line(look.personal, "^", "--")),
     )
     handles: list[Artist] = []
-    for key, label, colour, marker, line in curves:
-        points = [(at, 100 * row[key]) for at, row in zip(x, run.history, strict=True) if row.get(key) is not None]
+    for figure, label, style in curves:
+        known = [(at, figure(row)) for at, row in zip(x, run.history, strict=True)]
+        points = [(at, metric.factor * value) for at, value in known if value is not None]
         if points:
-            style: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": line, "label": label}
-            handles += axes.plot(*zip(*points, strict=True), markersize=3.5 if len(points) < 60 else 0, **style)
+            size = 3.5 if len(points) < 60 else 0
+            handles += axes.plot(*zip(*points, strict=True), markersize=size, label=label, **style)
     _band(axes, run, x, look)
-    majority = ((run.summary or {}).get("accuracy") or {}).get("majority")
-    if majority is not None:
-        label = "Majority class"
-        handles.append(axes.axhline(100 * majority, color=look.faint, linestyle="-.", linewidth=1, label=label))
-    return handles
+    return handles + _baseline(axes, run, look)
 
 
-def _band(axes: Axes, run: RunFolder, x: Sequence[float], look: Look) -> None:
+def _line(colour: str, marker: str, line: str) -> dict[str, Any]:
+    return {"color": colour, "marker": marker, "linestyle": line}
+
+
+def _band(axes: Axes, run: RunRecord, x: Sequence[float], look: Look) -> None:
     """The teachers' spread over clients."""
     rows = [
-        (at, 100 * row["teacher_mean"], 100 * row["teacher_std"])
+        (at, row.teacher_mean, row.teacher_std)
         for at, row in zip(x, run.history, strict=True)
-        if row.get("teacher_mean") is not None and row.get("teacher_std") is not None
+        if row.teacher_mean is not None and row.teacher_std is not None
     ]
     if rows:
-        at, mean, std = np.array(rows).T
-        axes.fill_between(at, mean - std, np.minimum(mean + std, 100), color=look.teacher, alpha=0.18, linewidth=0)
+        at, *figures = np.array(rows).T
+        mean, std = (run.metric.factor * figure for figure in figures)
+        most = 100 if run.metric.unit == "%" else np.inf
+        axes.fill_between(at, mean - std, np.minimum(mean + std, most), color=look.teacher, alpha=0.18, linewidth=0)
+
+
+def _baseline(axes: Axes, run: RunRecord, look: Look) -> list[Artist]:
+    """A line where a model is that has learnt nothing; returns what the legend shows."""
+    baseline = run.quality.baseline
+    if baseline is None:
+        return []
+    said = run.baseline_label
+    label = "Majority class" if said == LARGEST_CLASS else said[:1].upper() + said[1:]
+    style: dict[str, Any] = {"color": look.faint, "linestyle": "-.", "linewidth": 1}
+    return [axes.axhline(run.metric.factor * baseline, label=label, **style)]
 
 
 def _shade(axes: Axes, left: float, right: float, look: Look) -> Artist:

@@ -10,11 +10,12 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from fedkd.results.run_folder import RunFolder
+from fedkd.results.round import Round
+from fedkd.results.run_record import RunRecord
 from sims.report.plots.look import LIGHT, TEXT, Look, canvas, first_finishing, legend, short, whole
 
 
-def ranks_heatmap(run: RunFolder, look: Look = LIGHT) -> Figure:
+def ranks_heatmap(run: RunRecord, look: Look = LIGHT) -> Figure:
     """How many singular values each tensor's update needed, round by round, both ways.
 
     Args:
@@ -44,12 +45,12 @@ def ranks_heatmap(run: RunFolder, look: Look = LIGHT) -> Figure:
     return figure
 
 
-def _ranks(axes: Axes, run: RunFolder, full: dict[str, int], which: int, colours: Colormap, look: Look) -> list[Artist]:
+def _ranks(axes: Axes, run: RunRecord, full: dict[str, int], which: int, colours: Colormap, look: Look) -> list[Artist]:
     """One way's ranks, coloured by their share and numbered where there is room; returns what the legend shows."""
     ranks = np.array([[_rank(row, name, which) for row in run.history] for name in full])
     highest = np.array([[_full(row, name) for row in run.history] for name in full])
     share = np.where(ranks < 0, -1, 100 * ranks / highest)
-    rounds = np.array([row["round"] for row in run.history])
+    rounds = np.array([row.number for row in run.history])
     edges = np.append(rounds - 0.5, rounds[-1] + 0.5)
     axes.pcolormesh(edges, np.arange(len(full) + 1) - 0.5, share, cmap=colours, vmin=0, vmax=100)
     axes.invert_yaxis()
@@ -65,17 +66,18 @@ def _ranks(axes: Axes, run: RunFolder, full: dict[str, int], which: int, colours
     return [*axes.plot(span, [1, 1], transform=top, label="Finishing rounds", **style)]
 
 
-def _rank(row: dict[str, Any], name: str, which: int) -> float:
+def _rank(row: Round, name: str, which: int) -> float:
     """A tensor's rank in a round: NaN where it went dense, -1 where the round says nothing of it."""
-    entry = (row.get("ranks") or {}).get(name)
+    entry = row.ranks.get(name)
     if entry is None:
         return -1.0
-    return float("nan") if entry[which] is None else float(entry[which])
+    rank = entry[which]
+    return float("nan") if rank is None else float(rank)
 
 
-def _full(row: dict[str, Any], name: str) -> float:
+def _full(row: Round, name: str) -> float:
     """A tensor's full rank in a round: finishing rounds may have a smaller model."""
-    return float((row.get("ranks") or {}).get(name, (None, None, 1))[2])
+    return float(row.ranks.get(name, (None, None, 1))[2] or 1)
 
 
 def _numbers(axes: Axes, rounds: np.ndarray, ranks: np.ndarray, share: np.ndarray, colours: Colormap) -> None:

@@ -10,7 +10,8 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fedkd.results.run_folder import RunFolder
+from fedkd.objectives.metric import Scale
+from fedkd.results.run_record import RunRecord
 from sims.report.plots.envelope import envelope
 from sims.report.plots.labels import Named, label_points
 from sims.report.plots.look import HEIGHT, LIGHT, TEXT, Look, canvas, legend, size_axis, whole
@@ -29,54 +30,53 @@ class Series:
     """
 
     label: str
-    runs: tuple[RunFolder, ...]
+    runs: tuple[RunRecord, ...]
 
     def rounds(self) -> np.ndarray:
         """Numbers of the rounds that all seeds have reached."""
-        return np.array([row["round"] for row in self.runs[0].history[: self._shared_length]])
+        return np.array([row.number for row in self.runs[0].history[: self._shared_length]])
 
-    def quality(self, f1: bool = False) -> np.ndarray:
-        """Accuracy, or F1, of the shared model in per cent, of shape (seeds, rounds)."""
-        key = "shared_f1" if f1 else "shared_accuracy"
-        rows = [[row.get(key) for row in run.history[: self._shared_length]] for run in self.runs]
-        return 100 * np.array(rows, float)
+    def quality(self, metric: Scale) -> np.ndarray:
+        """Quality of the shared model as it is shown, of shape (seeds, rounds); NaN where it wasn't measured."""
+        rows = [[row.shared.get(metric.name) for row in run.history[: self._shared_length]] for run in self.runs]
+        return metric.factor * np.array(rows, float)
 
     def megabytes(self) -> np.ndarray:
         """What a client has sent and received after each round, the mean over seeds."""
         return np.mean([run.bytes_per_client()[: self._shared_length] for run in self.runs], axis=0) / MB
 
-    def ends(self, f1: bool) -> np.ndarray:
-        """Megabytes a client and quality in per cent at each run's end, of shape (seeds, 2); NaN where not measured."""
-        return np.array([_end(run, f1) for run in self.runs], float)
+    def ends(self, metric: Scale) -> np.ndarray:
+        """Megabytes a client and quality as shown at each run's end, of shape (seeds, 2); NaN where not measured."""
+        return np.array([_end(run, metric) for run in self.runs], float)
 
     @property
     def _shared_length(self) -> int:
         return min(len(run.history) for run in self.runs)
 
 
-def _end(run: RunFolder, f1: bool) -> tuple[float, float]:
+def _end(run: RunRecord, metric: Scale) -> tuple[float, float]:
     """The summary's figures, or those of the last round of a run without one."""
-    quality = (run.summary or {}).get("f1_positive") if f1 else run.accuracy.get("shared")
-    return (total_bytes(run.traffic) or 0.0) / MB, float("nan") if quality is None else 100 * quality
+    quality = run.shared_figure(metric)
+    return (total_bytes(run.traffic) or 0.0) / MB, float("nan") if quality is None else metric.factor * quality
 
 
-def frontier(series: Sequence[Series], look: Look = LIGHT, f1: bool = False) -> Figure:
+def frontier(series: Sequence[Series], metric: Scale, look: Look = LIGHT) -> Figure:
     """Quality against megabytes: where each method ends, how it came there, and the best for so many bytes.
 
     Args:
         series: At least one.
+        metric: What is shown.
         look: Colours.
-        f1: Show F1 instead of accuracy.
 
     Returns:
         The figure: a labelled point a series with the standard deviation over seeds both ways, its rounds as a line
         with a band; what sends nothing is a horizontal line. A dashed line joins what nothing else beats.
     """
     figure, (axes,) = canvas(1.5 * HEIGHT, look)
-    ends = [item.ends(f1) for item in series]
+    ends = [item.ends(metric) for item in series]
     middles, points = np.array([end.mean(axis=0) for end in ends]), dict[str, Named]()
-    lowest = _lowest_shown(middles[:, 1])
-    shown = [mb for item in series for mb in item.megabytes()[item.quality(f1).mean(axis=0) >= lowest]]
+    worst = _worst_shown(middles[:, 1], metric)
+    shown = [mb for item in series for mb in item.megabytes()[_shown(item, metric, worst)]]
     _scale(axes, [*shown, *middles[:, 0]])
     for item, end, (sent, quality), style in zip(series, ends, middles, _styles(look), strict=False):
         if not np.isfinite(quality):
@@ -84,7 +84,7 @@ def frontier(series: Sequence[Series], look: Look = LIGHT, f1: bool = False) -> 
         if sent == 0:
             _nothing_sent(axes, item.label, quality, style["color"])
             continue
-        _curve(axes, item.megabytes(), item.quality(f1), {**style, "marker": ""}, faint=True)
+        _curve(axes, item.megabytes(), item.quality(metric), {**style, "marker": ""}, faint=True)
         spread = end.std(axis=0, ddof=1) if len(end) > 1 else np.zeros(2)
         axes.errorbar(
             sent,
@@ -100,50 +100,52 @@ def frontier(series: Sequence[Series], look: Look = LIGHT, f1: bool = False) -> 
         )
         points[item.label] = Named((sent, quality), style["color"])
     axes.margins(y=0.01)
-    axes.set_ylim(bottom=max(axes.get_ylim()[0], lowest))
-    envelope(axes, [point.place for point in points.values()], look)
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(*((max(bottom, worst), top) if metric.better == "higher" else (bottom, min(top, worst))))
+    envelope(axes, [point.place for point in points.values()], look, metric.better)
     axes.set_xlabel("Sent and received by a client, MB")
-    axes.set_ylabel("F1, %" if f1 else "Accuracy, %")
+    axes.set_ylabel(metric.axis)
     figure.draw_without_rendering()
     label_points(axes, points, look)
     return figure
 
 
-def quality_by_rounds(series: Sequence[Series], look: Look = LIGHT) -> Figure:
-    """Accuracy after each round, a line with a band over seeds for each series.
+def quality_by_rounds(series: Sequence[Series], metric: Scale, look: Look = LIGHT) -> Figure:
+    """Quality after each round, a line with a band over seeds for each series.
 
     Args:
         series: At least one.
+        metric: What is shown.
         look: Colours.
     """
     figure, (axes,) = canvas(HEIGHT, look)
     handles: list[Artist] = []
     for item, style in zip(series, _styles(look), strict=False):
         rounds = item.rounds()
-        handles += _curve(axes, rounds, item.quality(), {**style, "label": item.label, "markersize": 3.5})
+        handles += _curve(axes, rounds, item.quality(metric), {**style, "label": item.label, "markersize": 3.5})
     axes.set_xlabel("Round")
-    axes.set_ylabel("Accuracy, %")
+    axes.set_ylabel(metric.axis)
     axes.xaxis.set_major_locator(whole(10))
     legend(figure, handles, look)
     return figure
 
 
 def quality_by_setting(
-    key: str, lines: Mapping[str, Mapping[float, Sequence[float]]], look: Look = LIGHT, f1: bool = False
+    key: str, lines: Mapping[str, Mapping[float, Sequence[float]]], metric: Scale, look: Look = LIGHT
 ) -> Figure:
     """Quality at the runs' ends against a setting of theirs, a line with a band over seeds for each label.
 
     Args:
         key: The setting.
-        lines: By label and value of the setting, a share in [0, 1] a seed.
+        lines: By label and value of the setting, a figure for each seed, as it is kept.
+        metric: What the figures are.
         look: Colours.
-        f1: Whether the shares are F1.
     """
     figure, (axes,) = canvas(HEIGHT, look)
     handles: list[Artist] = []
     for (label, ends), style in zip(lines.items(), _styles(look), strict=False):
         values = sorted(ends)
-        low, middle, high = 100 * np.transpose([_band(ends[value]) for value in values])
+        low, middle, high = metric.factor * np.transpose([_band(ends[value]) for value in values])
         axes.fill_between(values, low, high, color=style["color"], alpha=0.12, linewidth=0)
         handles += axes.plot(values, middle, label=label, markersize=4.5, linewidth=1.1, **style)
     ticks = sorted({value for ends in lines.values() for value in ends})
@@ -151,7 +153,7 @@ def quality_by_setting(
         axes.set_xscale("log", base=2)
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_xlabel(key)
-    axes.set_ylabel("F1, %" if f1 else "Accuracy, %")
+    axes.set_ylabel(metric.axis)
     legend(figure, handles, look)
     return figure
 
@@ -183,10 +185,20 @@ def _scale(axes: Axes, sent: Sequence[float]) -> None:
         size_axis(axes, positive, [], log=True)
 
 
-def _lowest_shown(ends: np.ndarray) -> float:
-    """Quality below which nothing is drawn: the first rounds would press the ends together."""
+def _worst_shown(ends: np.ndarray, metric: Scale) -> float:
+    """Quality beyond which nothing is drawn: the first rounds would press the ends together."""
     known = ends[np.isfinite(ends)]
-    return float(known.min() - max(5.0, np.ptp(known))) if len(known) else 0.0
+    sign = 1 if metric.better == "higher" else -1
+    if not len(known):
+        return 0.0 if sign > 0 else float("inf")
+    least = 5.0 if metric.unit == "%" else 0.05 * float(np.abs(known).max())
+    return float(sign * (sign * known).min() - sign * max(least, np.ptp(known)))
+
+
+def _shown(series: Series, metric: Scale, worst: float) -> np.ndarray:
+    """Which of a series' rounds are drawn."""
+    quality = series.quality(metric).mean(axis=0)
+    return quality >= worst if metric.better == "higher" else quality <= worst
 
 
 def _nothing_sent(axes: Axes, label: str, quality: float, colour: str) -> None:

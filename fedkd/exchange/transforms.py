@@ -1,0 +1,84 @@
+"""What may happen to an update before it is encoded: transforms, each of which may keep something between rounds.
+
+They are composed as in optax (``optax.chain``) and pfl-research (``Postprocessor``), and are the same on clients and
+server. A further transform is a class in a file of its own, and a line in ``fedkd.exchange.chain``.
+"""
+
+from abc import ABC
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from fedkd.base.tensors import Spec, Weights
+from fedkd.exchange.basis import Bases
+from fedkd.exchange.codec import Payload, decode
+
+
+@dataclass(frozen=True)
+class Context:
+    """What transforms may know of a round.
+
+    Args:
+        spec: The model's tensors.
+        kept: For each tensor which of its numbers aren't pruned in the round, 1 or 0; None where nothing is pruned.
+        rng: Of the sender in the round; whatever is drawn changes the stochastic rounding that follows.
+    """
+
+    spec: Spec
+    kept: Weights | None
+    rng: np.random.Generator
+
+
+@dataclass(frozen=True, eq=False)
+class Sent:
+    """An update on its way.
+
+    Args:
+        update: As the last transform left it, before it was encoded.
+        blob: What is sent.
+        spec: The model's tensors.
+        bases: Directions that the receiver knows too.
+    """
+
+    update: Weights
+    blob: bytes
+    spec: Spec
+    bases: Bases | None = None
+
+    @cached_property
+    def payload(self) -> Payload:
+        """What the receiver decodes; decoded once, and only where somebody asks."""
+        return decode(self.blob, self.spec, self.bases)
+
+
+class Transform(ABC):
+    """One step of a chain. By default it keeps nothing and changes nothing."""
+
+    group: str  # under which its state is kept, on disk too; ``transform.NAME`` unless it is an old one
+
+    def initial(self, spec: Spec) -> Weights:
+        """Return the state before the first round, float32 arrays."""
+        return []
+
+    def apply(self, update: Weights, state: Weights, context: Context) -> tuple[Weights, Weights]:
+        """Change an update before it is encoded.
+
+        Args:
+            update: float32, as the spec says; not to be changed in place.
+            state: What was kept of the round before.
+            context: Of the round.
+
+        Returns:
+            The update and the state, of the same shapes.
+        """
+        return update, state
+
+    def sent(self, sent: Sent, state: Weights) -> Weights:
+        """Return what is kept for the next round, once the update is encoded.
+
+        Args:
+            sent: The update as it was wanted, and as the receiver decodes it.
+            state: From ``apply``.
+        """
+        return state

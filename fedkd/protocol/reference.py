@@ -1,0 +1,129 @@
+"""A federation in this process without Flower: the protocol as it is, for tests, emulated devices and fine-tuning."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+
+from fedkd.base.errors import RunError
+from fedkd.base.seeding import Purpose, generator
+from fedkd.base.tensors import Weights
+from fedkd.exchange.codec import Payload, decode, encode
+from fedkd.protocol.experiment import Experiment
+from fedkd.protocol.federation import (
+    begin_round,
+    client_round,
+    follow,
+    header_of,
+    known_bases,
+    make_offer,
+    new_client,
+    new_server,
+    server_round,
+)
+from fedkd.protocol.finishing import experiment_at
+from fedkd.protocol.state import ClientState, Offer, Upload
+
+
+class Taken(NamedTuple):
+    """A client's part in a round: the offer it followed, its state afterwards, and its answer."""
+
+    offer: Offer
+    state: ClientState
+    upload: Upload
+
+
+class Federation:
+    """A server and clients that exchange nothing but offers and uploads; each client begins when it is first asked.
+
+    Args:
+        experiment: Of the first round.
+        run: Tells the run from all others.
+        seed_of: Makes the generator of a client in a round, of their numbers; that of a run where not given.
+        threads: Clients of a round that train side by side.
+        hand_over: Give clients the base itself, so that nothing is encoded and decoded on its way down.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        run: str = "",
+        seed_of: Callable[[int, int], np.random.Generator] | None = None,
+        threads: int = 1,
+        hand_over: bool = False,
+    ) -> None:
+        self.experiment, self.server = experiment, new_server(experiment, run)
+        self.clients = defaultdict[int, ClientState](lambda: new_client(experiment))
+        self.held: dict[int, int] = {}
+        self._seed_of = seed_of or (lambda round_, i: generator(experiment.config.seed, Purpose.TRAINING, round_, i))
+        self._threads, self._hand_over = threads, hand_over
+
+    @property
+    def now(self) -> Experiment:
+        """The experiment of the round under way, or of the last."""
+        return experiment_at(self.experiment, self.server.round, self.server.removed_channels)
+
+    def begin(self) -> None:
+        """Begin the next round."""
+        self.server = begin_round(self.server, self.experiment)
+        header = header_of(self.server.round, self.server.digest, self.now)
+        self.dense = b"" if self._hand_over else encode(self.server.base, self.now.spec, header)
+
+    def offer(self, held: int | None) -> Offer:
+        """Return the offer of the round to a client that holds the base of a round, or nothing of use."""
+        return make_offer(self.server, held, self.experiment.energy(self.server.round), self.dense)
+
+    def round(self, participants: Sequence[int]) -> Payload:
+        """Begin a round, have clients answer, and end it.
+
+        Args:
+            participants: Partition ids, at least one; updates are averaged in this order.
+
+        Returns:
+            The broadcast, decoded.
+
+        Raises:
+            PayloadError: Training ended in NaN or Inf.
+            RunError: A client can't follow the server, which is a fault of the protocol.
+        """
+        self.begin()
+        taken = self._answers(participants)
+        self.offers = {i: part.offer for i, part in taken.items()}
+        self.clients |= {i: part.state for i, part in taken.items()}
+        self.held |= dict.fromkeys(taken, self.server.round)
+        return self._end([part.upload for part in taken.values()])
+
+    def _answers(self, participants: Sequence[int]) -> dict[int, Taken]:
+        """What clients make of a round, side by side where there are threads."""
+        states = [self.clients[i] for i in participants]
+        if self._threads == 1:
+            return dict(zip(participants, map(self._take_part, participants, states), strict=True))
+        with ThreadPoolExecutor(self._threads) as pool:
+            return dict(zip(participants, pool.map(self._take_part, participants, states), strict=True))
+
+    def _take_part(self, client: int, state: ClientState) -> Taken:
+        """One client's part: it follows the steps that it lacks, or asks for the dense model."""
+        offer, base = self._followed(client, state)
+        data, _ = self.experiment.client_data(client)
+        return Taken(offer, *client_round(state, base, offer, data, self.now, self._seed_of(offer.round, client)))
+
+    def _followed(self, client: int, state: ClientState) -> tuple[Offer, Weights]:
+        if self._hand_over:
+            return self.offer(None), self.server.base
+        for held in (self.held.get(client, 0), None):
+            offer = self.offer(held)
+            if (base := follow(state, offer, self.experiment)) is not None:
+                return offer, base
+        raise RunError(f"client {client} can't follow round {self.server.round}, though it got the dense model")
+
+    def _end(self, uploads: Sequence[Upload]) -> Payload:
+        """Decode the answers as the server does, and average them."""
+        now, uniform = self.now, self.experiment.config.exchange.weighting == "uniform"
+        bases = known_bases(now, self.server.round, self.server.steps[-1].blob)
+        self.updates = [decode(upload.blob, now.spec, bases).tensors for upload in uploads]
+        self.weights = [1.0 if uniform else float(upload.examples) for upload in uploads]
+        energy = self.experiment.energy(self.server.round)
+        self.server, broadcast = server_round(self.server, self.updates, self.weights, energy, now)
+        return broadcast

@@ -1,0 +1,87 @@
+"""What one process makes once for all clients of a run: decoded broadcasts, shared directions, models to finish.
+
+It belongs to the run's experiment and goes with it. What clients share, none may change: its arrays are read-only.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import numpy as np
+
+from fedkd.base.tensors import Spec, Weights, digest
+from fedkd.exchange.basis import Bases
+from fedkd.exchange.codec import decode
+
+if TYPE_CHECKING:
+    from fedkd.protocol.experiment import Experiment
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Recent(Generic[K, V]):
+    """The last few of what is made by keys; threads that ask for the same wait for the first of them to make it.
+
+    Args:
+        size: How many are held.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size, self._held, self._lock = size, OrderedDict[K, V](), threading.Lock()
+
+    def get(self, key: K, make: Callable[[], V]) -> V:
+        """Return what a key stands for, made now where it isn't held."""
+        with self._lock:
+            if key not in self._held:
+                made = make()  # may raise, and nothing is held then
+                while len(self._held) >= self._size:
+                    self._held.popitem(last=False)
+                self._held[key] = made
+            self._held.move_to_end(key)
+            return self._held[key]
+
+
+class RunCache:
+    """What the process keeps of one run."""
+
+    def __init__(self) -> None:
+        self._broadcasts = Recent[tuple[bytes, Spec], Weights](8)
+        self._directions = Recent[tuple[Spec, int, int, bytes], Bases](2)
+        self._finishing = Recent[tuple[int, ...], "Experiment"](2)
+        self._begun = Recent[tuple[str, tuple[int, ...]], Weights](1)
+
+    def broadcast(self, blob: bytes, spec: Spec) -> Weights:
+        """Return what all clients of a round decode of the server's blob.
+
+        Raises:
+            PayloadError: See ``fedkd.exchange.codec.decode``.
+        """
+        return list(self._broadcasts.get((blob, spec), lambda: _frozen(decode(blob, spec).tensors)))
+
+    def directions(self, spec: Spec, rank: int, round_: int, previous: bytes, make: Callable[[], Bases]) -> Bases:
+        """Return the directions that follow from the last broadcast."""
+
+        def made() -> Bases:
+            bases = tuple(make())
+            _frozen(basis.vectors for basis in bases if basis)
+            return bases
+
+        return self._directions.get((spec, rank, round_, previous), made)
+
+    def finishing(self, removed_channels: tuple[int, ...], make: Callable[[], "Experiment"]) -> "Experiment":
+        """Return the experiment of the finishing rounds; see ``fedkd.protocol.finishing``."""
+        return self._finishing.get(removed_channels, make)
+
+    def begun(self, shared: Weights, removed_channels: tuple[int, ...], make: Callable[[], Weights]) -> Weights:
+        """Return the weights that finishing rounds begin with, which follow from those before them."""
+        return list(self._begun.get((digest(shared), removed_channels), lambda: _frozen(make())))
+
+
+def _frozen(arrays: Iterable[np.ndarray]) -> Weights:
+    """Make arrays read-only."""
+    held = [np.asarray(array) for array in arrays]
+    for array in held:
+        array.flags.writeable = False
+    return held

@@ -1,0 +1,159 @@
+"""What a run has shown in the end: ``summary.json``."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from fedkd.base.errors import InputError
+from fedkd.objectives.metric import ACCURACY, F1, Scale, read_scale
+from fedkd.results.device_file import DeviceFile
+from fedkd.results.json_fields import numbers, table
+
+_FURTHER = ("shared", "teacher_mean")  # what is known by metrics that don't decide
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How good a run's models are by one metric; None for what wasn't measured.
+
+    Args:
+        shared: The shared model; where none is shared, the mean of the clients' own.
+        teacher_mean: Mean over clients of their teachers.
+        teacher_std: Standard deviation of the same.
+        teacher_personal: Mean over clients of their teachers on what these have held out.
+        baseline: What a model reaches that has learnt nothing.
+    """
+
+    shared: float | None = None
+    teacher_mean: float | None = None
+    teacher_std: float | None = None
+    teacher_personal: float | None = None
+    baseline: float | None = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The summary of a run; None for what an older run didn't write.
+
+    Args:
+        name: The run's.
+        method: By which it trained.
+        task: On what.
+        seed: Of everything random.
+        engine: Which ran the clients.
+        rounds: Of training.
+        finish_rounds: After them.
+        clients: Of the federation.
+        parameters: Counts by ``teacher`` and ``student``.
+        metrics: How the task's figures are read, the deciding one first.
+        quality: By the deciding metric, of the models at the end of training; None where it isn't known.
+        others: By the names of the other metrics; of these only ``shared`` and ``teacher_mean`` are known.
+        traffic: Bytes per client, see ``server.results.traffic``.
+        speed: ``seconds`` and ``client_updates_per_second``.
+        shared_sha256: Of the shared model at the end of training, 64 hex digits; None where none is shared.
+        files: A row for each device file.
+    """
+
+    name: str | None = None
+    method: str | None = None
+    task: str | None = None
+    seed: int | None = None
+    engine: str | None = None
+    rounds: int | None = None
+    finish_rounds: int = 0
+    clients: int | None = None
+    parameters: Mapping[str, int] = field(default_factory=dict)
+    metrics: Sequence[Scale] = ()
+    quality: Quality | None = None
+    others: Mapping[str, Quality] = field(default_factory=dict)
+    traffic: Mapping[str, float | None] = field(default_factory=dict)
+    speed: Mapping[str, float | None] = field(default_factory=dict)
+    shared_sha256: str | None = None
+    files: Sequence[DeviceFile] = ()
+
+    @property
+    def metric(self) -> Scale:
+        """The deciding metric."""
+        return self.metrics[0] if self.metrics else ACCURACY
+
+    @property
+    def named_others(self) -> list[tuple[Scale, Quality]]:
+        """The other metrics that were measured, each with its figures."""
+        return [(metric, self.others[metric.name]) for metric in self.metrics[1:] if metric.name in self.others]
+
+    def to_json(self) -> dict[str, Any]:
+        """The file's object."""
+        return {
+            **{key: getattr(self, key) for key in _PLAIN},
+            "parameters": dict(self.parameters),
+            "metrics": [metric.to_json() for metric in self.metrics],
+            "quality": self.quality and asdict(self.quality),
+            "others": {name: {key: getattr(held, key) for key in _FURTHER} for name, held in self.others.items()},
+            "traffic": dict(self.traffic),
+            "speed": dict(self.speed),
+            "shared_sha256": self.shared_sha256,
+            "edge": [file.to_json() for file in self.files],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], where: str = "summary.json") -> "Summary":
+        """Undo ``to_json``, also of files that were written before tasks owned their metrics.
+
+        Args:
+            data: The file's object.
+            where: The file, for what is said of one that is wrong.
+
+        Raises:
+            InputError: A field is of another kind.
+        """
+        if "metrics" not in data:
+            data = _with_metrics(data, where)
+        others = table(data, "others", where)
+        measured = table(data, "quality", where)
+        files = data.get("edge") or []
+        if not isinstance(files, list):
+            raise InputError(f"{where}: edge must be a list of objects, got {str(files)[:40]!r}")
+        return cls(
+            **{key: data.get(key) for key in _PLAIN if key != "finish_rounds"},
+            finish_rounds=data.get("finish_rounds") or 0,
+            parameters=table(data, "parameters", where),
+            metrics=read_metrics(data["metrics"], where),
+            quality=_quality(measured, where) if measured else None,
+            others={name: _quality(table(others, name, where), where) for name in others},
+            traffic=numbers(table(data, "traffic", where), where),
+            speed=numbers(table(data, "speed", where), where),
+            shared_sha256=data.get("shared_sha256"),
+            files=tuple(DeviceFile.from_json(file, where) for file in files),
+        )
+
+
+_FIGURES = tuple(item.name for item in fields(Quality))
+_PLAIN = ("name", "method", "task", "seed", "engine", "rounds", "finish_rounds", "clients")
+
+
+def read_metrics(rows: Any, where: str) -> tuple[Scale, ...]:
+    """Read how figures are read, as ``summary.json`` and ``task.json`` say it.
+
+    Raises:
+        InputError: They don't say it.
+    """
+    try:
+        return tuple(read_scale(row) for row in rows)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{where}: metrics must be objects with name, label, unit and better ({error!r})") from None
+
+
+def _quality(held: Mapping[str, Any], where: str) -> Quality:
+    return Quality(**numbers({key: held.get(key) for key in _FIGURES}, where))
+
+
+def _with_metrics(data: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Say in today's keys what an old summary says: its metrics were accuracy and, of two classes, F1."""
+    accuracy = table(data, "accuracy", where)
+    f1 = {"shared": data.get("f1_positive"), "teacher_mean": data.get("teacher_f1")}
+    found: dict[str, Any] = dict(data)
+    if accuracy:
+        found["quality"] = accuracy | {"baseline": accuracy.get("majority")}
+    known = f1 != dict.fromkeys(f1)
+    metrics = (ACCURACY, F1) if known else (ACCURACY,)
+    return found | {"metrics": [metric.to_json() for metric in metrics], "others": {F1.name: f1} if known else {}}
