@@ -106,7 +106,7 @@ class Run:
         """The closing table, as notebooks show it."""
         from sims.report.table import summary_table
 
-        console = Console(record=True, file=io.StringIO(), width=_WIDTH)
+        console = Console(record=True, file=io.StringIO(), width=_WIDTH, force_jupyter=False)
         console.print(summary_table(self.summary, baseline=self._run.baseline_label))
         return console.export_html(inline_styles=True, code_format=_TABLE)
 
