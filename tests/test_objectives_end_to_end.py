@@ -7,8 +7,7 @@ import pytest
 
 import fedkd
 from fedkd.edge.runtime import predict
-from server.hub.model import DeviceFile as ToPublish
-from server.hub.model import manifest_of
+from server.hub.model import ChosenFile, manifest_of
 from tests.test_cli import call
 
 RNG = np.random.default_rng(0)
@@ -76,7 +75,7 @@ def test_pages_say_the_metric_of_the_task_and_commands_too(done):
 
 def test_what_is_for_classifiers_of_plain_inputs_alone_says_so(done):
     kind, _, run = done
-    found = ToPublish(run.folder / "student_int8.tflite", run.folder, 0.5)
+    found = ChosenFile(run.folder / "student_int8.tflite", run.folder, 0.5)
     rule = "standardises them" if kind == "classification" else f"is {kind}"
     with pytest.raises(fedkd.InputError, match=rule):
         manifest_of(found, "default", 1)
