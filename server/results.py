@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from fedkd.base.tensors import Weights, digest
-from fedkd.objectives.regression import Regression
 from fedkd.protocol.experiment import Experiment
 from fedkd.results.round import Round
 from fedkd.results.summary import Quality, Summary
@@ -14,9 +13,6 @@ def task_record(experiment: Experiment) -> TaskRecord:
     """What ``task.json`` says of a run's task."""
     task = experiment.task
     objective = task.objective
-    outputs = None
-    if isinstance(objective, Regression):
-        outputs = {"offset": objective.offset, "scale": objective.scale} if objective.scale else None
     return TaskRecord(
         experiment.config.task,
         objective.kind,
@@ -24,7 +20,7 @@ def task_record(experiment: Experiment) -> TaskRecord:
         objective.names,
         objective.baseline_label,
         None if task.inputs is None else {"mean": task.inputs.mean, "scale": task.inputs.scale},
-        outputs,
+        objective.units,
     )
 
 

@@ -50,7 +50,7 @@ class Scored(Classification):
 
     @property
     def metrics(self):
-        return (*super().metrics, Metric("brier", "Brier score", "", "lower", self._brier))
+        return (*super().metrics, Metric("brier", "Brier score", "", "lower", of=self._brier))
 
     def _brier(self, outputs, y):
         shares = np.exp(outputs - outputs.max(-1, keepdims=True))

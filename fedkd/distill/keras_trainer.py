@@ -120,20 +120,7 @@ class KerasTrainer:
         masks: Mapping[str, Weights] | None = None,
         anchors: Mapping[str, Weights] | None = None,
     ) -> tuple[State, dict[str, float]]:
-        """Train for the configured epochs.
-
-        Args:
-            state: The client's state; not changed.
-            data: The client's training examples.
-            rng: Draws the order of examples and the states of random layers.
-            rate: Multiplies all learning rates, for their decay over the rounds.
-            masks: By role, a 0/1 array for each trainable weight, which is multiplied after each step; roles that
-                aren't in it are trained freely.
-            anchors: By role, the trainable weights near which ``train.proximal`` keeps it (Li et al., MLSys 2020).
-
-        Returns:
-            The state after training, and the mean loss of each role.
-        """
+        """Train for the configured epochs, see ``fedkd.distill.trainer.Trainer``."""
         rows, shares = batches(len(data), self.train.batch_size, self.train.epochs, rng)
         seeds = {role: learner.seeds(rng) for role, learner in self.learners.items()}
         bounds = Bounds(dict(masks or {}), dict(anchors or {}))

@@ -23,6 +23,7 @@ class Classification:
     names: tuple[str, ...]
 
     kind = "classification"
+    units = None
     baseline_label = "always the largest class"
 
     def __post_init__(self) -> None:
@@ -33,7 +34,7 @@ class Classification:
     @cached_property
     def metrics(self) -> tuple[Metric, ...]:
         """Accuracy with Wilson's interval, and the F1 of the second class where there are two."""
-        accuracy = Metric("accuracy", "accuracy", "%", "higher", self._accuracy, self._interval)
+        accuracy = Metric("accuracy", "accuracy", "%", of=self._accuracy, interval=self._interval)
         positive = Metric("f1", "F1", "%", of=lambda outputs, y: f1(self.answers(outputs), y))
         return (accuracy, positive) if len(self.names) == 2 else (accuracy,)
 

@@ -1,7 +1,7 @@
 """What a figure of quality is: its name, its unit, which way is better, and how it is found."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -149,10 +149,6 @@ class Scale:
         """
         return self.factor * (reference - value if self.better == "higher" else value - reference)
 
-    def best(self, values: "Any") -> float:
-        """The best of some figures."""
-        return float(max(values) if self.better == "higher" else min(values))
-
     def to_json(self) -> dict[str, str]:
         """The fields by their names, for files of results."""
         return {"name": self.name, "label": self.label, "unit": self.unit, "better": self.better}
@@ -167,8 +163,8 @@ class Metric(Scale):
         interval: Its 95 % confidence interval over the test examples; None for a metric that has none.
     """
 
-    of: Of = lambda outputs, target: 0.0
-    interval: Interval | None = None
+    of: Of = field(kw_only=True)
+    interval: Interval | None = field(default=None, kw_only=True)
 
 
 # Those of classification, and of all run folders that were written before tasks owned their metrics.

@@ -23,6 +23,7 @@ class MultiLabel:
     names: tuple[str, ...]
 
     kind = "multi_label"
+    units = None
     baseline_label = "every label always"
 
     def __post_init__(self) -> None:

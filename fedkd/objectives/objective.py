@@ -53,6 +53,11 @@ class Objective(Protocol):
         """By the number of outputs a model may have, the activation that turns them into probabilities, or none."""
         ...
 
+    @property
+    def units(self) -> dict[str, tuple[float, ...]] | None:
+        """``offset`` and ``scale`` of each output: an answer is output x scale + offset; None where they are logits."""
+        ...
+
     def check_target(self, name: str, y: np.ndarray) -> np.ndarray:
         """Return targets (n, ...) in the dtype they are trained with.
 

@@ -57,10 +57,18 @@ class Regression:
     def metrics(self) -> tuple[Metric, ...]:
         """Mean absolute error, mean squared error, both over examples and targets, and R²."""
         return (
-            Metric("mae", "mean absolute error", "", "lower", self._mae, self._mae_interval),
-            Metric("mse", "mean squared error", "", "lower", self._mse, self._mse_interval),
-            Metric("r2", "R²", "", "higher", self._r2),
+            Metric("mae", "mean absolute error", "", "lower", of=self._mae, interval=self._mae_interval),
+            Metric("mse", "mean squared error", "", "lower", of=self._mse, interval=self._mse_interval),
+            Metric("r2", "R²", "", of=self._r2),
         )
+
+    @property
+    def units(self) -> dict[str, tuple[float, ...]] | None:
+        """Offset and scale of each target, where models don't answer in the target's unit themselves."""
+        if not (self.offset or self.scale):
+            return None
+        count = len(self.names)
+        return {"offset": self.offset or (0.0,) * count, "scale": self.scale or (1.0,) * count}
 
     @property
     def links(self) -> dict[int, str]:

@@ -97,7 +97,7 @@ def experiment_of(run_config: Mapping[str, Scalar]) -> Experiment:
 def hold(experiment: Experiment) -> str:
     """Keep an experiment as that of the process, and return what ``experiment`` is in the configuration of its apps."""
     with _lock:
-        if experiment.fingerprint not in _kept or _kept[experiment.fingerprint] is not experiment:
+        if _kept.get(experiment.fingerprint) is not experiment:
             _keep(_given(to_settings(experiment.config)), experiment)
     return experiment.fingerprint
 

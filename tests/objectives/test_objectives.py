@@ -180,3 +180,14 @@ def test_a_scale_is_written_and_read():
     assert scale.lost(3.0, 2.0) == 1.0
     with pytest.raises(ValueError, match="higher or lower"):
         read_scale(scale.to_json() | {"better": "bigger"})
+
+
+def test_an_objective_says_how_its_outputs_are_read():
+    assert NUMBERS.units == {"offset": (-1.0, 300.0), "scale": (2.0, 50.0)}
+    assert Regression(("t",), scale=(2.0,)).units == {"offset": (0.0,), "scale": (2.0,)}
+    assert [each.units for each in (Regression(("t",)), THREE, TOPICS)] == [None] * 3
+
+
+def test_a_metric_without_a_way_to_find_it_is_none():
+    with pytest.raises(TypeError, match="of"):
+        Metric("brier", "Brier score")
