@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 from flwr.app import Message
 
+from clients.node.transport import from_records
 from fedkd.base.tensors import squared_norm
 from fedkd.exchange.blob import PayloadError
 from fedkd.exchange.codec import Payload, decode
-from fedkd.protocol.chunking import join
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.federation import header_of, known_bases
 from fedkd.protocol.messages import Answer, read_answer
@@ -31,7 +31,7 @@ def read(message: Message) -> Answer | Refusal:
     if message.has_error():
         return Refusal("error", str(message.error.reason))
     try:
-        return read_answer(join("answer", message.content.config_records))
+        return read_answer(from_records("answer", message))
     except (KeyError, TypeError, ValueError) as error:
         return Refusal("malformed", repr(error))
 

@@ -7,14 +7,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
-from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.app import Message
 from flwr.serverapp import Grid
 
+from clients.node.transport import to_records
 from fedkd.base.errors import RunError
 from fedkd.base.seeding import Purpose, generator
 from fedkd.base.tensors import digest
 from fedkd.exchange.codec import Payload, encode
-from fedkd.protocol.chunking import split
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.federation import begin_round, failed_round, forget_steps, header_of, make_offer
 from fedkd.protocol.federation import server_round as average
@@ -234,8 +234,7 @@ class FedKD:
 
     def _message(self, fields: dict[str, Any], node: int, kind: str, seconds: float) -> Message:
         """Make a message that a node which comes back later than in some seconds needn't work on any more."""
-        tables, live = split("offer", fields), max(1.0, seconds)
-        content = RecordDict({name: ConfigRecord(table) for name, table in tables.items()})
+        content, live = to_records("offer", fields), max(1.0, seconds)
         return Message(content, dst_node_id=node, message_type=kind, ttl=live, group_id=str(self.state.round))
 
 

@@ -10,15 +10,15 @@ from contextlib import closing
 from functools import partial
 from typing import Any
 
-from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
+from clients.node.transport import from_records, to_records
 from fedkd.base import runtime
 from fedkd.base.errors import RunError
 from fedkd.base.seeding import Purpose, generator
 from fedkd.base.tensors import Weights, subtract
 from fedkd.exchange.codec import encode
-from fedkd.protocol.chunking import join, split
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.federation import header_of, new_server
 from fedkd.protocol.messages import Answer, Fields, answer_fields, read_offer
@@ -74,18 +74,14 @@ def _grid(upload: Callable[[Fields], bytes], clients: int) -> LocalGrid:
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
-        blob = upload(join("offer", message.content.config_records))
+        blob = upload(from_records("offer", message))
         answer = Answer(int(context.node_config["partition-id"]), blob, 1)
-        return Message(_content("answer", answer_fields(answer)), reply_to=message)
+        return Message(to_records("answer", answer_fields(answer)), reply_to=message)
 
     def context(node: int) -> Context:
         return Context(1, node, {"partition-id": node}, RecordDict(), {})
 
     return LocalGrid(app, {i: i for i in range(clients)}, context, runtime.cores())
-
-
-def _content(name: str, fields: Fields) -> RecordDict:
-    return RecordDict({part: ConfigRecord(table) for part, table in split(name, fields).items()})
 
 
 def _messages(held: Experiment, repeats: int) -> float:
@@ -94,7 +90,7 @@ def _messages(held: Experiment, repeats: int) -> float:
     content: dict[str, Any] = {"round": 1, "base": "", "energy": 0.95, "dense": blob}
 
     def exchange(grid: LocalGrid) -> None:
-        offers = [Message(_content("offer", content), node, "train", group_id="1") for node in grid.get_node_ids()]
+        offers = [Message(to_records("offer", content), node, "train", group_id="1") for node in grid.get_node_ids()]
         for reply in grid.send_and_receive(offers):
             if reply.has_error():
                 raise RunError(f"bench grid: {reply.error.reason}")

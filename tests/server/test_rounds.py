@@ -4,9 +4,10 @@ import time
 
 import numpy as np
 import pytest
-from flwr.app import ConfigRecord, Error, Message, RecordDict
+from flwr.app import Error, Message
 
 import server.reply
+from clients.node.transport import to_records
 from fedkd.base.errors import InputError
 from fedkd.base.tensors import digest
 from fedkd.exchange.codec import decode
@@ -158,7 +159,7 @@ class Strangers(ForgedGrid):
                 yield Message(Error(2, "no data yet"), reply_to=message)
             else:
                 fields = answer_fields(Answer(3 if claim is None else claim))
-                yield Message(RecordDict({"answer": ConfigRecord(fields)}), reply_to=message)
+                yield Message(to_records("answer", fields), reply_to=message)
 
 
 def test_each_client_is_one_node_and_each_node_one_client(experiment):
