@@ -39,17 +39,17 @@ def round_of(experiment: Experiment, number: int, received: Sequence[Received], 
     )
 
 
-def with_bytes(held: Round, experiment: Experiment, answers: Sequence[Answer], down: int) -> Round:
+def with_bytes(ended: Round, experiment: Experiment, answers: Sequence[Answer], down: int) -> Round:
     """Add bytes of payload; where no model is shared, blobs are headers without any."""
     up = sum(len(a.blob) for a in answers)
-    return replace(held, up_bytes=up, down_bytes=down) if experiment.shares else held
+    return replace(ended, up_bytes=up, down_bytes=down) if experiment.shares else ended
 
 
-def with_quality(held: Round, experiment: Experiment, shared: Weights, measured: Quality) -> Round:
+def with_quality(ended: Round, experiment: Experiment, shared: Weights, measured: Quality) -> Round:
     """Add the quality of the shared model and of the clients' teachers, by the task's metrics.
 
     Args:
-        held: The round.
+        ended: The round.
         experiment: Of the round.
         shared: The shared model; where none is shared, the mean of the clients' own counts as its quality.
         measured: What the clients measured; empty where this was no round for it.
@@ -61,7 +61,7 @@ def with_quality(held: Round, experiment: Experiment, shared: Weights, measured:
         found = experiment.quality(experiment.config.exchange.shared, shared, experiment.threads)
     each = _figures(teacher_key(deciding), measured.values())
     return replace(
-        held,
+        ended,
         shared={deciding: found[deciding]} | _known(found, others),
         teacher_mean=teachers[deciding],
         teacher_std=float(np.std(each)) if each else None,

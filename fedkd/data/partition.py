@@ -148,6 +148,6 @@ def hold_out(data: Dataset, share: float, rng: np.random.Generator) -> tuple[np.
     kinds = int(units.max()) + 1
     if share == 0 or kinds == 1:
         return np.arange(len(data)), np.arange(0)
-    held = rng.permutation(kinds)[: min(max(1, round(share * kinds)), kinds - 1)]
-    inside = np.isin(units, held)
+    chosen = rng.permutation(kinds)[: min(max(1, round(share * kinds)), kinds - 1)]
+    inside = np.isin(units, chosen)
     return np.flatnonzero(~inside), np.flatnonzero(inside)

@@ -126,11 +126,11 @@ def _ends(path: Path) -> dict[str, Any]:
     interpreter = opened(path)
     source, sink = ends(interpreter, path)
     tensors = interpreter.get_tensor_details()
-    held = sum(int(np.prod(item["shape"], dtype=np.int64)) * np.dtype(item["dtype"]).itemsize for item in tensors)
+    ram_bytes = sum(int(np.prod(item["shape"], dtype=np.int64)) * np.dtype(item["dtype"]).itemsize for item in tensors)
     given = {"dtype": source.dtype.name, "scale": float(source.scale), "zero_point": int(source.zero_point)}
     feed = {"int8": _INTEGERS, "int16": _INTEGERS}.get(source.dtype.name, f"the {source.dtype.name} numbers themselves")
     taken = {"dtype": sink.dtype.name, "scale": float(sink.scale), "zero_point": int(sink.zero_point)}
-    return {"input": {"shape": list(source.shape[1:]), **given, "feed": feed}, "output": taken, "ram_bytes": held}
+    return {"input": {"shape": list(source.shape[1:]), **given, "feed": feed}, "output": taken, "ram_bytes": ram_bytes}
 
 
 _INTEGERS = "round(x / scale) + zero_point, clipped to dtype, of numbers x as the task's examples hold them"

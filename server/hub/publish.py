@@ -67,11 +67,11 @@ def _newest(repository: Repository, channel: str) -> Manifest | None:
 
 
 def _next(newest: Manifest | None, version: int | None) -> int:
-    held = newest.version if newest else 0
+    last = newest.version if newest else 0
     if version is None:
-        return held + 1
-    if not held < version <= LARGEST_VERSION:
-        raise InputError(f"--version: must be above {held}, the channel's newest, and below 2^63, got {version}")
+        return last + 1
+    if not last < version <= LARGEST_VERSION:
+        raise InputError(f"--version: must be above {last}, the channel's newest, and below 2^63, got {version}")
     return version
 
 

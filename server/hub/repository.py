@@ -156,8 +156,8 @@ class Repository:
         A role that isn't signed by the key that the newest root names is over since this root.
         """
         published, root = self._something(), self.store.root()
-        held = {"root": root, **vars(published)}
-        return {role: self.store.end(held[role], root) for role in ROLES if self.store.due(held[role], root)}
+        signed = {"root": root, **vars(published)}
+        return {role: self.store.end(signed[role], root) for role in ROLES if self.store.due(signed[role], root)}
 
     def version(self) -> int:
         """Version of what is published, 0 for nothing."""

@@ -47,10 +47,10 @@ def _in_process(name: str, rounds: int) -> dict[str, Any]:
 def _run(name: str, rounds: int) -> dict[str, Any]:
     clients = _CLIENTS[name]
     settings = {**work.SCALE, "task": f"sims.bench.work:{name}", "clients": clients, "rounds": rounds}
-    held = experiment_of({**settings, "fraction": work.PARTICIPANTS / clients})
+    experiment = experiment_of({**settings, "fraction": work.PARTICIPANTS / clients})
     with tempfile.TemporaryDirectory(prefix="fedkd-bench-") as folder:
         out = Path(folder) / "run"
-        history = run_whole_path(held, work.PARTICIPANTS, out)
+        history = run_whole_path(experiment, work.PARTICIPANTS, out)
         pool = (out / "clients.state").stat()
     disk, touched = pool.st_blocks * 512, len({client for row in history for client in row.participants})
     return {
@@ -58,8 +58,8 @@ def _run(name: str, rounds: int) -> dict[str, Any]:
         "participants": work.PARTICIPANTS,
         "seconds_per_round": statistics.median(row.seconds or 0.0 for row in history[1:]),
         "resident_mib": _peak_mib(),
-        "data_mib": held.task.train.x.nbytes / 2**20,
-        "teacher_mib": 4 * held.parameters["teacher"] / 2**20,
+        "data_mib": experiment.task.train.x.nbytes / 2**20,
+        "teacher_mib": 4 * experiment.parameters["teacher"] / 2**20,
         "touched": touched,
         "disk_mib": disk / 2**20,
         "disk_mib_per_touched": disk / touched / 2**20,

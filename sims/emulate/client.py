@@ -75,7 +75,7 @@ def prepare(folder: Path, settings: dict[str, Scalar]) -> None:
     federation = Federation(experiment, _RUN)
     federation.round([_PARTITION])
     federation.begin()
-    offer = federation.offer(federation.held[_PARTITION])
+    offer = federation.offer(federation.known_rounds[_PARTITION])
     if offer.dense:
         raise RunError("the second round's step is larger than the model, so it shows nothing of decoding")
     _vault(folder).save(federation.clients[_PARTITION])
