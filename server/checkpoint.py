@@ -21,7 +21,7 @@ class RunProgress:
     """All that a run's next round depends on, beside its configuration.
 
     Args:
-        state: Of the protocol, after a round.
+        state: The protocol's, after a round.
         known_rounds: The last round each client took part in, None where it needs the dense model.
         quality: What each client measured last of its own models.
         trained: The shared model at the end of training, empty before.
@@ -40,7 +40,7 @@ class Checkpoint:
 
     Args:
         folder: Made on the first save.
-        fingerprint: Of its experiment; a checkpoint of another one counts as none.
+        fingerprint: The experiment's; a checkpoint of another one counts as none.
     """
 
     def __init__(self, folder: Path, fingerprint: str) -> None:

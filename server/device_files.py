@@ -31,7 +31,7 @@ class Source(NamedTuple):
 
     Args:
         file: Name of its .keras file.
-        model: With its final weights.
+        model: The model with its final weights.
         examples: For the ranges of activations, (n, *input_shape); none where there are no examples to be had.
         precisions: Those that are made from it.
     """
@@ -46,7 +46,7 @@ def to_device(experiment: Experiment, state: ServerState, folder: Path) -> tuple
     """Convert and measure the final shared model.
 
     Args:
-        experiment: Of the first round: its test set, and what it has for the ranges of int8.
+        experiment: The first round's: its test set, and what it has for the ranges of int8.
         state: After the last round.
         folder: Where ``student_*.tflite`` and the .keras files they are made from go.
 
@@ -83,9 +83,9 @@ def _sources(experiment: Experiment, plain: "keras.Model", trained: "keras.Model
     """What each precision is made from: int8 from the model that was trained rounded, all else from it unrounded.
 
     Args:
-        experiment: Of the first round.
+        experiment: The first round's.
         plain: The final model, unrounded.
-        trained: As it was trained.
+        trained: The final model as it was trained.
         learned: Whether it has learned all its ranges, so that any examples will do.
     """
     edge, examples = experiment.config.edge, calibration_rows(experiment)
@@ -101,7 +101,7 @@ def _measured(experiment: Experiment, source: Source, folder: Path, expected: np
     """Convert to each precision, and run the files, each in a process of its own.
 
     Args:
-        experiment: Of the first round.
+        experiment: The first round's.
         source: What is converted.
         folder: Where files go.
         expected: Outputs of the model on the test set, (n, k).

@@ -20,8 +20,8 @@ def round_of(experiment: Experiment, number: int, received: Sequence[Received], 
     """Settings of a round, who took part, their mean losses, and the ranks of what was sent.
 
     Args:
-        experiment: Of the round.
-        number: The round's.
+        experiment: The round's, see ``experiment_at``.
+        number: Number of the round, from 1.
         received: The updates that were averaged.
         broadcast: None where the round had too few answers.
     """
@@ -50,7 +50,7 @@ def with_quality(ended: Round, experiment: Experiment, shared: Weights, measured
 
     Args:
         ended: The round.
-        experiment: Of the round.
+        experiment: The round's, see ``experiment_at``.
         shared: The shared model; where none is shared, the mean of the clients' own counts as its quality.
         measured: What the clients measured; empty where this was no round for it.
     """

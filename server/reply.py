@@ -16,11 +16,11 @@ from fedkd.protocol.state import ServerState
 
 # Norm of an update from which on sums over clients and rounds might leave float32, whatever ``guard.norm`` says.
 _LARGEST_NORM = 1e30
-_LENGTH = 300  # of what is said of a client in a log
+_LENGTH = 300  # characters of what is said of a client in a log
 
 
 class Refusal(NamedTuple):
-    """Why something can't be used: a code for logs and histories, and words for people."""
+    """Why something can't be used: a code for logs and histories, and a sentence that says it."""
 
     reason: str
     why: str
@@ -48,9 +48,9 @@ def check_update(answer: Answer, state: ServerState, experiment: Experiment) -> 
     """Check an answer's update and decode it.
 
     Args:
-        answer: With an update.
-        state: Of the round.
-        experiment: Of the round.
+        answer: One that holds an update.
+        state: The server's state in the round.
+        experiment: The round's, see ``experiment_at``.
 
     Raises:
         PayloadError: Its ``reason`` is weight, norm, or one of those of ``fedkd.exchange.codec.decode``.

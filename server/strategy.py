@@ -50,7 +50,7 @@ class NoAnswerError(RunError):
 class FedKD:
     """Runs the FedKD protocol, or any method that is a configuration of it.
 
-    Flower's own strategies know no first round but 1, and wait for ever for clients that don't come.
+    Flower's own strategies know no first round but 1, and wait forever for clients that don't come.
 
     Args:
         experiment: What is trained.
@@ -178,7 +178,7 @@ class FedKD:
         log.warning("%s; the model stays as it is", text)
 
     def _seconds_left(self) -> float:
-        """Of the round; all of them in a simulation, whose grid counts each client's own time."""
+        """Seconds left of the round; all of them in a simulation, whose grid counts each client's own time."""
         guard = self.experiment.config.guard
         return guard.deadline if self._simulated else max(0.0, self._ends - time.monotonic())
 
@@ -188,9 +188,9 @@ class FedKD:
         return self._grid if isinstance(self._grid, Simulation) else None
 
     def _wait_for_clients(self) -> None:
-        """Learn which node is which client; bounded, where Flower's own sampling would wait for ever.
+        """Learn which node is which client; bounded, where Flower's own sampling would wait forever.
 
-        At the start all are waited for. When patience ends, and later, as many will do as a round needs.
+        At the start all are waited for. After ``guard.patience``, and later, as many as a round needs are enough.
 
         Raises:
             NoAnswerError: There are fewer.

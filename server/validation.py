@@ -42,7 +42,7 @@ Check = Callable[[Answer], Payload | Refusal]
 
 
 class UpdateValidator:
-    """Judges the answers of one round after the other.
+    """Checks the answers of one round after another.
 
     Args:
         settings: Bounds, and how long a round waits (for what it says of nodes that don't answer).
@@ -66,7 +66,7 @@ class UpdateValidator:
         """Take the nodes that say which client they are.
 
         Args:
-            replies: To a server's greeting.
+            replies: What nodes replied to the server's query.
             known: Node of each partition so far; who came first stays, and of those who come together the lowest id.
             clients: Number of partitions.
         """
@@ -95,7 +95,7 @@ class UpdateValidator:
         """Read what nodes reply.
 
         Args:
-            replies: In any order.
+            replies: The nodes' replies, in any order.
             asked: Node of each partition that was asked.
             check: Checks each update as it comes, where other clients still train; else that is left to ``updates``.
 
@@ -133,12 +133,12 @@ class UpdateValidator:
         """Take the updates of a round that pass all checks.
 
         Args:
-            answers: All of the round; those that asked for the dense model hold no update.
+            answers: All answers of the round; those that asked for the dense model hold no update.
             nodes: Node of each partition.
             check: Checks an update that wasn't checked before.
 
         Returns:
-            In the order of partitions.
+            The updates in the order of partitions.
         """
         passed, silenced = [], {node for node, _ in self._refused}
         for received in sorted(answers, key=lambda received: received.answer.partition):

@@ -24,8 +24,8 @@ def take_part(offer: Offer, context: Context, fresh: bool, import_seconds: float
     """Take part in a round, or ask for the dense model where the offer can't be followed.
 
     Args:
-        offer: The server's.
-        context: Of the node.
+        offer: The server's offer.
+        context: The node's.
         fresh: Whether this process has begun with this message.
         import_seconds: How long its imports took, for the answer's metrics.
     """
@@ -54,9 +54,9 @@ def _store(context: Context, offer: Offer, experiment: Experiment, stage: Experi
     """Where the client keeps its state: a folder of its own, or its record in a simulation's file of all clients.
 
     Args:
-        context: Of the client.
+        context: The node's.
         offer: Says which run it is.
-        experiment: Of the first round.
+        experiment: The first round's.
         stage: The same, or that of the finishing rounds.
     """
     node = context.node_config

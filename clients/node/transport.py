@@ -10,7 +10,7 @@ def to_records(name: str, fields: Fields) -> RecordDict:
     """Return the content of a message.
 
     Args:
-        name: Of the record that holds the fields, ``offer`` or ``answer``; what is left of long bytes follows it.
+        name: Name of the record that holds the fields, ``offer`` or ``answer``; what is left of long bytes follows it.
         fields: See ``fedkd.protocol.messages``.
     """
     return RecordDict({part: ConfigRecord(table) for part, table in split(name, fields).items()})

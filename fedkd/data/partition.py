@@ -109,7 +109,7 @@ def _iid(data: Dataset, clients: int, _: PartitionConfig, rng: np.random.Generat
 
 
 def _dirichlet(data: Dataset, clients: int, config: PartitionConfig, rng: np.random.Generator) -> Rows:
-    """Split each class in shares drawn from Dirichlet(α) (Hsu et al. 2019, with a share a client of each class)."""
+    """Split each class in shares drawn from Dirichlet(α) (Hsu et al. 2019, with a share of each class per client)."""
     parts: list[list[np.ndarray]] = [[] for _ in range(clients)]
     for label in np.unique(data.y):
         rows = rng.permutation(np.flatnonzero(data.y == label))

@@ -21,7 +21,7 @@ class Node:
         operation: The model's own.
         sources: Names of the operations whose outputs it takes, in the order of its arguments; INPUT for the model's.
         reads: Shapes of these outputs; a shape's first entry is the batch.
-        shape: Of its own (first) output.
+        shape: Shape of its own (first) output.
     """
 
     operation: keras.Operation
@@ -65,7 +65,7 @@ class Chain:
     """Several layers in the place of one.
 
     Args:
-        name: Of the one.
+        name: Name of the layer that it replaces.
         parts: The layers, in the order of their calls.
     """
 

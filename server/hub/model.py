@@ -21,7 +21,7 @@ from fedkd.tasks.registry import load_task
 EXAMPLES = 8
 # Kernels of two processors round int8 to neighbouring steps: at most 2 apart on an emulated Raspberry Pi 4.
 _STEPS = 3
-# Of the golden logits' range. Files of 8-bit kernels and float activations round these anew on each machine.
+# A share of the golden logits' range. Files of 8-bit kernels and float activations round these anew on each machine.
 _FLOAT, _DYNAMIC = 0.002, 0.05
 _GOLDEN_BYTES = LARGEST_MANIFEST // 4
 
@@ -89,8 +89,8 @@ def manifest_of(found: DeviceFile, channel: str, version: int) -> Manifest:
 
     Args:
         found: The file.
-        channel: That devices follow.
-        version: Of the channel.
+        channel: The one that devices follow.
+        version: The channel's version that this becomes.
 
     Raises:
         InputError: The file can't be run, or isn't of its run's task.

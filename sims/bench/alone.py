@@ -1,6 +1,6 @@
 """The compiled training of all clients alone, on as many threads as cores: what its kernels leave of the floor.
 
-Batches are ready as tensors before the clock starts, and what clients keep stays in tensors: no Python but a call a
+Batches are ready as tensors before the clock starts, and what clients keep stays in tensors: no Python but one call per
 client. The whole path can get no faster than this.
 """
 

@@ -33,9 +33,9 @@ def engine_report(
     Args:
         clients: Numbers of clients.
         works: ``fedavg``, ``fedkd``.
-        rounds: Of each run; the first isn't counted.
+        rounds: Rounds of each run; the first isn't counted.
         repeats: Runs of each engine.
-        folder: Of the peers' environments; no peers where None.
+        folder: Folder of the peers' environments; no peers where None.
     """
     peers, skipped = _peers(folder) if folder and "fedavg" in works else ({}, [])
     rows: list[Row] = []

@@ -39,7 +39,7 @@ def rows(rate: float, clients: int, repeats: int) -> list[Row]:
     """Measure the parts for each work, and their share of a round of the whole path.
 
     Args:
-        rate: Of the machine's matrix products, in 10⁹ operations a second.
+        rate: Rate of the machine's matrix products, in 10⁹ operations a second.
         clients: Number of clients.
         repeats: Runs of each.
     """

@@ -59,13 +59,13 @@ def compare(
     """Run engines in turn, several times.
 
     Args:
-        name: Of the work.
+        name: Name of the work.
         experiment: The work.
-        engines: By name.
+        engines: Engines by their names.
         repeats: Runs of each.
 
     Returns:
-        A row an engine, with medians over its runs, and all rates of matrix products in 10⁹ operations a second.
+        One row per engine, with medians over its runs, and all rates of matrix products in 10⁹ operations a second.
 
     Raises:
         RunError: Engines ended in weights that differ by more than 1e-4, where nothing is lost in compression.

@@ -33,7 +33,7 @@ def rows(rate: float, repeats: int, task: str = "", data: str = "") -> list[Row]
     """Profile a task as it ships, or both works and the operations of their training.
 
     Args:
-        rate: Of one core's matrix products, in 10⁹ operations a second.
+        rate: Rate of one core's matrix products, in 10⁹ operations a second.
         repeats: Clients to average over.
         task: Empty for the works.
         data: File with the task's data, where it needs one.

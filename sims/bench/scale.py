@@ -26,8 +26,8 @@ def rows(rate: float, rounds: int) -> list[Row]:
     """Run both and compare; the first round of each, which compiles, isn't counted.
 
     Args:
-        rate: Of the machine's matrix products, in 10⁹ operations a second.
-        rounds: Of each run.
+        rate: Rate of the machine's matrix products, in 10⁹ operations a second.
+        rounds: Rounds of each run.
     """
     few, crowd = (_in_process(name, rounds) for name in _CLIENTS)
     for row in (few, crowd):
