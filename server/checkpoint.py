@@ -21,15 +21,15 @@ class RunProgress:
     """All that a run's next round depends on, beside its configuration.
 
     Args:
-        state: Of the protocol, after a round.
-        held: The last round each client took part in, None where it needs the dense model.
+        state: The protocol's, after a round.
+        known_rounds: The last round each client took part in, None where it needs the dense model.
         quality: What each client measured last of its own models.
         trained: The shared model at the end of training, empty before.
         elapsed: Seconds the rounds took.
     """
 
     state: ServerState
-    held: Mapping[int, int | None] = field(default_factory=dict)
+    known_rounds: Mapping[int, int | None] = field(default_factory=dict)
     quality: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
     trained: Weights = field(default_factory=list)
     elapsed: float = 0.0
@@ -40,7 +40,7 @@ class Checkpoint:
 
     Args:
         folder: Made on the first save.
-        fingerprint: Of its experiment; a checkpoint of another one counts as none.
+        fingerprint: The experiment's; a checkpoint of another one counts as none.
     """
 
     def __init__(self, folder: Path, fingerprint: str) -> None:
@@ -60,7 +60,7 @@ class Checkpoint:
             "run": state.run,
             "steps": [[step.round, step.sparsity] for step in state.steps],
             "removed_channels": list(state.removed_channels),
-            "held": list(progress.held.items()),
+            "held": list(progress.known_rounds.items()),
             "quality": [[partition, dict(figures)] for partition, figures in progress.quality.items()],
             "elapsed": progress.elapsed,
             "groups": lengths,

@@ -35,7 +35,7 @@ class Source(NamedTuple):
 
     Args:
         file: Name of its .keras file.
-        model: With its final weights.
+        model: The model with its final weights.
         examples: For the ranges of activations, (n, *input_shape); none where there are no examples to be had.
         precisions: Those that are made from it.
     """
@@ -50,7 +50,7 @@ def to_device(experiment: Experiment, state: ServerState, folder: Path) -> tuple
     """Convert and measure the final shared model.
 
     Args:
-        experiment: Of the first round: its test set, and what it has for the ranges of int8.
+        experiment: The first round's: its test set, and what it has for the ranges of int8.
         state: After the last round.
         folder: Where ``student_*.tflite`` and the .keras files they are made from go.
 
@@ -69,8 +69,8 @@ def to_device(experiment: Experiment, state: ServerState, folder: Path) -> tuple
     files = {precision: DeviceFile(precision, error=why) for precision, why in lacking.items()}
     for source in _sources(experiment, plain, trained, learned=not unseen):
         wanted = [precision for precision in source.precisions if precision not in lacking]
-        for precision, file in _measured(experiment, source._replace(precisions=wanted), folder, expected, size):
-            files[precision] = file
+        for file in _measured(experiment, source._replace(precisions=wanted), folder, expected, size):
+            files[file.precision] = file
     return tuple(files[precision] for precision in edge.wanted)
 
 
@@ -87,9 +87,9 @@ def _sources(experiment: Experiment, plain: "keras.Model", trained: "keras.Model
     """What each precision is made from: int8 from the model that was trained rounded, all else from it unrounded.
 
     Args:
-        experiment: Of the first round.
+        experiment: The first round's.
         plain: The final model, unrounded.
-        trained: As it was trained.
+        trained: The final model as it was trained.
         learned: Whether it has learned all its ranges, so that any examples will do.
     """
     edge, examples = experiment.config.edge, calibration_rows(experiment)
@@ -103,19 +103,19 @@ def _sources(experiment: Experiment, plain: "keras.Model", trained: "keras.Model
 
 def _measured(
     experiment: Experiment, source: Source, folder: Path, expected: np.ndarray, size: Mapping[str, Any]
-) -> Iterator[tuple[str, DeviceFile]]:
-    """Convert to each precision and run the files; each precision and what became of it."""
+) -> Iterator[DeviceFile]:
+    """Convert to each precision and run the files, each in a process of its own."""
     source.model.save(folder / source.file)
     modules, task = layer_modules(source.model), experiment.task
     for item in convert(folder / source.file, source.examples, folder, source.precisions, modules=modules):
         if item.path is None:
-            yield item.precision, DeviceFile(item.precision, error=item.error)
+            yield DeviceFile(item.precision, error=item.error)
             continue
         try:
             found = measure(item.path, task.test.x, _RUNTIMES)
         except InputError as error:
             why = str(error).replace(f"{folder}/", "")
-            yield item.precision, DeviceFile(item.precision, item.path.name, why)
+            yield DeviceFile(item.precision, item.path.name, why)
             continue
         file = judged(found, task.objective, task.test.y, expected, **size)
-        yield item.precision, replace(file, precision=item.precision)
+        yield replace(file, precision=item.precision)

@@ -20,8 +20,8 @@ def round_of(experiment: Experiment, number: int, received: Sequence[Received], 
     """Settings of a round, who took part, their mean losses, and the ranks of what was sent.
 
     Args:
-        experiment: Of the round.
-        number: The round's.
+        experiment: The round's, see ``experiment_at``.
+        number: Number of the round, from 1.
         received: The updates that were averaged.
         broadcast: None where the round had too few answers.
     """
@@ -39,18 +39,18 @@ def round_of(experiment: Experiment, number: int, received: Sequence[Received], 
     )
 
 
-def with_bytes(held: Round, experiment: Experiment, answers: Sequence[Answer], down: int) -> Round:
+def with_bytes(ended: Round, experiment: Experiment, answers: Sequence[Answer], down: int) -> Round:
     """Add bytes of payload; where no model is shared, blobs are headers without any."""
     up = sum(len(a.blob) for a in answers)
-    return replace(held, up_bytes=up, down_bytes=down) if experiment.shares else held
+    return replace(ended, up_bytes=up, down_bytes=down) if experiment.shares else ended
 
 
-def with_quality(held: Round, experiment: Experiment, shared: Weights, measured: Quality) -> Round:
+def with_quality(ended: Round, experiment: Experiment, shared: Weights, measured: Quality) -> Round:
     """Add the quality of the shared model and of the clients' teachers, by the task's metrics.
 
     Args:
-        held: The round.
-        experiment: Of the round.
+        ended: The round.
+        experiment: The round's, see ``experiment_at``.
         shared: The shared model; where none is shared, the mean of the clients' own counts as its quality.
         measured: What the clients measured; empty where this was no round for it.
     """
@@ -61,7 +61,7 @@ def with_quality(held: Round, experiment: Experiment, shared: Weights, measured:
         found = experiment.quality(experiment.config.exchange.shared, shared, experiment.threads)
     each = _figures(teacher_key(deciding), measured.values())
     return replace(
-        held,
+        ended,
         shared={deciding: found[deciding]} | _known(found, others),
         teacher_mean=teachers[deciding],
         teacher_std=float(np.std(each)) if each else None,

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 from flwr.app import Message
 
+from clients.node.transport import from_records
 from fedkd.base.tensors import squared_norm
 from fedkd.exchange.blob import PayloadError
 from fedkd.exchange.codec import Payload, decode
-from fedkd.protocol.chunking import join
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.federation import header_of, known_bases
 from fedkd.protocol.messages import Answer, read_answer
@@ -16,11 +16,11 @@ from fedkd.protocol.state import ServerState
 
 # Norm of an update from which on sums over clients and rounds might leave float32, whatever ``guard.norm`` says.
 _LARGEST_NORM = 1e30
-_LENGTH = 300  # of what is said of a client in a log
+_LENGTH = 300  # characters of what is said of a client in a log
 
 
 class Refusal(NamedTuple):
-    """Why something can't be used: a code for logs and histories, and words for people."""
+    """Why something can't be used: a code for logs and histories, and a sentence that says it."""
 
     reason: str
     why: str
@@ -31,7 +31,7 @@ def read(message: Message) -> Answer | Refusal:
     if message.has_error():
         return Refusal("error", str(message.error.reason))
     try:
-        return read_answer(join("answer", message.content.config_records))
+        return read_answer(from_records("answer", message))
     except (KeyError, TypeError, ValueError) as error:
         return Refusal("malformed", repr(error))
 
@@ -48,9 +48,9 @@ def check_update(answer: Answer, state: ServerState, experiment: Experiment) -> 
     """Check an answer's update and decode it.
 
     Args:
-        answer: With an update.
-        state: Of the round.
-        experiment: Of the round.
+        answer: One that holds an update.
+        state: The server's state in the round.
+        experiment: The round's, see ``experiment_at``.
 
     Raises:
         PayloadError: Its ``reason`` is weight, norm, or one of those of ``fedkd.exchange.codec.decode``.

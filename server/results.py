@@ -50,7 +50,7 @@ def summarise(experiment: Experiment, name: str, engine: str, history: Sequence[
 
     Args:
         experiment: What was run.
-        name: Of the run.
+        name: The run's.
         engine: Which engine ran the clients.
         history: All rounds.
         shared: The shared model at the end of training, before the finishing rounds.

@@ -7,14 +7,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
-from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.app import Message
 from flwr.serverapp import Grid
 
+from clients.node.transport import to_records
 from fedkd.base.errors import RunError
 from fedkd.base.seeding import Purpose, generator
 from fedkd.base.tensors import digest
 from fedkd.exchange.codec import Payload, encode
-from fedkd.protocol.chunking import split
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.federation import begin_round, failed_round, forget_steps, header_of, make_offer
 from fedkd.protocol.federation import server_round as average
@@ -50,7 +50,7 @@ class NoAnswerError(RunError):
 class FedKD:
     """Runs the FedKD protocol, or any method that is a configuration of it.
 
-    Flower's own strategies know no first round but 1, and wait for ever for clients that don't come.
+    Flower's own strategies know no first round but 1, and wait forever for clients that don't come.
 
     Args:
         experiment: What is trained.
@@ -65,7 +65,7 @@ class FedKD:
         self.experiment, self._grid, self._on_round = experiment, grid, on_round
         self.state, self.trained = progress.state, progress.trained
         self._quality = {partition: dict(figures) for partition, figures in progress.quality.items()}
-        self._held: dict[int, int | None] = dict(progress.held)
+        self._known_rounds: dict[int, int | None] = dict(progress.known_rounds)
         self._nodes: dict[int, int] = {}
         self._behind: dict[int, int] = {}
         self._met = False
@@ -110,12 +110,12 @@ class FedKD:
             if partition not in self._nodes:
                 self._guard.absent(partition)
         self._asked = {partition: self._nodes[partition] for partition in sample if partition in self._nodes}
-        return [self._offer(partition, self._held.get(partition, 0)) for partition in self._asked]
+        return [self._offer(partition, self._known_rounds.get(partition, 0)) for partition in self._asked]
 
     def _end(self, round_: int, received: list[Received], broadcast: Payload | None) -> None:
         """Note what a round has brought."""
         answers = [item.answer for item in received]
-        self._held |= {answer.partition: round_ for answer in answers}
+        self._known_rounds |= {answer.partition: round_ for answer in answers}
         self._quality |= {a.partition: q for a in answers if (q := _of_teacher(a.metrics))}
         if round_ == self.experiment.config.rounds:
             self.trained = self.state.shared
@@ -130,7 +130,7 @@ class FedKD:
             elapsed=(elapsed := time.monotonic() - self._begun),
             shared_sha256=digest(self.state.shared),
         )
-        self._on_round(ended, RunProgress(self.state, self._held, self._quality, self.trained, elapsed))
+        self._on_round(ended, RunProgress(self.state, self._known_rounds, self._quality, self.trained, elapsed))
         self._count_failure(round_, received, broadcast)
 
     def _received(self, replies: Iterable[Message]) -> list[Received]:
@@ -139,10 +139,12 @@ class FedKD:
         # Real nodes that are behind wait while the server checks, and their time is short.
         early = check if self._simulated else None
         answers = self._guard.answers(replies, self._asked, early)
-        behind = [opened.answer.partition for opened in answers if opened.answer.needs_dense]
+        behind = [received.answer.partition for received in answers if received.answer.needs_dense]
         self._behind = {partition: self._nodes[partition] for partition in behind}
         if self._behind:
-            self._held |= dict.fromkeys(self._behind)  # who doesn't answer in time gets it at once in the next round
+            self._known_rounds |= dict.fromkeys(
+                self._behind
+            )  # who doesn't answer in time gets it at once in the next round
             offers = [self._offer(partition, None) for partition in self._behind]
             left = self._seconds_left()
             second = self._guard.answers(self._grid.send_and_receive(offers, timeout=left), self._behind, early)
@@ -176,7 +178,7 @@ class FedKD:
         log.warning("%s; the model stays as it is", text)
 
     def _seconds_left(self) -> float:
-        """Of the round; all of them in a simulation, whose grid counts each client's own time."""
+        """Seconds left of the round; all of them in a simulation, whose grid counts each client's own time."""
         guard = self.experiment.config.guard
         return guard.deadline if self._simulated else max(0.0, self._ends - time.monotonic())
 
@@ -186,9 +188,9 @@ class FedKD:
         return self._grid if isinstance(self._grid, Simulation) else None
 
     def _wait_for_clients(self) -> None:
-        """Learn which node is which client; bounded, where Flower's own sampling would wait for ever.
+        """Learn which node is which client; bounded, where Flower's own sampling would wait forever.
 
-        At the start all are waited for. When patience ends, and later, as many will do as a round needs.
+        At the start all are waited for. After ``guard.patience``, and later, as many as a round needs are enough.
 
         Raises:
             NoAnswerError: There are fewer.
@@ -225,17 +227,16 @@ class FedKD:
         """Partition ids that take part in a round, ascending; the seed and the round alone decide."""
         return self.experiment.sample(generator(self.experiment.config.seed, Purpose.SAMPLING, round_))
 
-    def _offer(self, partition: int, held: int | None) -> Message:
-        """Offer the steps since the round a client holds, or the dense model where that is None."""
+    def _offer(self, partition: int, known_round: int | None) -> Message:
+        """Offer the steps since the round whose base a client has, or the dense model where that is None."""
         energy = self.experiment.energy(self.state.round)
-        offer = make_offer(self.state, held, energy, self._dense)
+        offer = make_offer(self.state, known_round, energy, self._dense)
         self._down_bytes += offer.size
         return self._message(offer_fields(offer), self._nodes[partition], "train", self._ends - time.monotonic())
 
     def _message(self, fields: dict[str, Any], node: int, kind: str, seconds: float) -> Message:
         """Make a message that a node which comes back later than in some seconds needn't work on any more."""
-        tables, live = split("offer", fields), max(1.0, seconds)
-        content = RecordDict({name: ConfigRecord(table) for name, table in tables.items()})
+        content, live = to_records("offer", fields), max(1.0, seconds)
         return Message(content, dst_node_id=node, message_type=kind, ttl=live, group_id=str(self.state.round))
 
 

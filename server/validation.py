@@ -21,25 +21,28 @@ log = logging.getLogger("fedkd.server")
 
 @dataclass(frozen=True)
 class Received:
-    """An update that passed all checks."""
+    """An answer that can be read, and its update.
+
+    Args:
+        answer: What the client says.
+        update: Decoded, or why it can't be used; None where it wasn't checked yet, or there is none.
+    """
 
     answer: Answer
-    payload: Payload
+    update: Payload | Refusal | None = None
 
-
-@dataclass(frozen=True)
-class Opened:
-    """An answer, and its update or why that can't be used; None where it wasn't checked yet, or there is none."""
-
-    answer: Answer
-    update: Payload | Refusal | None
+    @property
+    def payload(self) -> Payload:
+        """The update, of those that ``UpdateValidator.updates`` returns."""
+        assert isinstance(self.update, Payload)
+        return self.update
 
 
 Check = Callable[[Answer], Payload | Refusal]
 
 
 class UpdateValidator:
-    """Judges the answers of one round after the other.
+    """Checks the answers of one round after another.
 
     Args:
         settings: Bounds, and how long a round waits (for what it says of nodes that don't answer).
@@ -63,7 +66,7 @@ class UpdateValidator:
         """Take the nodes that say which client they are.
 
         Args:
-            replies: To a server's greeting.
+            replies: What nodes replied to the server's query.
             known: Node of each partition so far; who came first stays, and of those who come together the lowest id.
             clients: Number of partitions.
         """
@@ -86,24 +89,26 @@ class UpdateValidator:
                 self._refused = {key: entry for key, entry in self._refused.items() if key[0] != node}
         return nodes
 
-    def answers(self, replies: Iterable[Message], asked: Mapping[int, int], check: Check | None = None) -> list[Opened]:
+    def answers(
+        self, replies: Iterable[Message], asked: Mapping[int, int], check: Check | None = None
+    ) -> list[Received]:
         """Read what nodes reply.
 
         Args:
-            replies: In any order.
+            replies: The nodes' replies, in any order.
             asked: Node of each partition that was asked.
             check: Checks each update as it comes, where other clients still train; else that is left to ``updates``.
 
         Returns:
             Answers of asked nodes that replied once, as themselves, in the order of their partitions.
         """
-        found: dict[int, Opened | Refusal] = {}
+        found: dict[int, Received | Refusal] = {}
         count, unsigned, partitions = Counter[int](), [], {node: partition for partition, node in asked.items()}
         for message in replies:
             if (node := message.metadata.src_node_id) in partitions:
                 count[node] += 1
                 if node not in found:
-                    found[node] = _opened(message, partitions[node], check)
+                    found[node] = _received(message, partitions[node], check)
             elif message.has_error():  # Flower's, on behalf of a node that it doesn't name
                 unsigned.append(message.error.reason)
             else:
@@ -124,38 +129,38 @@ class UpdateValidator:
                 taken.append(reply)
         return taken
 
-    def updates(self, answers: Iterable[Opened], nodes: Mapping[int, int], check: Check) -> list[Received]:
+    def updates(self, answers: Iterable[Received], nodes: Mapping[int, int], check: Check) -> list[Received]:
         """Take the updates of a round that pass all checks.
 
         Args:
-            answers: All of the round; those that asked for the dense model hold no update.
+            answers: All answers of the round; those that asked for the dense model hold no update.
             nodes: Node of each partition.
             check: Checks an update that wasn't checked before.
 
         Returns:
-            In the order of partitions.
+            The updates in the order of partitions.
         """
-        received, silenced = [], {node for node, _ in self._refused}
-        for opened in sorted(answers, key=lambda opened: opened.answer.partition):
-            answer, node = opened.answer, nodes[opened.answer.partition]
+        passed, silenced = [], {node for node, _ in self._refused}
+        for received in sorted(answers, key=lambda received: received.answer.partition):
+            answer, node = received.answer, nodes[received.answer.partition]
             if answer.needs_dense or node in silenced:
                 continue
-            update = opened.update or check(answer)
+            update = received.update or check(answer)
             if isinstance(update, Refusal):
                 self._refuse(answer.partition, node, *update)
             else:
-                received.append(Received(answer, update))
-        return received
+                passed.append(Received(answer, update))
+        return passed
 
     def absent(self, partition: int) -> None:
         """Note that a client of the round isn't there, so wasn't asked."""
         self._refuse(partition, None, "absent", "not connected when the round began")
 
-    def stuck(self, answers: Iterable[Opened], nodes: Mapping[int, int]) -> None:
+    def stuck(self, answers: Iterable[Received], nodes: Mapping[int, int]) -> None:
         """Refuse those that ask for the dense model after they got it."""
-        for opened in answers:
-            if opened.answer.needs_dense:
-                partition = opened.answer.partition
+        for received in answers:
+            if received.answer.needs_dense:
+                partition = received.answer.partition
                 self._refuse(partition, nodes[partition], "stuck", "asked for the dense model again after it got it")
 
     def _refuse(self, client: int | None, node: int | None, reason: str, why: str) -> None:
@@ -166,11 +171,11 @@ class UpdateValidator:
             self._refused[who, reason] = {"client": client, "node": node, "reason": reason, "why": why}
 
 
-def _opened(message: Message, partition: int, check: Check | None) -> Opened | Refusal:
+def _received(message: Message, partition: int, check: Check | None) -> Received | Refusal:
     """Read the reply of a node that was asked as a partition, and check its update where there is one to check."""
     answer = read(message)
     if isinstance(answer, Refusal):
         return answer
     if answer.partition != partition:
         return Refusal("partition", f"answers as client {answer.partition}, which another node is")
-    return Opened(answer, None if check is None or answer.needs_dense else check(answer))
+    return Received(answer, None if check is None or answer.needs_dense else check(answer))

@@ -164,9 +164,9 @@ def compare(
     with errors_for_people():
         from sims.report.compare import comparison, tables, write_page
 
-        held, console = comparison(runs), Console()
-        console.print(*tables(held), sep="\n")
-        console.print(f"page: {write_page(held, out)}", highlight=False)
+        found, console = comparison(runs), Console()
+        console.print(*tables(found), sep="\n")
+        console.print(f"page: {write_page(found, out)}", highlight=False)
 
 
 @app.command()

@@ -49,7 +49,8 @@ def run_ray(config: Config, run_config: RunConfig, storage: Storage) -> None:
         run_simulation(*apps, num_supernodes=config.clients, backend_config=backend)  # type: ignore[arg-type]
 
 
-ENGINES: dict[str, Callable[[Config, RunConfig, Storage], None]] = {"local": run_local, "ray": run_ray}
+Engine = Callable[[Config, RunConfig, Storage], None]
+ENGINES: Mapping[str, Engine] = {"local": run_local, "ray": run_ray}
 
 
 def _with_config(run_config: RunConfig, storage: Storage) -> tuple[ServerApp, ClientApp]:

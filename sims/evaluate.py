@@ -57,5 +57,5 @@ def _reached(objective: Objective, outputs: np.ndarray, target: np.ndarray, runt
 
 def _of_task(run: Mapping[str, Scalar], task: str) -> dict[str, Scalar]:
     """What reading a task's test set takes from the settings of a run: sizes of its models, and its file of data."""
-    held = {key: value for key, value in run.items() if key.startswith("model.")}
-    return held | {"data": run["data"]} if run.get("task") == task and "data" in run else held
+    settings = {key: value for key, value in run.items() if key.startswith("model.")}
+    return settings | {"data": run["data"]} if run.get("task") == task and "data" in run else settings

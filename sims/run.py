@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
@@ -26,7 +27,8 @@ from fedkd.results.run_folder import CHECKPOINT, RunFolder, is_run, run_path
 from fedkd.tasks.registry import OBJECT, checked_task
 from fedkd.tasks.task import Task
 
-ENGINE_NAMES = ("local", "ray")
+if TYPE_CHECKING:
+    from sims.engines import Engine
 
 # Read by Flower when it is imported: no usage statistics, no look for updates, no warnings about accelerators.
 _QUIET = {
@@ -127,10 +129,18 @@ def _experiment(settings: Mapping[str, Scalar], task: Task | None, engine: str) 
 
 
 def _check_engine(engine: str) -> None:
-    if engine not in ENGINE_NAMES:
-        raise InputError(f"engine must be one of {', '.join(ENGINE_NAMES)}, got {engine!r}")
+    if engine not in (names := _engines()):
+        raise InputError(f"engine must be one of {', '.join(names)}, got {engine!r}")
     if engine == "ray" and importlib.util.find_spec("ray") is None:
         raise InputError("engine must be local, got 'ray': Ray isn't installed; pip install 'fedkd[ray]'")
+
+
+def _engines() -> "Mapping[str, Engine]":
+    """All engines by their names; imports Flower, which reads the environment then."""
+    os.environ.update(_QUIET)
+    from sims.engines import ENGINES
+
+    return ENGINES
 
 
 def _prepare(experiment: Experiment, console: Console) -> None:
@@ -145,15 +155,13 @@ def _drive(
     experiment: Experiment, options: Mapping[str, Scalar], folder: Path, storage: Mapping[str, Scalar], console: Console
 ) -> None:
     """Have an engine run the two apps, and show the rounds as they end."""
-    os.environ.update(_QUIET)
-    from sims.engines import ENGINES
     from sims.progress import watch
 
     config = experiment.config
     run_config = {**to_settings(config), "experiment": hold(experiment), "out": str(folder), **options}
     with watch(folder / "history.jsonl", config.total_rounds, console):
         try:
-            ENGINES[str(options["engine"])](config, run_config, storage)
+            _engines()[str(options["engine"])](config, run_config, storage)
         except KeyboardInterrupt:
             said = f"{how_far(folder, config.total_rounds)}; `fedkd run --resume {folder}` goes on"
             raise KeyboardInterrupt(said) from None

@@ -3,12 +3,12 @@
 from types import SimpleNamespace
 
 import numpy as np
-from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
+from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
+from clients.node.transport import from_records, to_records
 from fedkd.base.tensors import TensorSpec
 from fedkd.exchange.codec import encode
-from fedkd.protocol.chunking import join
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.federation import header_of, new_server
 from fedkd.protocol.messages import Answer, answer_fields, read_offer
@@ -71,7 +71,7 @@ class ForgedGrid(LocalGrid):
         return [reply for message in messages for reply in self._replies_to(message)]
 
     def _replies_to(self, message):
-        offer = read_offer(join("offer", message.content.config_records))
+        offer = read_offer(from_records("offer", message))
         for said in self.says(offer, message.metadata.dst_node_id - FIRST_NODE):
             if isinstance(said, Exception):
                 yield Message(Error(2, repr(said)), reply_to=message)
@@ -80,7 +80,7 @@ class ForgedGrid(LocalGrid):
                 reply.metadata.__dict__["_src_node_id"] = said
                 yield reply
             else:
-                yield Message(RecordDict({"answer": ConfigRecord(said)}), reply_to=message)
+                yield Message(to_records("answer", said), reply_to=message)
 
 
 def run(experiment, says, grid=None):

@@ -14,11 +14,12 @@ from fedkd.protocol.resolve import RUN_KEYS
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("fedkd", "clients", "server", "sims")
-# What each part may import of the others; inside fedkd, by folder. A hub runs models as its devices do.
+# What each part may import of the others; inside fedkd, by folder. A hub runs models as its devices do, and a server's
+# messages are packed as its nodes' are.
 MAY_IMPORT = {
     "fedkd": {"fedkd"},
     "clients": {"fedkd", "clients"},
-    "server": {"fedkd", "server", "clients.device"},
+    "server": {"fedkd", "server", "clients.device", "clients.node.transport"},
     "sims": {"fedkd", "clients", "server", "sims"},
 }
 LAYERS = {
@@ -97,6 +98,14 @@ def test_the_method_knows_no_flower():
         assert not {n.split(".")[0] for n in imports(path)} & {"flwr", "ray", "grpc"}, path
 
 
+def test_fields_are_packed_for_flower_in_one_module():
+    for package in PACKAGES:
+        for path in (path for path in sources(package) if path.parent.name != "programs"):
+            attributes = {n.attr for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Attribute)}
+            packs = "config_records" in attributes or "fedkd.protocol.chunking" in imports(path)
+            assert not packs or path == ROOT / "clients/node/transport.py", path
+
+
 def test_flowers_internals_are_touched_in_one_module():
     public = {"flwr.app", "flwr.clientapp", "flwr.serverapp", "flwr.serverapp.strategy", "flwr.simulation"}
     inner = {
@@ -133,11 +142,13 @@ DISTRIBUTIONS = {"sklearn": "scikit-learn", "google": "protobuf", "grpc": "grpci
 NOT_NEEDED = {"pandas"}
 
 
-def test_what_is_imported_is_declared():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    texts = [*project["dependencies"], *(text for extra in project["optional-dependencies"].values() for text in extra)]
+@pytest.mark.parametrize("folder, packages", [("", PACKAGES), ("clients/device", ("clients/device",))])
+def test_what_is_imported_is_declared(folder, packages):
+    project = tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]
+    extras = project.get("optional-dependencies", {}).values()
+    texts = [*project["dependencies"], *(text for extra in extras for text in extra)]
     declared = {re.split(r"[<>=;\[ ]", text)[0] for text in texts}
-    for package in PACKAGES:
+    for package in packages:
         # Peers' programs run in environments of their own.
         for path in (path for path in sources(package) if path.parent.name != "programs"):
             roots = {name.split(".")[0] for name in imports(path)} - sys.stdlib_module_names - {*PACKAGES, *NOT_NEEDED}

@@ -219,9 +219,9 @@ def test_run_ends_with_the_reason_where_every_client_fails(tmp_path):
 def test_apps_hold_the_servers_student_after_every_round_also_with_lost_state(tmp_path):
     """Through Flower: partial participation, and one client's file deleted in the middle of the run."""
     from clients.node.state_folder import StateFolder
+    from clients.node.transport import from_records
     from fedkd.base.tensors import digest
     from fedkd.config.settings import hash_of
-    from fedkd.protocol.chunking import join
     from fedkd.protocol.messages import read_answer, read_offer
     from fedkd.protocol.resolve import experiment_of
 
@@ -229,12 +229,12 @@ def test_apps_hold_the_servers_student_after_every_round_also_with_lost_state(tm
 
     def train(message, context):
         partition = context.node_config["partition-id"]
-        offer = read_offer(join("offer", message.content.config_records))
+        offer = read_offer(from_records("offer", message))
         folder = tmp_path / f"client-{partition}"
         if offer.round == 3 and partition == 1 and not offer.dense:
             shutil.rmtree(folder)
         reply = clients.node.app.app(message, context)
-        if read_answer(join("answer", reply.content.config_records)).needs_dense:
+        if read_answer(from_records("answer", reply)).needs_dense:
             asked.append((offer.round, partition))
         else:
             run = f"{offer.run}:{hash_of(experiment_of(context.run_config).config)}"

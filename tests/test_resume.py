@@ -81,7 +81,7 @@ def everything(folder):
         state.steps,
         state.removed_channels,
     ]
-    told += [sorted(server.held.items()), sorted(server.quality.items())]
+    told += [sorted(server.known_rounds.items()), sorted(server.quality.items())]
     clients = [states_of(folder, experiment, state, partition) for partition in range(experiment.config.clients)]
     student = digest(keras.models.load_model(folder / "student.keras").get_weights())
     made = [json.loads((folder / "summary.json").read_text())[key] for key in ("edge", "shared_sha256", "traffic")]

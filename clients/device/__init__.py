@@ -1,4 +1,4 @@
-"""On a device: fetch a model, believe only what is signed and what it tried, and keep the last good one.
+"""On a device: fetch a model, trust only what is signed and passed its trial, and keep the last good one.
 
 A distribution of its own, ``fedkd-device``: nothing here imports the rest of the project.
 """

@@ -1,4 +1,4 @@
-"""Examples through the model that runs; where it fails, the one before runs."""
+"""Classify examples with the current model; where it fails, with the one before."""
 
 import zipfile
 from pathlib import Path

@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-    """Update and classify, once or for ever."""
+    """Update and classify, once or forever."""
     root = _read(given.root)
     hub, state = _hub(given), _opened(given.state)  # what is wrong with the hub leaves no folder
     with state.alone():
@@ -53,7 +53,7 @@ def run(given: argparse.Namespace) -> int:
 
 
 def _pass(given: argparse.Namespace, state: State, hub: Hub | Web, root: bytes, passed: set[str]) -> int:
-    """Update, classify, report; what each does is worth a line, and stops none of the others."""
+    """Update, classify, report; each is logged in one line and stops none of the others."""
     profile = Profile(tuple(given.channel or ["default"]), given.ram, given.flash)
     new, failure = _updated(given, state, hub, profile, root)
     found: dict[str, Any] = {}

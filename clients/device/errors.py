@@ -1,4 +1,4 @@
-"""What goes wrong on a device, as one line for people."""
+"""What goes wrong on a device, each as one line."""
 
 
 class WrongInput(ValueError):

@@ -23,7 +23,7 @@ class Source(Protocol):
         Args:
             path: Below the repository.
             offset: Bytes to skip.
-            seconds: That are left for all of it; above 0.
+            seconds: Time left for all of it; above 0.
 
         Returns:
             Where it begins, ``offset`` or 0, and chunks.
@@ -40,7 +40,7 @@ class Fetcher(FetcherInterface):
     Args:
         source: Where they are.
         parts: Folder of targets on their way.
-        seconds: For everything this fetcher fetches, so that a slow hub can't hold a device up.
+        seconds: Time for everything this fetcher fetches, so that a slow hub can't hold a device up.
     """
 
     def __init__(self, source: Source, parts: Path, seconds: float) -> None:

@@ -21,7 +21,7 @@ class Profile:
     """What a device follows and gives.
 
     Args:
-        channels: That it may follow, dearest first.
+        channels: Those that it may follow, the preferred first.
         ram_bytes: What a model may take; 0 for no limit.
         flash_bytes: What its file may take; 0 for no limit.
     """
@@ -36,8 +36,8 @@ class Hub:
 
     Args:
         address: HOST:PORT.
-        ca: Certificates to believe; None for the system's.
-        insecure: Without TLS: what is fetched is signed all the same, but anybody may read what is reported.
+        ca: Certificates to trust; None for the system's.
+        insecure: Connect without TLS: what is fetched is signed all the same, but anybody may read what is reported.
     """
 
     def __init__(self, address: str, ca: Path | None = None, insecure: bool = False) -> None:

@@ -1,9 +1,9 @@
-"""A device's folder: the trusted root, and two generations of the model, whatever happens to the power.
+"""A device's folder: the trusted root, and two generations of the model, whenever the power goes.
 
 root.json        root of trust, given when the device was installed
 device           the device's own name
 lock             held by the one process that uses the folder
-metadata/        what TUF has seen: nothing older is believed again
+metadata/        what TUF has seen: nothing older is trusted again
 download/        files on their way; an interrupted one goes on where it stopped
 incoming/        a verified model that is tried
 models/NAME/     manifest.json and model.tflite that passed; NAME is the manifest's SHA-256, which names the model's

@@ -35,7 +35,7 @@ def run(model: Path, x: np.ndarray, seconds: float = _SECONDS) -> Answer:
     Args:
         model: A TFLite file of one input with batch 1 and one output.
         x: Numbers (n, *input shape), at most float32's; quantized here with the file's own scale.
-        seconds: After which the child is killed.
+        seconds: Time after which the child is killed.
 
     Raises:
         ModelRefused: It can't be run, takes its process down or too long.

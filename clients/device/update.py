@@ -66,10 +66,10 @@ def update(
     """Fetch, verify, try and adopt what a channel offers.
 
     Args:
-        state: The device's folder; its current model stays whatever happens here.
+        state: The device's folder; its current model stays if anything fails.
         source: The repository.
         root: Trusted root metadata.
-        channels: That the device may follow; the first that is there and fits is taken.
+        channels: Those that the device may follow; the first that is there and fits is taken.
         flash_bytes: What a model's file may take; 0 for no limit but the largest of all.
         ram_bytes: What its tensors may take; 0 for no limit.
         seconds: For everything that is fetched.

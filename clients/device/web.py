@@ -19,8 +19,8 @@ class Web:
     """Files below a URL.
 
     Args:
-        url: Of the folder ``repository``, http or https: what is fetched is signed either way.
-        ca: Certificates to believe for https, instead of the system's.
+        url: URL of the folder ``repository``, http or https: what is fetched is signed either way.
+        ca: Certificates to trust for https, instead of the system's.
     """
 
     def __init__(self, url: str, ca: Path | None = None) -> None:

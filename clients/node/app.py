@@ -3,12 +3,12 @@
 import sys
 import time
 
-from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from clients.node.node_config import own_data, partition_of, state_checked
+from clients.node.transport import from_records, to_records
 from fedkd.base import runtime
-from fedkd.protocol.chunking import join, split
 from fedkd.protocol.messages import Answer, answer_fields, read_offer
 from fedkd.protocol.resolve import experiment_of
 
@@ -35,10 +35,9 @@ def train(message: Message, context: Context) -> Message:
     from clients.node.training import take_part  # imports TensorFlow
 
     import_seconds = time.monotonic() - started
-    offer = read_offer(join("offer", message.content.config_records))
+    offer = read_offer(from_records("offer", message))
     return _reply(message, take_part(offer, context, fresh, import_seconds))
 
 
 def _reply(message: Message, answer: Answer) -> Message:
-    tables = split("answer", answer_fields(answer))
-    return Message(RecordDict({name: ConfigRecord(table) for name, table in tables.items()}), reply_to=message)
+    return Message(to_records("answer", answer_fields(answer)), reply_to=message)

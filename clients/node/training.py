@@ -24,39 +24,39 @@ def take_part(offer: Offer, context: Context, fresh: bool, import_seconds: float
     """Take part in a round, or ask for the dense model where the offer can't be followed.
 
     Args:
-        offer: The server's.
-        context: Of the node.
+        offer: The server's offer.
+        context: The node's.
         fresh: Whether this process has begun with this message.
         import_seconds: How long its imports took, for the answer's metrics.
     """
     experiment, partition = experiment_of(context.run_config), partition_of(context.node_config)
     now = experiment_at(experiment, offer.round, offer.removed_channels)
     now.trainer.unrolls = not fresh
-    vault = _vault(context, offer, experiment, now)
-    # What a client held before the finishing rounds has other shapes, and a place of its own.
-    earlier = vault if now is experiment else _vault(context, offer, experiment, experiment)
-    state = vault.load(offer.round) or earlier.load(offer.round) or new_client(experiment)
+    store = _store(context, offer, experiment, now)
+    # What a client kept before the finishing rounds has other shapes, and a place of its own.
+    earlier = store if now is experiment else _store(context, offer, experiment, experiment)
+    state = store.load(offer.round) or earlier.load(offer.round) or new_client(experiment)
     base = follow(state, offer, experiment)
     if base is None:
         log.warning("round %d: can't go on from round %d, so it asks for the dense model", offer.round, state.round)
         return Answer(partition)
-    data, held = experiment.client_data(partition, own_data(context.node_config, experiment.task))
+    data, held_out = experiment.client_data(partition, own_data(context.node_config, experiment.task))
     rng = generator(experiment.config.seed, Purpose.TRAINING, offer.round, partition)
     state, upload = client_round(state, base, offer, data, now, rng)
-    vault.save(state)
+    store.save(state)
     metrics = {f"loss_{role}": loss for role, loss in upload.losses.items()} | {"import_seconds": import_seconds}
     if experiment.evaluates(offer.round):
-        metrics |= now.teacher_quality(state.local.get("teacher"), held)
+        metrics |= now.teacher_quality(state.local.get("teacher"), held_out)
     return Answer(partition, upload.blob, upload.examples, metrics)
 
 
-def _vault(context: Context, offer: Offer, experiment: Experiment, stage: Experiment) -> StateFolder | StateFile:
+def _store(context: Context, offer: Offer, experiment: Experiment, stage: Experiment) -> StateFolder | StateFile:
     """Where the client keeps its state: a folder of its own, or its record in a simulation's file of all clients.
 
     Args:
-        context: Of the client.
+        context: The node's.
         offer: Says which run it is.
-        experiment: Of the first round.
+        experiment: The first round's.
         stage: The same, or that of the finishing rounds.
     """
     node = context.node_config

@@ -31,7 +31,7 @@ def scale_and_zero(low: float, high: float, bits: int) -> tuple[float, int]:
     Args:
         low: The range's lower end.
         high: Its upper end, above the lower one.
-        bits: Of an integer, at least 2.
+        bits: Bits of an integer, at least 2.
 
     Raises:
         InputError: The range is empty or isn't finite.

@@ -17,7 +17,7 @@ INLINE = "SINGLE_THREADED_EXECUTOR"  # TensorFlow's name of what runs all operat
 
 
 def configure() -> None:
-    """Start TensorFlow without its chatter, with one thread an operation; once a process, later calls do nothing.
+    """Start TensorFlow without its log lines, with one thread per operation; later calls in a process do nothing.
 
     The number of threads inside an operation changes the last bits of its result, so it is fixed; the cores are used
     by clients side by side. BLAS (for the SVD) gets one thread for the same reason.

@@ -19,7 +19,7 @@ class TensorSpec:
     """What a tensor must look like before it is accepted from the network.
 
     Args:
-        name: For people; never used to match tensors (position does).
+        name: For messages; tensors are matched by position.
         shape: Shape in Keras layout.
         leading: How many leading axes become the rows of the matrix the SVD sees. All but the last for kernels,
             all but the last two for depthwise kernels, the contracted axes for attention kernels.

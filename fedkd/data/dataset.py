@@ -45,9 +45,9 @@ def checked(source: str, split: str, data: Dataset, objective: Objective) -> Dat
 
     Args:
         source: Where it comes from, for messages.
-        split: Of the task; empty for a file of one split, whose arrays have plain names.
+        split: The task's, for messages; empty for a file of one split, whose arrays have plain names.
         data: The examples.
-        objective: Of the task, which says what targets are.
+        objective: The task's, which says what targets are.
 
     Raises:
         InputError: Empty, lengths that differ, NaN or Inf, or targets that aren't the objective's.

@@ -109,7 +109,7 @@ def _iid(data: Dataset, clients: int, _: PartitionConfig, rng: np.random.Generat
 
 
 def _dirichlet(data: Dataset, clients: int, config: PartitionConfig, rng: np.random.Generator) -> Rows:
-    """Split each class in shares drawn from Dirichlet(α) (Hsu et al. 2019, with a share a client of each class)."""
+    """Split each class in shares drawn from Dirichlet(α) (Hsu et al. 2019, with a share of each class per client)."""
     parts: list[list[np.ndarray]] = [[] for _ in range(clients)]
     for label in np.unique(data.y):
         rows = rng.permutation(np.flatnonzero(data.y == label))
@@ -148,6 +148,6 @@ def hold_out(data: Dataset, share: float, rng: np.random.Generator) -> tuple[np.
     kinds = int(units.max()) + 1
     if share == 0 or kinds == 1:
         return np.arange(len(data)), np.arange(0)
-    held = rng.permutation(kinds)[: min(max(1, round(share * kinds)), kinds - 1)]
-    inside = np.isin(units, held)
+    chosen = rng.permutation(kinds)[: min(max(1, round(share * kinds)), kinds - 1)]
+    inside = np.isin(units, chosen)
     return np.flatnonzero(~inside), np.flatnonzero(inside)

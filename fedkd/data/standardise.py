@@ -10,7 +10,7 @@ class Standardisation:
     """What turns a row as it was measured into one as models take it.
 
     Args:
-        mean: Of each feature.
+        mean: Mean of each feature.
         scale: Standard deviation of each feature, 1 where it is constant.
     """
 

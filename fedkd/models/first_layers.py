@@ -56,7 +56,7 @@ def _fits(teacher: keras.layers.Layer, student: keras.layers.Layer) -> bool:
 
 
 def _first(model: keras.Model) -> str:
-    """The first layer, for people."""
+    """The first layer, for messages."""
     layers = hidden_layers(model)
     return f"{layers[0].name}: {', '.join(map(str, _shapes(layers[0])))}" if layers else "a head alone"
 

@@ -21,7 +21,7 @@ class Node:
         operation: The model's own.
         sources: Names of the operations whose outputs it takes, in the order of its arguments; INPUT for the model's.
         reads: Shapes of these outputs; a shape's first entry is the batch.
-        shape: Of its own (first) output.
+        shape: Shape of its own (first) output.
     """
 
     operation: keras.Operation
@@ -57,15 +57,15 @@ class Graph(NamedTuple):
         for node in self.nodes:
             for source in dict.fromkeys(node.sources):
                 readers.setdefault(source, []).append(node)
-        held = {*self.outputs, INPUT}
-        return {name: nodes[0] for name, nodes in readers.items() if len(nodes) == 1 and name not in held}
+        used = {*self.outputs, INPUT}
+        return {name: nodes[0] for name, nodes in readers.items() if len(nodes) == 1 and name not in used}
 
 
 class Chain:
     """Several layers in the place of one.
 
     Args:
-        name: Of the one.
+        name: Name of the layer that it replaces.
         parts: The layers, in the order of their calls.
     """
 
@@ -163,14 +163,14 @@ def _rebuilt(
     """The new model, and the names of the operations that its outputs come from."""
     source: dict[int, str] = {}
     entered: dict[int, keras.KerasTensor] = {}
-    held: list[Any] = []  # keeps the tensors alive, so that no two have one id
+    alive: list[Any] = []  # tensors that are kept, so that no two have one id
 
     def arrive(value: Any) -> Any:
         if not isinstance(value, keras.KerasTensor) or id(value) in source:
             return value
         if id(value) not in entered:
             entered[id(value)] = enter(value)
-            held.append(value)
+            alive.append(value)
         return entered[id(value)]
 
     def wrapped(operation: Any, *args: Any, **kwargs: Any) -> Any:
@@ -179,7 +179,7 @@ def _rebuilt(
         out = call(operation, sources, *args, **kwargs)
         for tensor in _tensors(out):
             source[id(tensor)] = operation.name
-            held.append(tensor)
+            alive.append(tensor)
         return out
 
     new = keras.models.clone_model(model, clone_function=make, call_function=wrapped)

@@ -119,8 +119,8 @@ def logits_model(model: keras.Model, weights: Weights | None = None) -> keras.Mo
     """Return a copy of the model that returns logits alone, for saving and for the device.
 
     Args:
-        model: As built by a task.
-        weights: In the order of ``model.weights``; the model's own where None.
+        model: A model as a task builds it.
+        weights: Its weights in the order of ``model.weights``; the model's own where None.
     """
     clone = keras.models.clone_model(model)
     clone.set_weights(get_weights(model) if weights is None else weights)

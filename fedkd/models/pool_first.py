@@ -24,7 +24,7 @@ class Start(layers.Layer):
     """A convolution without its bias and activation.
 
     Args:
-        convolution: Whose kernel it has.
+        convolution: The layer whose kernel it has.
     """
 
     def __init__(self, convolution: layers.Layer) -> None:
@@ -40,7 +40,7 @@ class End(layers.Layer):
     """A convolution's bias and activation.
 
     Args:
-        convolution: Whose they are.
+        convolution: The layer whose bias and activation they are.
     """
 
     def __init__(self, convolution: layers.Layer) -> None:

@@ -99,9 +99,9 @@ def _opened(path: Path) -> Iterator[h5py.File]:
 
 def _tensors(file: h5py.File) -> Iterator[tuple[str, Stored]]:
     """Tensors of layers by their places, without the states of random layers, nor those of an optimiser."""
-    held: list[tuple[str, h5py.Dataset]] = []
-    file.visititems(lambda name, item: held.append((name, item)) if isinstance(item, h5py.Dataset) else None)
-    for name, item in held:
+    datasets: list[tuple[str, h5py.Dataset]] = []
+    file.visititems(lambda name, item: datasets.append((name, item)) if isinstance(item, h5py.Dataset) else None)
+    for name, item in datasets:
         if name.startswith("layers/") and "/seed_generator/" not in name:
             finite = item.dtype.kind != "f" or bool(np.isfinite(item[()]).all())
             yield name, Stored(tuple(item.shape), str(item.parent.attrs.get("name", "")), finite)

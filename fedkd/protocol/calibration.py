@@ -17,8 +17,8 @@ def calibration_rows(experiment: Experiment) -> np.ndarray:
     Raises:
         InputError: The file is missing or malformed, or its examples have another shape or kind than the task's.
     """
-    file, held = experiment.config.edge.calibration_file, experiment.task.train.x
-    return read_rows(Path(file), held) if file else held[experiment.calibration]
+    file, examples = experiment.config.edge.calibration_file, experiment.task.train.x
+    return read_rows(Path(file), examples) if file else examples[experiment.calibration]
 
 
 def without_examples(experiment: Experiment, skipped: Mapping[str, str]) -> dict[str, str]:
@@ -59,8 +59,8 @@ def read_rows(path: Path, like: np.ndarray) -> np.ndarray:
         InputError: The file is missing or malformed, or its examples have another shape or kind, or aren't finite.
     """
     try:
-        with np.load(path, allow_pickle=False) as held:
-            x = held["x"]
+        with np.load(path, allow_pickle=False) as file:
+            x = file["x"]
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; --calibration takes an .npz with examples as its array x") from None
     except Exception as error:  # numpy, zipfile and zlib raise a dozen kinds on damaged files

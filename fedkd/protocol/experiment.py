@@ -73,8 +73,8 @@ class Experiment:
         segments = None if whole.segments is None else whole.segments[rows]
         data = Dataset(rows, whole.y[rows], segments=segments)
         rng = generator(self.config.seed, Purpose.HOLDOUT, partition_id)
-        train, held = (rows[chosen] for chosen in hold_out(data, self.config.train.holdout, rng))
-        return whole.take(train), whole.take(held)
+        train, held_out = (rows[chosen] for chosen in hold_out(data, self.config.train.holdout, rng))
+        return whole.take(train), whole.take(held_out)
 
     @cached_property
     def trainer(self) -> "KerasTrainer":

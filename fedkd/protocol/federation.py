@@ -143,9 +143,9 @@ def client_round(
         Wu et al. 2022, algorithm 1, client side.
     """
     spec, shared, chain = experiment.spec, experiment.config.exchange.shared, experiment.chain
-    held = _local(state, offer, experiment)
-    transforms = {group: arrays for group, arrays in held.items() if group in chain.groups}
-    local = {group: arrays for group, arrays in held.items() if group not in chain.groups}
+    before = _local(state, offer, experiment)
+    transforms = {group: arrays for group, arrays in before.items() if group in chain.groups}
+    local = {group: arrays for group, arrays in before.items() if group not in chain.groups}
     context = Context(spec, kept_of(base, offer.sparsity, spec), rng)
     after, losses = _train(local, base, offer, data, experiment, context)
     update = subtract(after.pop(shared, []), base)
@@ -204,19 +204,19 @@ def forget_steps(state: ServerState, limit: int) -> ServerState:
     return replace(state, steps=steps)
 
 
-def make_offer(state: ServerState, held: int | None, energy: float, dense: bytes) -> Offer:
+def make_offer(state: ServerState, known_round: int | None, energy: float, dense: bytes) -> Offer:
     """Offer a client what is smaller: the steps since the round whose base it holds, or the model.
 
     Args:
         state: After ``begin_round``.
-        held: The round whose base the client holds, 0 for the initial model, None if it holds nothing of use.
+        known_round: The round whose base the client has, 0 for the initial model, None if it has nothing of use.
         energy: Threshold T of the round.
         dense: The base, encoded dense.
     """
-    steps = tuple(step for step in state.steps if held is not None and step.round > held)
+    steps = tuple(step for step in state.steps if known_round is not None and step.round > known_round)
     sparsity, removed = state.steps[-1].sparsity, state.removed_channels
     offer = Offer(state.round, state.digest, energy, sparsity, steps, b"", removed, state.run)
-    complete = held is not None and len(steps) == state.round - held
+    complete = known_round is not None and len(steps) == state.round - known_round
     return offer if complete and offer.size <= len(dense) else replace(offer, steps=(), dense=dense)
 
 

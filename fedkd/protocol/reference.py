@@ -56,7 +56,7 @@ class Federation:
     ) -> None:
         self.experiment, self.server = experiment, new_server(experiment, run)
         self.clients = defaultdict[int, ClientState](lambda: new_client(experiment))
-        self.held: dict[int, int] = {}
+        self.known_rounds: dict[int, int] = {}
         self._seed_of = seed_of or (lambda round_, i: generator(experiment.config.seed, Purpose.TRAINING, round_, i))
         self._threads, self._hand_over = threads, hand_over
 
@@ -71,9 +71,9 @@ class Federation:
         header = header_of(self.server.round, self.server.digest, self.now)
         self.dense = b"" if self._hand_over else encode(self.server.base, self.now.spec, header)
 
-    def offer(self, held: int | None) -> Offer:
-        """Return the offer of the round to a client that holds the base of a round, or nothing of use."""
-        return make_offer(self.server, held, self.experiment.energy(self.server.round), self.dense)
+    def offer(self, known_round: int | None) -> Offer:
+        """Return the offer of the round to a client that has the base of a round, or nothing of use."""
+        return make_offer(self.server, known_round, self.experiment.energy(self.server.round), self.dense)
 
     def round(self, participants: Sequence[int]) -> Payload:
         """Begin a round, have clients answer, and end it.
@@ -92,7 +92,7 @@ class Federation:
         taken = self._answers(participants)
         self.offers = {i: part.offer for i, part in taken.items()}
         self.clients |= {i: part.state for i, part in taken.items()}
-        self.held |= dict.fromkeys(taken, self.server.round)
+        self.known_rounds |= dict.fromkeys(taken, self.server.round)
         return self._end([part.upload for part in taken.values()])
 
     def _answers(self, participants: Sequence[int]) -> dict[int, Taken]:
@@ -112,8 +112,8 @@ class Federation:
     def _followed(self, client: int, state: ClientState) -> tuple[Offer, Weights]:
         if self._hand_over:
             return self.offer(None), self.server.base
-        for held in (self.held.get(client, 0), None):
-            offer = self.offer(held)
+        for known_round in (self.known_rounds.get(client, 0), None):
+            offer = self.offer(known_round)
             if (base := follow(state, offer, self.experiment)) is not None:
                 return offer, base
         raise RunError(f"client {client} can't follow round {self.server.round}, though it got the dense model")

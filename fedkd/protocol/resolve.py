@@ -51,8 +51,8 @@ def resolve(settings: Mapping[str, Scalar], load: Callable[..., Task] = load_tas
     owners = None if task.train.owners is None else task.train.owners[rest]
     data = Dataset(rest, task.objective.strata(task.train.y).ids[rest], owners)
     config = replace(config, clients=client_count(config.clients, data, config.partition))
-    held = partition(data, config.clients, config.partition, generator(config.seed, Purpose.PARTITION))
-    return Experiment(config, task, calibration, tuple(rest[rows] for rows in held))
+    parts = partition(data, config.clients, config.partition, generator(config.seed, Purpose.PARTITION))
+    return Experiment(config, task, calibration, tuple(rest[rows] for rows in parts))
 
 
 def chosen_rows(task: Task, config: Config) -> np.ndarray:

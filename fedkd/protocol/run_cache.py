@@ -25,22 +25,22 @@ class Recent(Generic[K, V]):
     """The last few of what is made by keys; threads that ask for the same wait for the first of them to make it.
 
     Args:
-        size: How many are held.
+        size: How many are kept.
     """
 
     def __init__(self, size: int) -> None:
-        self._size, self._held, self._lock = size, OrderedDict[K, V](), threading.Lock()
+        self._size, self._kept, self._lock = size, OrderedDict[K, V](), threading.Lock()
 
     def get(self, key: K, make: Callable[[], V]) -> V:
-        """Return what a key stands for, made now where it isn't held."""
+        """Return what a key stands for, made now where it isn't kept."""
         with self._lock:
-            if key not in self._held:
-                made = make()  # may raise, and nothing is held then
-                while len(self._held) >= self._size:
-                    self._held.popitem(last=False)
-                self._held[key] = made
-            self._held.move_to_end(key)
-            return self._held[key]
+            if key not in self._kept:
+                made = make()  # may raise, and nothing is kept then
+                while len(self._kept) >= self._size:
+                    self._kept.popitem(last=False)
+                self._kept[key] = made
+            self._kept.move_to_end(key)
+            return self._kept[key]
 
 
 class RunCache:
@@ -81,7 +81,7 @@ class RunCache:
 
 def _frozen(arrays: Iterable[np.ndarray]) -> Weights:
     """Make arrays read-only."""
-    held = [np.asarray(array) for array in arrays]
-    for array in held:
+    frozen = [np.asarray(array) for array in arrays]
+    for array in frozen:
         array.flags.writeable = False
-    return held
+    return frozen

@@ -19,13 +19,13 @@ def read_certificate(cert: Path | None, key: Path | None) -> tuple[bytes, bytes]
             "--cert and --key are needed: a certificate and its private key, PEM; or --insecure for no TLS"
         )
     try:
-        held, private = cert.read_bytes(), key.read_bytes()
+        chain, private = cert.read_bytes(), key.read_bytes()
     except OSError as error:
         raise InputError(f"{error.filename}: {error.strerror}") from None
     try:
-        public = load_pem_x509_certificate(held).public_key()
+        public = load_pem_x509_certificate(chain).public_key()
         if load_pem_private_key(private, None).public_key() != public:
             raise ValueError("they don't belong together")
     except (ValueError, TypeError) as error:
         raise InputError(f"--cert {cert}, --key {key}: must be a PEM certificate and its key: {error}") from None
-    return private, held
+    return private, chain

@@ -1,4 +1,4 @@
-"""The keys that sign a repository: ed25519, one a role, each in a file that its owner alone can read.
+"""The keys that sign a repository: ed25519, one per role, each in a file that its owner alone can read.
 
 A file is named by its role and the start of its key's id. Which one signs is what the newest root says, so that neither
 making a key nor forgetting to remove an old one changes anything.

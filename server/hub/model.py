@@ -22,7 +22,7 @@ from fedkd.tasks.registry import load_task
 EXAMPLES = 8
 # Kernels of two processors round int8 to neighbouring steps: at most 2 apart on an emulated Raspberry Pi 4.
 _STEPS = 3
-# Of the golden logits' range. Files of 8-bit kernels and float activations round these anew on each machine.
+# A share of the golden logits' range. Files of 8-bit kernels and float activations round these anew on each machine.
 _FLOAT, _DYNAMIC = 0.002, 0.05
 _GOLDEN_BYTES = LARGEST_MANIFEST // 4
 
@@ -85,8 +85,8 @@ def manifest_of(found: ChosenFile, channel: str, version: int) -> Manifest:
 
     Args:
         found: The file.
-        channel: That devices follow.
-        version: Of the channel.
+        channel: The one that devices follow.
+        version: The channel's version that this becomes.
 
     Raises:
         InputError: The file can't be run, or isn't of its run's task.
@@ -122,11 +122,11 @@ def _ends(path: Path) -> dict[str, Any]:
     interpreter = opened(path)
     source, sink = ends(interpreter, path)
     tensors = interpreter.get_tensor_details()
-    held = sum(int(np.prod(item["shape"], dtype=np.int64)) * np.dtype(item["dtype"]).itemsize for item in tensors)
+    ram_bytes = sum(int(np.prod(item["shape"], dtype=np.int64)) * np.dtype(item["dtype"]).itemsize for item in tensors)
     given = {"dtype": source.dtype.name, "scale": float(source.scale), "zero_point": int(source.zero_point)}
     feed = {"int8": _INTEGERS, "int16": _INTEGERS}.get(source.dtype.name, f"the {source.dtype.name} numbers themselves")
     taken = {"dtype": sink.dtype.name, "scale": float(sink.scale), "zero_point": int(sink.zero_point)}
-    return {"input": {"shape": list(source.shape[1:]), **given, "feed": feed}, "output": taken, "ram_bytes": held}
+    return {"input": {"shape": list(source.shape[1:]), **given, "feed": feed}, "output": taken, "ram_bytes": ram_bytes}
 
 
 _INTEGERS = "round(x / scale) + zero_point, clipped to dtype, of numbers x as the task's examples hold them"

@@ -17,9 +17,9 @@ def publish(
         run: Folder of a run, or of ``fedkd edge``.
         hub: Folder of the hub; is made where there is none.
         file: Name of a .tflite in the run's folder; empty for the one that was made for devices.
-        channel: That devices follow.
+        channel: The one that devices follow.
         replace_task: Whether task, labels or input may be others than those of the channel's newest model.
-        version: Of the channel, above the newest; None for the next.
+        version: The channel's, above its newest; None for the next.
 
     Returns:
         What was published, where, and whether the hub is new.
@@ -67,11 +67,11 @@ def _newest(repository: Repository, channel: str) -> Manifest | None:
 
 
 def _next(newest: Manifest | None, version: int | None) -> int:
-    held = newest.version if newest else 0
+    last = newest.version if newest else 0
     if version is None:
-        return held + 1
-    if not held < version <= LARGEST_VERSION:
-        raise InputError(f"--version: must be above {held}, the channel's newest, and below 2^63, got {version}")
+        return last + 1
+    if not last < version <= LARGEST_VERSION:
+        raise InputError(f"--version: must be above {last}, the channel's newest, and below 2^63, got {version}")
     return version
 
 

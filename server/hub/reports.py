@@ -20,7 +20,7 @@ class Reports:
 
     Args:
         path: Is made with the first; when it is full it becomes ``.1``, in place of the one before.
-        clock: Seconds.
+        clock: Returns the time in seconds.
         largest: Bytes after which it is full.
     """
 

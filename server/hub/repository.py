@@ -1,4 +1,4 @@
-"""The TUF repository of a hub: a folder that devices believe because of what is signed, wherever it lies.
+"""The TUF repository of a hub: a folder that devices trust for its signatures, wherever it lies.
 
     DIR/keys/         private keys; none of them is served
     DIR/repository/   metadata/ and targets/, for ``fedkd hub serve`` or any web server
@@ -39,7 +39,7 @@ class Repository:
 
     Args:
         folder: DIR above.
-        now: From which lifetimes count; the clock's where None.
+        now: The time from which lifetimes count; the clock's where None.
     """
 
     def __init__(self, folder: Path, now: datetime | None = None) -> None:
@@ -156,8 +156,8 @@ class Repository:
         A role that isn't signed by the key that the newest root names is over since this root.
         """
         published, root = self._something(), self.store.root()
-        held = {"root": root, **vars(published)}
-        return {role: self.store.end(held[role], root) for role in ROLES if self.store.due(held[role], root)}
+        signed = {"root": root, **vars(published)}
+        return {role: self.store.end(signed[role], root) for role in ROLES if self.store.due(signed[role], root)}
 
     def version(self) -> int:
         """Version of what is published, 0 for nothing."""

@@ -46,7 +46,7 @@ class Store:
 
     Args:
         folder: Its path.
-        now: From which lifetimes count.
+        now: The time from which lifetimes count.
     """
 
     def __init__(self, folder: Path, now: datetime) -> None:
@@ -97,7 +97,7 @@ class Store:
         return self.end(metadata, root) - self.now < LIFETIME[metadata.signed.type] / 2
 
     def end(self, metadata: "Metadata[Any]", root: "Metadata[Root]") -> datetime:
-        """When devices stop to believe metadata: now, where they aren't signed by the key that the root names."""
+        """When devices stop trusting metadata: now, where they aren't signed by the key that the root names."""
         try:
             root.signed.verify_delegate(metadata.signed.type, metadata.signed_bytes, metadata.signatures)
         except RepositoryError:

@@ -1,6 +1,6 @@
 """The compiled training of all clients alone, on as many threads as cores: what its kernels leave of the floor.
 
-Batches are ready as tensors before the clock starts, and what clients keep stays in tensors: no Python but a call a
+Batches are ready as tensors before the clock starts, and what clients keep stays in tensors: no Python but one call per
 client. The whole path can get no faster than this.
 """
 
@@ -21,27 +21,27 @@ from sims.bench.measure import Measured, batch_order
 from sims.bench.timing import timed
 
 
-def training_alone(held: Experiment) -> Measured:
+def training_alone(experiment: Experiment) -> Measured:
     """Train every client in turn and average the students; the training alone is measured."""
-    step, shared = Compiled(held.trainer.steps), held.config.exchange.shared
-    states = [tensors(held.trainer.initial_state()) for _ in range(held.config.clients)]
+    step, shared = Compiled(experiment.trainer.steps), experiment.config.exchange.shared
+    states = [tensors(experiment.trainer.initial_state()) for _ in range(experiment.config.clients)]
     rate, shares = tf.ones(()), tf.fill((work.BATCHES, work.BATCH), 1 / work.BATCH)
     seconds: list[float] = []
 
     def train(state: Any, batches: Any) -> Any:
-        carry: Any = (state, {role: [] for role in held.trainer.learners})  # no random layers
+        carry: Any = (state, {role: [] for role in experiment.trainer.learners})  # no random layers
         with runtime.inline_operations():
             (after, _), _ = step(0, carry, Bounds({}, {}), rate, *batches)
         return after
 
     def batches(round_: int, client: int) -> Any:
-        data, rows = held.client_data(client)[0], batch_order(held, round_, client)
+        data, rows = experiment.client_data(client)[0], batch_order(experiment, round_, client)
         return (*tensors((data.x[rows], data.y[rows])), shares)
 
-    student: Weights = held.initial_shared()
+    student: Weights = experiment.initial_shared()
     train(states[0], batches(1, 0))  # compiles, before the threads do
     with ThreadPoolExecutor(runtime.cores()) as pool:
-        for round_ in range(1, held.config.rounds + 1):
+        for round_ in range(1, experiment.config.rounds + 1):
             base = tensors(student)
             given = [{**state, shared: base} for state in states]
             lots = [batches(round_, client) for client in range(len(states))]

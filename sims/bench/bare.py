@@ -34,18 +34,18 @@ def logits(weights: Model, x: Any) -> Any:
     return x @ weights[-2] + weights[-1]
 
 
-def bare_loop(held: Experiment) -> Measured:
+def bare_loop(experiment: Experiment) -> Measured:
     """Train every client in turn and average the students: no messages, no coding, no files."""
-    roles = held.trainer.learners
-    loss, rate = held.config.loss, held.config.train.student_lr
-    step = tf.function(partial(epoch, loss=loss, objective=held.task.objective, rate=rate), autograph=False)
-    teachers = [roles["teacher"].initial() if "teacher" in roles else [] for _ in range(held.config.clients)]
-    data = [held.client_data(i)[0] for i in range(held.config.clients)]
+    roles = experiment.trainer.learners
+    loss, rate = experiment.config.loss, experiment.config.train.student_lr
+    step = tf.function(partial(epoch, loss=loss, objective=experiment.task.objective, rate=rate), autograph=False)
+    teachers = [roles["teacher"].initial() if "teacher" in roles else [] for _ in range(experiment.config.clients)]
+    data = [experiment.client_data(i)[0] for i in range(experiment.config.clients)]
     student = roles["student"].initial()
     seconds: list[float] = []
 
     def client(i: int, base: Weights, round_: int) -> Weights:
-        rows = batch_order(held, round_, i)
+        rows = batch_order(experiment, round_, i)
         with runtime.inline_operations():
             teacher, after = step(*tensors((teachers[i], base, data[i].x[rows], data[i].y[rows])))
         teachers[i] = [t.numpy() for t in teacher]
@@ -54,7 +54,7 @@ def bare_loop(held: Experiment) -> Measured:
     client(0, student, 1)  # compiles, before the threads do
     teachers[0] = roles["teacher"].initial() if "teacher" in roles else []
     with ThreadPoolExecutor(runtime.cores()) as pool:
-        for round_ in range(1, held.config.rounds + 1):
+        for round_ in range(1, experiment.config.rounds + 1):
             with timed(seconds):
                 students = list(pool.map(partial(client, base=student, round_=round_), range(len(data))))
                 student = [np.mean(arrays, 0) for arrays in zip(*students, strict=True)]

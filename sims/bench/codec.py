@@ -37,8 +37,8 @@ def rows(rate: float, repeats: int) -> list[Row]:
     """Measure the models of the work and a large dense layer, dense, as the paper's first round, and as fedkd_plus.
 
     Args:
-        rate: Of one core's matrix products, in 10⁹ operations a second.
-        repeats: Of each measurement.
+        rate: Rate of one core's matrix products, in 10⁹ operations a second.
+        repeats: Repetitions of each measurement.
     """
     specs = {
         "student": model_spec(work.network(*work.STUDENT)),

@@ -11,7 +11,7 @@ from fedkd.protocol.experiment import Experiment
 from sims.bench.alone import training_alone
 from sims.bench.bare import bare_loop
 from sims.bench.engine import whole_path, write_work
-from sims.bench.measure import Engine, Measured, SkippedError, compare, experiment
+from sims.bench.measure import Engine, Measured, SkippedError, compare, make_experiment
 from sims.bench.peers import environments, run
 from sims.bench.report import Row, report
 
@@ -33,18 +33,18 @@ def engine_report(
     Args:
         clients: Numbers of clients.
         works: ``fedavg``, ``fedkd``.
-        rounds: Of each run; the first isn't counted.
+        rounds: Rounds of each run; the first isn't counted.
         repeats: Runs of each engine.
-        folder: Of the peers' environments; no peers where None.
+        folder: Folder of the peers' environments; no peers where None.
     """
     peers, skipped = _peers(folder) if folder and "fedavg" in works else ({}, [])
     rows: list[Row] = []
     rates: list[float] = []
     for work in works:
         for count in clients:
-            held = experiment(work, count, rounds)
+            experiment = make_experiment(work, count, rounds)
             chosen = {**OURS, **(peers if work == "fedavg" else {})}
-            measured, matmul = compare(work, held, chosen, repeats)
+            measured, matmul = compare(work, experiment, chosen, repeats)
             rows += measured
             rates += matmul
     return report("engine", statistics.median(rates), [*rows, *skipped])
@@ -62,12 +62,13 @@ def _peers(folder: Path) -> tuple[dict[str, Engine], list[Row]]:
     return engines, skipped
 
 
-def _peer(peer: environments.Peer, python: Path, held: Experiment) -> Measured:
+def _peer(peer: environments.Peer, python: Path, experiment: Experiment) -> Measured:
     with tempfile.TemporaryDirectory(prefix="fedkd-work-") as scratch:
         work = Path(scratch) / "work.npz"
-        write_work(held, work)
+        write_work(experiment, work)
         try:
-            result = run.measure(peer, python, work, timeout=_PATIENCE + held.config.clients * held.config.rounds)
+            updates = experiment.config.clients * experiment.config.rounds
+            result = run.measure(peer, python, work, timeout=_PATIENCE + updates)
         except environments.PeerError as error:
             raise SkippedError(str(error)) from None
     return Measured(result.seconds[1:].tolist(), result.weights)

@@ -18,23 +18,24 @@ from sims.bench.measure import Measured, batch_order
 from sims.engines import run_local
 
 
-def whole_path(held: Experiment) -> Measured:
+def whole_path(experiment: Experiment) -> Measured:
     """Measure ServerApp, grid and ClientApp as ``fedkd run`` runs them."""
     with tempfile.TemporaryDirectory(prefix="fedkd-bench-") as folder:
         out = Path(folder) / "run"
-        history = run_whole_path(held, held.config.clients, out)
+        history = run_whole_path(experiment, experiment.config.clients, out)
         model = keras.models.load_model(out / "student.keras")
     ends = [row.elapsed or 0.0 for row in history]
     return Measured([after - before for before, after in itertools.pairwise(ends)], get_weights(model))
 
 
-def run_whole_path(held: Experiment, participants: int, out: Path) -> tuple[Round, ...]:
+def run_whole_path(experiment: Experiment, participants: int, out: Path) -> tuple[Round, ...]:
     """Run in the folder ``out``, where ``clients.state`` is the clients' state; returns all rounds.
 
     Raises:
         RunError: Fewer than ``participants`` clients took part in a round.
     """
-    run_local(held.config, {**to_settings(held.config), "out": str(out)}, {"state-file": str(out / "clients.state")})
+    options = {**to_settings(experiment.config), "out": str(out)}
+    run_local(experiment.config, options, {"state-file": str(out / "clients.state")})
     history = RunFolder(out).history
     check_complete(history, participants)
     return history
@@ -52,12 +53,12 @@ def check_complete(history: Sequence[Round], participants: int) -> None:
             raise RunError(f"round {row.number}: {len(row.participants)} of {participants} clients: {why}")
 
 
-def write_work(held: Experiment, path: Path) -> None:
+def write_work(experiment: Experiment, path: Path) -> None:
     """Write the work as a file for peers: initial weights, every client's examples, the order of batches."""
-    config, clients = held.config, range(held.config.clients)
-    data = [held.client_data(i)[0] for i in clients]
-    rows = [[batch_order(held, round_, i) for i in clients] for round_ in range(1, config.rounds + 1)]
-    weights = {f"weight_{i}": w for i, w in enumerate(held.initial_shared())}
+    config, clients = experiment.config, range(experiment.config.clients)
+    data = [experiment.client_data(i)[0] for i in clients]
+    rows = [[batch_order(experiment, round_, i) for i in clients] for round_ in range(1, config.rounds + 1)]
+    weights = {f"weight_{i}": w for i, w in enumerate(experiment.initial_shared())}
     np.savez(
         path,
         x=np.stack([d.x for d in data]),

@@ -10,15 +10,15 @@ from contextlib import closing
 from functools import partial
 from typing import Any
 
-from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
+from clients.node.transport import from_records, to_records
 from fedkd.base import runtime
 from fedkd.base.errors import RunError
 from fedkd.base.seeding import Purpose, generator
 from fedkd.base.tensors import Weights, subtract
 from fedkd.exchange.codec import encode
-from fedkd.protocol.chunking import join, split
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.federation import header_of, new_server
 from fedkd.protocol.messages import Answer, Fields, answer_fields, read_offer
@@ -27,7 +27,7 @@ from server.checkpoint import RunProgress
 from server.strategy import FedKD
 from sims.bench import work
 from sims.bench.engine import whole_path
-from sims.bench.measure import experiment
+from sims.bench.measure import make_experiment
 from sims.bench.report import Row
 from sims.bench.timing import median_seconds
 from sims.local_grid import LocalGrid
@@ -39,7 +39,7 @@ def rows(rate: float, clients: int, repeats: int) -> list[Row]:
     """Measure the parts for each work, and their share of a round of the whole path.
 
     Args:
-        rate: Of the machine's matrix products, in 10⁹ operations a second.
+        rate: Rate of the machine's matrix products, in 10⁹ operations a second.
         clients: Number of clients.
         repeats: Runs of each.
     """
@@ -47,11 +47,11 @@ def rows(rate: float, clients: int, repeats: int) -> list[Row]:
 
 
 def _rows(name: str, clients: int, repeats: int, rate: float) -> list[Row]:
-    held = experiment(name, clients, _ROUNDS)
-    whole = statistics.median(s for _ in range(repeats) for s in whole_path(held).seconds)
+    experiment = make_experiment(name, clients, _ROUNDS)
+    whole = statistics.median(s for _ in range(repeats) for s in whole_path(experiment).seconds)
     parts = {
-        "Flower: messages and grid": _messages(held, repeats),
-        "the same, strategy, codec, mean": statistics.median(_server(held) for _ in range(repeats)),
+        "Flower: messages and grid": _messages(experiment, repeats),
+        "the same, strategy, codec, mean": statistics.median(_server(experiment) for _ in range(repeats)),
         "whole round": whole,
     }
     return [
@@ -74,9 +74,9 @@ def _grid(upload: Callable[[Fields], bytes], clients: int) -> LocalGrid:
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
-        blob = upload(join("offer", message.content.config_records))
+        blob = upload(from_records("offer", message))
         answer = Answer(int(context.node_config["partition-id"]), blob, 1)
-        return Message(_content("answer", answer_fields(answer)), reply_to=message)
+        return Message(to_records("answer", answer_fields(answer)), reply_to=message)
 
     def context(node: int) -> Context:
         return Context(1, node, {"partition-id": node}, RecordDict(), {})
@@ -84,45 +84,41 @@ def _grid(upload: Callable[[Fields], bytes], clients: int) -> LocalGrid:
     return LocalGrid(app, {i: i for i in range(clients)}, context, runtime.cores())
 
 
-def _content(name: str, fields: Fields) -> RecordDict:
-    return RecordDict({part: ConfigRecord(table) for part, table in split(name, fields).items()})
-
-
-def _messages(held: Experiment, repeats: int) -> float:
+def _messages(experiment: Experiment, repeats: int) -> float:
     """Seconds of a round of messages that carry what a round's do, and nothing else."""
-    blob = bytes(4 * sum(item.size for item in held.spec))
+    blob = bytes(4 * sum(item.size for item in experiment.spec))
     content: dict[str, Any] = {"round": 1, "base": "", "energy": 0.95, "dense": blob}
 
     def exchange(grid: LocalGrid) -> None:
-        offers = [Message(_content("offer", content), node, "train", group_id="1") for node in grid.get_node_ids()]
+        offers = [Message(to_records("offer", content), node, "train", group_id="1") for node in grid.get_node_ids()]
         for reply in grid.send_and_receive(offers):
             if reply.has_error():
                 raise RunError(f"bench grid: {reply.error.reason}")
 
-    with closing(_grid(lambda _: blob, held.config.clients)) as grid:
+    with closing(_grid(lambda _: blob, experiment.config.clients)) as grid:
         return median_seconds(partial(exchange, grid), repeats)
 
 
-def _server(held: Experiment) -> float:
+def _server(experiment: Experiment) -> float:
     """Seconds of a round of the strategy with clients that answer at once; the first, which compiles, isn't counted."""
-    config, update = held.config, _typical_update(held)
+    config, update = experiment.config, _typical_update(experiment)
     blobs: dict[str, bytes] = {}
 
     def upload(fields: Fields) -> bytes:
         offer = read_offer(fields)
         if offer.base not in blobs:
-            header = header_of(offer.round, offer.base, held)
-            blobs[offer.base] = encode(update, held.spec, header, held.coding("up", offer.energy))
+            header = header_of(offer.round, offer.base, experiment)
+            blobs[offer.base] = encode(update, experiment.spec, header, experiment.coding("up", offer.energy))
         return blobs[offer.base]
 
     rounds: list[Round] = []
     grid = _grid(upload, config.clients)
-    FedKD(held, RunProgress(new_server(held)), grid, lambda ended, _: rounds.append(ended)).run()
+    FedKD(experiment, RunProgress(new_server(experiment)), grid, lambda ended, _: rounds.append(ended)).run()
     return statistics.median(ended.seconds or 0.0 for ended in rounds[1:])
 
 
-def _typical_update(held: Experiment) -> Weights:
+def _typical_update(experiment: Experiment) -> Weights:
     """What one client's training changes."""
-    state, shared = held.trainer.initial_state(), held.config.exchange.shared
-    after, _ = held.trainer.fit(state, held.client_data(0)[0], generator(0, Purpose.TRAINING, 1, 0))
+    state, shared = experiment.trainer.initial_state(), experiment.config.exchange.shared
+    after, _ = experiment.trainer.fit(state, experiment.client_data(0)[0], generator(0, Purpose.TRAINING, 1, 0))
     return subtract(after[shared], state[shared])

@@ -36,7 +36,7 @@ class Link(NamedTuple):
     """One node's way to the server.
 
     Args:
-        namespace: Of the node.
+        namespace: The node's network namespace.
         device: The server's end.
     """
 
@@ -53,13 +53,13 @@ class Link(NamedTuple):
 def rows(settings: Mapping[str, Scalar], methods: list[str], kbits: int, milliseconds: int) -> list[dict[str, Any]]:
     """Run each method for two rounds over slow links and report the second, in which the model goes both ways.
 
-    ``up_kb`` and ``down_kb`` are that round's payload a node; ``payload_mb`` and ``wire_mb`` those of all, in the run.
+    ``up_kb`` and ``down_kb`` are that round's payload per node; ``payload_mb`` and ``wire_mb`` those of the whole run.
 
     Args:
-        settings: Of the experiment, but for the method and the number of rounds.
-        methods: Names.
-        kbits: Of each node's link, each way, kbit/s.
-        milliseconds: Each way.
+        settings: The experiment's, but for the method and the number of rounds.
+        methods: Names of methods.
+        kbits: Rate of each node's link, each way, kbit/s.
+        milliseconds: Delay each way.
 
     Raises:
         RunError: A run failed.

@@ -16,10 +16,10 @@ _SIDE = 1024
 
 
 def matmul_gflops(threads: int = 0, seconds: float = 0.5) -> float:
-    """Measure float32 matrix products, one thread a core, in 10⁹ floating-point operations a second.
+    """Measure float32 matrix products, one thread per core, in 10⁹ floating-point operations a second.
 
     Args:
-        threads: As many products side by side; 0 for all cores of the process.
+        threads: Number of products side by side; 0 for all cores of the process.
         seconds: How long to measure.
     """
     threads = threads or runtime.cores()

@@ -41,37 +41,39 @@ class _Run(NamedTuple):
     weights: Weights
 
 
-def experiment(name: str, clients: int, rounds: int) -> Experiment:
+def make_experiment(name: str, clients: int, rounds: int) -> Experiment:
     """The work called ``name`` for a number of clients."""
     task = f"sims.bench.work:clients_{clients}"
     return experiment_of({**work.SETTINGS[name], "task": task, "clients": clients, "rounds": rounds})
 
 
-def batch_order(held: Experiment, round_: int, client: int) -> np.ndarray:
+def batch_order(experiment: Experiment, round_: int, client: int) -> np.ndarray:
     """Rows (5, 32) of a client's batches in a round, as the trainer draws them."""
-    rng = generator(held.config.seed, Purpose.TRAINING, round_, client)
+    rng = generator(experiment.config.seed, Purpose.TRAINING, round_, client)
     return batches(work.EXAMPLES, work.BATCH, 1, rng)[0]
 
 
-def compare(name: str, held: Experiment, engines: Mapping[str, Engine], repeats: int) -> tuple[list[Row], list[float]]:
+def compare(
+    name: str, experiment: Experiment, engines: Mapping[str, Engine], repeats: int
+) -> tuple[list[Row], list[float]]:
     """Run engines in turn, several times.
 
     Args:
-        name: Of the work.
-        held: The work.
-        engines: By name.
+        name: Name of the work.
+        experiment: The work.
+        engines: Engines by their names.
         repeats: Runs of each.
 
     Returns:
-        A row an engine, with medians over its runs, and all rates of matrix products in 10⁹ operations a second.
+        One row per engine, with medians over its runs, and all rates of matrix products in 10⁹ operations a second.
 
     Raises:
         RunError: Engines ended in weights that differ by more than 1e-4, where nothing is lost in compression.
     """
-    runs, failed, rates = _in_turn(held, engines, repeats)
-    if held.config.exchange.up == "dense":
+    runs, failed, rates = _in_turn(experiment, engines, repeats)
+    if experiment.config.exchange.up == "dense":
         check_equal({engine: taken[-1].weights for engine, taken in runs.items()})
-    clients = held.config.clients
+    clients = experiment.config.clients
     rows = [_row(name, clients, engine, taken) for engine, taken in runs.items() if engine not in failed]
     for row in rows:
         row[f"times_slower_than_{rows[0]['engine']}"] = row["seconds_per_round"] / rows[0]["seconds_per_round"]
@@ -80,7 +82,7 @@ def compare(name: str, held: Experiment, engines: Mapping[str, Engine], repeats:
 
 
 def _in_turn(
-    held: Experiment, engines: Mapping[str, Engine], repeats: int
+    experiment: Experiment, engines: Mapping[str, Engine], repeats: int
 ) -> tuple[dict[str, list[_Run]], dict[str, str], list[float]]:
     """Return the runs of each engine, why some failed, after which they are left out, and all rates of the machine."""
     runs: dict[str, list[_Run]] = {}
@@ -91,7 +93,7 @@ def _in_turn(
             continue
         rates.append(matmul_gflops())
         try:
-            measured = run(held)
+            measured = run(experiment)
         except SkippedError as error:
             failed[engine] = str(error)
             continue

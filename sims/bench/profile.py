@@ -21,7 +21,7 @@ from fedkd.protocol.federation import header_of
 from fedkd.protocol.resolve import experiment_of
 from fedkd.protocol.state import ClientState
 from sims.bench import work
-from sims.bench.measure import experiment
+from sims.bench.measure import make_experiment
 from sims.bench.report import Row
 from sims.bench.timing import timed
 
@@ -33,7 +33,7 @@ def rows(rate: float, repeats: int, task: str = "", data: str = "") -> list[Row]
     """Profile a task as it ships, or both works and the operations of their training.
 
     Args:
-        rate: Of one core's matrix products, in 10⁹ operations a second.
+        rate: Rate of one core's matrix products, in 10⁹ operations a second.
         repeats: Clients to average over.
         task: Empty for the works.
         data: File with the task's data, where it needs one.
@@ -45,9 +45,9 @@ def rows(rate: float, repeats: int, task: str = "", data: str = "") -> list[Row]
         return _table(task, "part", _parts(experiment_of({"task": task, "data": data}), repeats), rate)
     table: list[Row] = []
     for name in work.SETTINGS:
-        held = experiment(name, 10, 2)
-        table += _table(name, "part", _parts(held, repeats), rate)
-        table += _table(name, "operation", _operations(held, repeats), rate)
+        experiment = make_experiment(name, 10, 2)
+        table += _table(name, "part", _parts(experiment, repeats), rate)
+        table += _table(name, "operation", _operations(experiment, repeats), rate)
     return table
 
 
@@ -60,14 +60,14 @@ def _table(name: str, kind: str, spent: Spent, rate: float) -> list[Row]:
     ]
 
 
-def _parts(held: Experiment, repeats: int) -> Spent:
+def _parts(experiment: Experiment, repeats: int) -> Spent:
     """Seconds of each part of a client's round, and of the server's part in it; means over clients."""
     spent: dict[str, list[float]] = defaultdict(list)
-    trainer, spec, shared = held.trainer, held.spec, held.config.exchange.shared
-    coding = held.coding("up", held.energy(1))
+    trainer, spec, shared = experiment.trainer, experiment.spec, experiment.config.exchange.shared
+    coding = experiment.coding("up", experiment.energy(1))
     local = trainer.initial_state()
     new = ClientState(1, local.pop(shared), local)
-    trainer.fit({**new.local, shared: new.base}, held.client_data(0)[0], generator(0, Purpose.TRAINING, 0, 0))
+    trainer.fit({**new.local, shared: new.base}, experiment.client_data(0)[0], generator(0, Purpose.TRAINING, 0, 0))
     with tempfile.TemporaryDirectory(prefix="fedkd-bench-") as folder, runtime.inline_operations():
         for client in range(repeats):
             vault = StateFile(Path(folder) / "clients.state", "run", client, new)
@@ -75,13 +75,13 @@ def _parts(held: Experiment, repeats: int) -> Spent:
             with timed(spent["state: read"]):
                 state = vault.load() or new
             with timed(spent["examples"]):
-                data, _ = held.client_data(client % held.config.clients)
+                data, _ = experiment.client_data(client % experiment.config.clients)
             rng = generator(0, Purpose.TRAINING, 1, client)
             with timed(spent["training"]):
                 after, _ = trainer.fit({**state.local, shared: state.base}, data, rng)
             update = subtract(after.pop(shared), state.base)
             with timed(spent["update: SVD and encode"]):
-                blob = encode(update, spec, header_of(1, "0" * 64, held), coding)
+                blob = encode(update, spec, header_of(1, "0" * 64, experiment), coding)
             with timed(spent["state: write"]):
                 vault.save(ClientState(1, state.base, after))
             with timed(spent["update: check and decode (server)"]):
@@ -93,10 +93,10 @@ def _descending(spent: Spent) -> list[tuple[str, float]]:
     return sorted(spent.items(), key=lambda item: -item[1])
 
 
-def _operations(held: Experiment, repeats: int) -> Spent:
+def _operations(experiment: Experiment, repeats: int) -> Spent:
     """Seconds of each kind of TensorFlow operation in a client's training."""
-    trainer, data, rng = held.trainer, held.client_data(0)[0], np.random.default_rng(0)
-    rows, shares = batches(len(data), held.config.train.batch_size, held.config.train.epochs, rng)
+    trainer, data, rng = experiment.trainer, experiment.client_data(0)[0], np.random.default_rng(0)
+    rows, shares = batches(len(data), experiment.config.train.batch_size, experiment.config.train.epochs, rng)
     seeds = {role: learner.seeds(rng) for role, learner in trainer.learners.items()}
     values = ((trainer.initial_state(), seeds), np.float32(1), data.x[rows], data.y[rows], shares)
     graph = tf.Graph()

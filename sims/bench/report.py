@@ -1,4 +1,4 @@
-"""What a benchmark prints: a table for people, or one JSON object."""
+"""What a benchmark prints: a table, or one JSON object."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -26,8 +26,8 @@ def rows(rate: float, rounds: int) -> list[Row]:
     """Run both and compare; the first round of each, which compiles, isn't counted.
 
     Args:
-        rate: Of the machine's matrix products, in 10⁹ operations a second.
-        rounds: Of each run.
+        rate: Rate of the machine's matrix products, in 10⁹ operations a second.
+        rounds: Rounds of each run.
     """
     few, crowd = (_in_process(name, rounds) for name in _CLIENTS)
     for row in (few, crowd):
@@ -47,10 +47,10 @@ def _in_process(name: str, rounds: int) -> dict[str, Any]:
 def _run(name: str, rounds: int) -> dict[str, Any]:
     clients = _CLIENTS[name]
     settings = {**work.SCALE, "task": f"sims.bench.work:{name}", "clients": clients, "rounds": rounds}
-    held = experiment_of({**settings, "fraction": work.PARTICIPANTS / clients})
+    experiment = experiment_of({**settings, "fraction": work.PARTICIPANTS / clients})
     with tempfile.TemporaryDirectory(prefix="fedkd-bench-") as folder:
         out = Path(folder) / "run"
-        history = run_whole_path(held, work.PARTICIPANTS, out)
+        history = run_whole_path(experiment, work.PARTICIPANTS, out)
         pool = (out / "clients.state").stat()
     disk, touched = pool.st_blocks * 512, len({client for row in history for client in row.participants})
     return {
@@ -58,8 +58,8 @@ def _run(name: str, rounds: int) -> dict[str, Any]:
         "participants": work.PARTICIPANTS,
         "seconds_per_round": statistics.median(row.seconds or 0.0 for row in history[1:]),
         "resident_mib": _peak_mib(),
-        "data_mib": held.task.train.x.nbytes / 2**20,
-        "teacher_mib": 4 * held.parameters["teacher"] / 2**20,
+        "data_mib": experiment.task.train.x.nbytes / 2**20,
+        "teacher_mib": 4 * experiment.parameters["teacher"] / 2**20,
         "touched": touched,
         "disk_mib": disk / 2**20,
         "disk_mib_per_touched": disk / touched / 2**20,

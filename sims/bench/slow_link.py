@@ -10,8 +10,8 @@ class SlowLink:
     """One node's way to a server: all its connections share the rate, each way.
 
     Args:
-        port: Of the server, on the loopback interface.
-        kbits: Each way, kbit/s.
+        port: The server's, on the loopback interface.
+        kbits: Rate each way, kbit/s.
         milliseconds: Delay, each way.
     """
 

@@ -27,8 +27,8 @@ def rows(rate: float, repeats: int) -> list[Row]:
     """Measure all shapes.
 
     Args:
-        rate: Of one core's matrix products, in 10⁹ operations a second.
-        repeats: Of each measurement.
+        rate: Rate of one core's matrix products, in 10⁹ operations a second.
+        repeats: Repetitions of each measurement.
     """
     return [_row(shape, decay, rate, repeats) for shape in SHAPES for decay in DECAYS]
 

@@ -1,6 +1,6 @@
-"""The work that engines are compared on: small convolutional networks, 160 images of 28x28 pixels a client.
+"""The work that engines are compared on: small convolutional networks, 160 images of 28x28 pixels per client.
 
-FLOP of a training step are counted as two a multiply-add, three passes (forward, gradient of the inputs, gradient of
+FLOP of a training step are counted as two per multiply-add, three passes (forward, gradient of the inputs, gradient of
 the weights) but for the first layer, whose inputs need no gradient.
 """
 
@@ -110,7 +110,7 @@ def clients_1000() -> Task:
     return task(1000)
 
 
-# The same models with two examples a client, which five epochs make into as many batches, filled up.
+# The same models with two examples per client, which five epochs make into as many batches, filled up.
 SCALE: dict[str, Scalar] = {**SETTINGS["fedkd"], "train.epochs": BATCHES, "partition.minimum": 2}
 PARTICIPANTS = 100
 

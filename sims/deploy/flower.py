@@ -87,7 +87,7 @@ def wait_until_finished(env: Mapping[str, str], run: str, look: Callable[[], boo
     Args:
         env: See ``environment``.
         run: Its id.
-        look: Called all the time; True where the run may well have ended, so that Flower is asked soon. Each question
+        look: Called repeatedly; True where the run may well have ended, so that Flower is asked soon. Each question
             takes a process of its own and a second or more of a core. Raises where what the run needs has died.
 
     Raises:

@@ -27,7 +27,7 @@ class Deployment:
     """What a deployment is made of.
 
     Args:
-        folder: To be written.
+        folder: The folder to write.
         nodes: How many nodes have a key.
         hosts: Names or addresses by which nodes reach the SuperLink; start scripts hold the first.
         task: What nodes check their data for.

@@ -1,4 +1,4 @@
-"""Certificates and keys of a federation: a small CA, the SuperLink's certificate, and a key pair a node."""
+"""Certificates and keys of a federation: a small CA, the SuperLink's certificate, and a key pair per node."""
 
 import datetime
 import ipaddress

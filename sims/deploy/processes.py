@@ -46,10 +46,10 @@ class Processes:
         return self.logs / f"{name}.log"
 
     def check(self) -> None:
-        """See that all are alive.
+        """Check that all still run.
 
         Raises:
-            RunError: One has ended; it says with what last words.
+            RunError: One has ended; the message quotes its log's last error.
         """
         for name, process in self._running.items():
             if process.poll() is not None:
@@ -65,7 +65,7 @@ class Processes:
         process.wait()
 
     def stop(self) -> None:
-        """End all, the last started first: politely, and what is left after some seconds by force.
+        """End all, the last started first: by SIGTERM, and what is left after some seconds by SIGKILL.
 
         A second Ctrl-C changes nothing: whoever is impatient would leave processes behind.
         """
@@ -134,7 +134,7 @@ def _processes() -> Iterator[int]:
 
 
 def _environment(pid: int) -> bytes:
-    """Of a process; empty where it is a zombie, another user's, or no longer there."""
+    """Environment of a process; empty where it is a zombie, another user's, or no longer there."""
     try:
         return Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:

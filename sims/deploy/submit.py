@@ -27,7 +27,7 @@ def submit(
     """Start a run on all nodes of a deployment and wait for its end.
 
     Args:
-        folder: That `fedkd deploy init` wrote.
+        folder: The one that `fedkd deploy init` wrote.
         settings: Dotted keys; unless they say otherwise, each node trains on its own data. A run that goes on has
             those it had, where its folder can be read here.
         out: Folder of the run, on the SuperLink's machine.

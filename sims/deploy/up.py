@@ -45,7 +45,9 @@ class LocalFederation:
         self.work, self.config, self._host = work, config, host
         self._prefixes = prefixes or [()] * config.clients
         self.port, *self.node_ports = free_ports(1 + config.clients)
-        self.doors = [self.port] * config.clients  # that nodes knock at; who counts their bytes puts others there
+        self.doors = [
+            self.port
+        ] * config.clients  # ports that nodes connect to; a proxy that counts bytes replaces them
         control = f"{host}:{self.port}"
         self.deployment = Deployment(work / "deployment", config.clients, (host,), config.task, control)
         self.processes = Processes(work / "logs")

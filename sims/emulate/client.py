@@ -63,11 +63,11 @@ class Played(NamedTuple):
 
 
 def prepare(folder: Path, settings: dict[str, Scalar]) -> None:
-    """Play a first round here, and write what a client gets and holds in the second.
+    """Play a first round here, and write what a client gets and keeps in the second.
 
     Args:
-        folder: Made.
-        settings: Of the experiment, dotted keys.
+        folder: The folder to make.
+        settings: The experiment's, by dotted keys.
     """
     runtime.configure()
     experiment = experiment_of(settings)
@@ -75,7 +75,7 @@ def prepare(folder: Path, settings: dict[str, Scalar]) -> None:
     federation = Federation(experiment, _RUN)
     federation.round([_PARTITION])
     federation.begin()
-    offer = federation.offer(federation.held[_PARTITION])
+    offer = federation.offer(federation.known_rounds[_PARTITION])
     if offer.dense:
         raise RunError("the second round's step is larger than the model, so it shows nothing of decoding")
     _vault(folder).save(federation.clients[_PARTITION])
@@ -87,7 +87,7 @@ def play(folder: Path, device: Pi4 | None = None) -> Played:
     """Play the round of a prepared folder, in a process of its own.
 
     Args:
-        folder: From ``prepare``; the client's state goes on in it.
+        folder: The one that ``prepare`` wrote; the client's state goes on in it.
         device: None for this machine.
 
     Raises:
@@ -134,7 +134,7 @@ def main(work: str) -> None:
 
 
 def _peak_memory() -> int:
-    """Of this process, bytes; ``getrusage`` would count what its parent held as well."""
+    """Peak memory of this process in bytes; ``getrusage`` would count what its parent held as well."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 

@@ -40,8 +40,8 @@ class Need(NamedTuple):
     Args:
         role: ``client`` or ``device``.
         what: Disk or process.
-        megabytes: On this machine; on disk those of the aarch64 wheels.
-        emulated: In the emulator, whose own memory counts; None where that wasn't measured.
+        megabytes: Size on this machine; on disk those of the aarch64 wheels.
+        emulated: Megabytes in the emulator, whose own memory counts; None where that wasn't measured.
     """
 
     role: str

@@ -45,7 +45,7 @@ def resolve(wanted: list[str], python: str) -> list[str]:
     """Choose wheels for all that is wanted and all that it needs in turn, and install nothing.
 
     Args:
-        wanted: As pip takes them.
+        wanted: Requirements as pip takes them.
         python: Such as 3.11.
 
     Returns:
@@ -71,7 +71,7 @@ def resolve(wanted: list[str], python: str) -> list[str]:
 
 
 def lacking(text: str) -> str:
-    """The packages of which pip said that there are none, else its last words."""
+    """The packages of which pip said that there are none, else pip's last line."""
     names = [name for one, more in _LACKING.findall(text) for name in (one, *more.split()) if name]
     return ", ".join(dict.fromkeys(names)) or (text.strip().splitlines() or ["no reason given"])[-1]
 

@@ -17,7 +17,7 @@ from sims.bench import measure, work
 from sims.bench.alone import training_alone
 from sims.bench.bare import bare_loop
 from sims.bench.engine import check_complete, whole_path, write_work
-from sims.bench.measure import Measured, SkippedError, check_equal, compare, experiment
+from sims.bench.measure import Measured, SkippedError, check_equal, compare, make_experiment
 from sims.bench.report import report, show
 
 
@@ -33,30 +33,30 @@ def test_models_have_the_sizes_that_the_work_is_named_by():
 
 
 def test_every_client_gets_five_full_batches():
-    held = experiment("fedavg", 10, 2)
-    assert {len(held.client_data(i)[0]) for i in range(10)} == {work.EXAMPLES}
+    experiment = make_experiment("fedavg", 10, 2)
+    assert {len(experiment.client_data(i)[0]) for i in range(10)} == {work.EXAMPLES}
 
 
 def test_whole_path_ends_in_the_weights_of_a_loop_by_hand():
     """ServerApp, grid, ClientApp, codec and state against TensorFlow's own operations: the same work."""
-    held = experiment("fedavg", 10, 3)
-    whole, alone = whole_path(held).weights, training_alone(held).weights
-    check_equal({"whole path": whole, "alone": alone, "loop": bare_loop(held).weights}, tolerance=1e-5)
+    experiment = make_experiment("fedavg", 10, 3)
+    whole, alone = whole_path(experiment).weights, training_alone(experiment).weights
+    check_equal({"whole path": whole, "alone": alone, "loop": bare_loop(experiment).weights}, tolerance=1e-5)
 
 
 def test_training_alone_trains_teachers_too():
-    held = experiment("fedkd", 10, 2)
-    check_equal({"alone": training_alone(held).weights, "loop": bare_loop(held).weights}, tolerance=1e-5)
+    experiment = make_experiment("fedkd", 10, 2)
+    check_equal({"alone": training_alone(experiment).weights, "loop": bare_loop(experiment).weights}, tolerance=1e-5)
 
 
 def test_peers_get_the_batches_that_the_trainer_draws(tmp_path):
-    held = experiment("fedavg", 10, 2)
-    write_work(held, tmp_path / "work.npz")
+    experiment = make_experiment("fedavg", 10, 2)
+    write_work(experiment, tmp_path / "work.npz")
     with np.load(tmp_path / "work.npz") as file:
         assert file["x"].shape == (10, work.EXAMPLES, 28, 28, 1)
         assert file["rows"].shape == (2, 10, work.BATCHES, work.BATCH)
         assert all(sorted(order.ravel()) == list(range(work.EXAMPLES)) for order in file["rows"].reshape(20, -1))
-        np.testing.assert_array_equal(file["weight_0"], held.initial_shared()[0])
+        np.testing.assert_array_equal(file["weight_0"], experiment.initial_shared()[0])
 
 
 def test_engines_that_end_apart_are_not_compared():
@@ -70,9 +70,9 @@ def test_engines_that_end_apart_are_not_compared():
 def test_rows_are_medians_against_the_floor_of_the_same_run(monkeypatch):
     monkeypatch.setattr(measure, "matmul_gflops", lambda: 100.0)
     seconds = iter([1.0, 4.0, 2.0])
-    held = experiment("fedavg", 10, 2)
+    experiment = make_experiment("fedavg", 10, 2)
     engines = {"fake": lambda _: Measured([next(seconds)], [])}
-    (row,), rates = compare("fedavg", held, engines, 3)
+    (row,), rates = compare("fedavg", experiment, engines, 3)
     assert rates == [100.0] * 6
     assert row["seconds_per_round"] == 2.0
     assert row["client_updates_per_second"] == 5.0
@@ -83,8 +83,8 @@ def test_peer_that_fails_is_a_row_and_the_others_go_on():
     def broken(_):
         raise SkippedError("out of memory")
 
-    held = experiment("fedavg", 10, 2)
-    rows, _ = compare("fedavg", held, {"ours": lambda _: Measured([1.0], []), "broken": broken}, 2)
+    experiment = make_experiment("fedavg", 10, 2)
+    rows, _ = compare("fedavg", experiment, {"ours": lambda _: Measured([1.0], []), "broken": broken}, 2)
     assert [row.get("skipped") for row in rows] == [None, "out of memory"]
     assert rows[0]["times_slower_than_ours"] == 1.0
 

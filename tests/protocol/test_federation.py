@@ -33,9 +33,9 @@ def experiment():
 class Stepping(Federation):
     """Its dense model is never smaller than the steps."""
 
-    def offer(self, held):
-        larger = self.dense + bytes(10**6) if held is not None else self.dense
-        return make_offer(self.server, held, self.experiment.energy(self.server.round), larger)
+    def offer(self, known_round):
+        larger = self.dense + bytes(10**6) if known_round is not None else self.dense
+        return make_offer(self.server, known_round, self.experiment.energy(self.server.round), larger)
 
 
 def assert_identical(a, b):

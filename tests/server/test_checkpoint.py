@@ -20,11 +20,11 @@ def test_what_transforms_keep_comes_back_by_its_groups(tmp_path):
     )
     Checkpoint(tmp_path, "print").save(RunProgress(state, {0: 3}, {}, arrays(5), 1.5))
     found = Checkpoint(tmp_path, "print").load()
-    assert {group: digest(held) for group, held in found.state.transforms.items()} == {
-        group: digest(held) for group, held in kept.items()
+    assert {group: digest(arrays) for group, arrays in found.state.transforms.items()} == {
+        group: digest(arrays) for group, arrays in kept.items()
     }
     assert (digest(found.state.shared), digest(found.trained)) == (digest(arrays(1)), digest(arrays(5)))
-    assert (found.state.steps, found.state.update, found.held) == (state.steps, b"last", {0: 3})
+    assert (found.state.steps, found.state.update, found.known_rounds) == (state.steps, b"last", {0: 3})
 
 
 @pytest.mark.parametrize("residual", [arrays(2), []], ids=["with feedback", "without"])
@@ -35,6 +35,6 @@ def test_checkpoint_with_one_residual_still_opens(tmp_path, residual):
     header = {"run": "r", "steps": [], "removed_channels": [], "held": [], "quality": [], "elapsed": 0.0}
     CheckpointStore(tmp_path, "print").save(Saved(2, {**header, "groups": lengths}, tensors))
     state = Checkpoint(tmp_path, "print").load().state
-    assert {group: digest(held) for group, held in state.transforms.items()} == (
+    assert {group: digest(arrays) for group, arrays in state.transforms.items()} == (
         {"residual": digest(residual)} if residual else {}
     )

@@ -4,9 +4,10 @@ import time
 
 import numpy as np
 import pytest
-from flwr.app import ConfigRecord, Error, Message, RecordDict
+from flwr.app import Error, Message
 
 import server.reply
+from clients.node.transport import to_records
 from fedkd.base.errors import InputError
 from fedkd.base.tensors import digest
 from fedkd.exchange.codec import decode
@@ -102,23 +103,23 @@ def test_a_hundred_rounds_with_a_third_of_the_clients_dropping_out_close(reached
     assert 0.25 < np.mean([len(r.refused) / 10 for r in records]) < 0.35
 
 
-def test_second_offer_of_a_round_gets_what_is_left_of_its_deadline(experiment):
+def test_second_offer_of_a_round_gets_what_is_left_of_its_deadline():
     """A client needs the dense model after 0.2 s of a deadline of 5 s."""
-    held = light(rounds=1, guard__deadline=5.0)
+    experiment = light(rounds=1, guard__deadline=5.0)
 
     def says(offer, partition):
         if partition == 0 and not offer.dense:
             time.sleep(0.2)
-            return [{**honest(held, offer, partition), "blob": b""}]
-        return [honest(held, offer, partition)]
+            return [{**honest(experiment, offer, partition), "blob": b""}]
+        return [honest(experiment, offer, partition)]
 
-    _, strategy = run(held, says, Strangers({11: [0], 12: [1], 13: [2], 14: [3]}, says))
+    _, strategy = run(experiment, says, Strangers({11: [0], 12: [1], 13: [2], 14: [3]}, says))
     assert 0 < strategy._grid.timeouts[1] <= 4.8
 
 
 def test_checking_what_others_sent_takes_no_time_from_a_client_that_is_behind(monkeypatch):
     """Three updates are checked for 0.3 s each, in a round of 5 s."""
-    held = light(rounds=1, guard__deadline=5.0)
+    experiment = light(rounds=1, guard__deadline=5.0)
     check = server.reply.check_update
 
     def slow(*args):
@@ -126,11 +127,11 @@ def test_checking_what_others_sent_takes_no_time_from_a_client_that_is_behind(mo
         return check(*args)
 
     def says(offer, partition):
-        fields = honest(held, offer, partition)
+        fields = honest(experiment, offer, partition)
         return [{**fields, "blob": b""}] if partition == 0 and not offer.dense else [fields]
 
     monkeypatch.setattr(server.reply, "check_update", slow)
-    records, strategy = run(held, says, Strangers({11: [0], 12: [1], 13: [2], 14: [3]}, says))
+    records, strategy = run(experiment, says, Strangers({11: [0], 12: [1], 13: [2], 14: [3]}, says))
     assert strategy._grid.timeouts[1] > 4.7
     assert records[0].participants == [0, 1, 2, 3]
 
@@ -158,7 +159,7 @@ class Strangers(ForgedGrid):
                 yield Message(Error(2, "no data yet"), reply_to=message)
             else:
                 fields = answer_fields(Answer(3 if claim is None else claim))
-                yield Message(RecordDict({"answer": ConfigRecord(fields)}), reply_to=message)
+                yield Message(to_records("answer", fields), reply_to=message)
 
 
 def test_each_client_is_one_node_and_each_node_one_client(experiment):
@@ -194,10 +195,10 @@ def test_bounds_that_no_round_can_meet_are_refused_at_the_start():
 
 def test_who_isnt_there_is_noted_and_the_rounds_go_on_without():
     """14 is client 3 but never connects; 13 leaves after the first round and comes back in the third as node 23."""
-    held = light(guard__patience=0.2)
+    experiment = light(guard__patience=0.2)
 
     def says(offer, node):
-        return [honest(held, offer, min(node, 2))]  # 23 is node 12 of this grid
+        return [honest(experiment, offer, min(node, 2))]  # 23 is node 12 of this grid
 
     class Leaving(Strangers):
         def get_node_ids(self):
@@ -209,23 +210,23 @@ def test_who_isnt_there_is_noted_and_the_rounds_go_on_without():
 
     grid = Leaving({11: [0], 12: [1], 13: [2], 23: [2]}, says)
     grid.round = 0
-    records, _ = run(held, says, grid)
+    records, _ = run(experiment, says, grid)
     assert [r.participants for r in records] == [[0, 1, 2], [0, 1], [0, 1, 2]]
     absent = [[e["client"] for e in r.refused if e["reason"] == "absent"] for r in records]
     assert absent == [[3], [2, 3], [3]]
 
 
 def test_a_client_that_gave_no_dense_answer_in_time_is_offered_the_dense_model_at_once():
-    held, seen = light(), []
+    experiment, seen = light(), []
 
     def says(offer, partition):
         if partition == 0:
             seen.append((offer.round, bool(offer.dense)))
             if offer.round == 2:
-                return [] if offer.dense else [{**honest(held, offer, partition), "blob": b""}]
-        return [honest(held, offer, partition)]
+                return [] if offer.dense else [{**honest(experiment, offer, partition), "blob": b""}]
+        return [honest(experiment, offer, partition)]
 
-    run(held, says)
+    run(experiment, says)
     assert seen == [(1, False), (2, False), (2, True), (3, True)]
 
 

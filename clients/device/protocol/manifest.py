@@ -50,7 +50,7 @@ class Manifest:
 
     Args:
         channel: What devices follow.
-        version: Of the channel, from 1.
+        version: The channel's, from 1.
         run: Name of the run it comes from.
         task: What it was trained for.
         labels: Name of each class.

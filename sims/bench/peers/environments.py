@@ -22,7 +22,7 @@ class Peer:
     """A simulator to compare with.
 
     Args:
-        name: In tables and file names.
+        name: Its name in tables and file names.
         summary: What it is, in a few words.
         requirements: File of pip's, in ``requirements/``.
         program: Script that does the work, in ``programs/``.

@@ -34,7 +34,7 @@ class Result:
     """What a peer did.
 
     Args:
-        seconds: Of each round by the wall clock, float64; the first one compiles and warms up.
+        seconds: Seconds of each round by the wall clock, float64; the first one compiles and warms up.
         weights: The last global kernels and biases, laid out as Keras does.
     """
 

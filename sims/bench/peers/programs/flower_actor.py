@@ -1,4 +1,4 @@
-"""Flower on Ray with one Keras model a process, compiled once and given each client's weights in turn."""
+"""Flower on Ray with one Keras model per process, compiled once and given each client's weights in turn."""
 
 # mypy: disable-error-code="import-not-found"
 

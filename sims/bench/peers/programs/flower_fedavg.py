@@ -112,7 +112,7 @@ def _train(work: Work, make_model: ModelMaker, message: Message, context: Contex
 
 @functools.cache
 def _loaded(work_path: str) -> Work:
-    """The work, read once a process."""
+    """The work, read once per process."""
     return load(work_path)
 
 

@@ -19,7 +19,7 @@ class Work:
         x: Images, float32 (clients, examples, 28, 28, 1).
         y: Labels, int32 (clients, examples).
         rows: Examples of each batch of each client in each round, int32 (rounds, clients, batches, batch size).
-        learning_rate: Of the clients' plain SGD.
+        learning_rate: That of the clients' plain SGD.
     """
 
     weights: list[np.ndarray]
@@ -40,7 +40,7 @@ class Work:
 
     @property
     def batch_size(self) -> int:
-        """Examples a batch."""
+        """Examples per batch."""
         return int(self.rows.shape[-1])
 
     def examples(self, number: int, client: int) -> tuple[np.ndarray, np.ndarray]:
