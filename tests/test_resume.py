@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-import server.app
+import server.device_files
 from clients.node.state_file import StateFile
 from clients.node.state_folder import StateFolder
 from fedkd.base.errors import InputError, RunError
@@ -112,7 +112,7 @@ def crash(place, round_, begin, *arguments):
         "before the history": (RunFolder, "append"),
         "before the checkpoint": (Checkpoint, "save"),
         "after the checkpoint": (Checkpoint, "save"),
-        "while files are made": (server.app, "to_device"),
+        "while files are made": (server.device_files, "to_device"),
     }[place]
     real = getattr(of, name)
 
