@@ -62,7 +62,7 @@ def to_device(experiment: Experiment, state: ServerState, folder: Path) -> tuple
     final = prune(state.shared, edge.sparsity, which)
     trained = logits_model(last.shared_model, final)
     plain = unrounded(experiment, state.removed_channels, trained)
-    expected = last.trainer.logits(experiment.config.exchange.shared, final, experiment.task.test.x)
+    expected = last.local().trainer.logits(experiment.config.exchange.shared, final, experiment.task.test.x)
     size = _size(plain) | {"sparsity": sparsity_of(final, which)}
     unseen = skipped(plain) if edge.qat else {}
     lacking = without_examples(experiment, unseen)

@@ -34,7 +34,7 @@ def round_of(experiment: Experiment, number: int, received: Sequence[Received], 
         energy=experiment.energy(number),
         participants=[a.partition for a in answers],
         closed=broadcast is not None,
-        loss={role: _mean_of(f"loss_{role}", (a.metrics for a in answers)) for role in experiment.trainer.learners},
+        loss={role: _mean_of(f"loss_{role}", (a.metrics for a in answers)) for role in experiment.roles},
         ranks=_ranks(experiment, received, broadcast) if broadcast else {},
     )
 
@@ -58,7 +58,7 @@ def with_quality(ended: Round, experiment: Experiment, shared: Weights, measured
     teachers = {name: _mean_of(teacher_key(name), measured.values()) for name in (deciding, *others)}
     found: Mapping[str, float | None] = teachers
     if experiment.shares:
-        found = experiment.quality(experiment.config.exchange.shared, shared, experiment.threads)
+        found = experiment.quality(shared, experiment.threads)
     each = _figures(teacher_key(deciding), measured.values())
     return replace(
         ended,

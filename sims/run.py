@@ -102,7 +102,7 @@ def resume(folder: Path, engine: str, console: Console) -> Path:
     folder = folder.absolute()
     experiment = experiment_of(absolute(resumable(folder)))
     _prepare(experiment, console)
-    keep, pooled = (folder / "clients").is_dir(), (folder / "clients.state").exists()
+    keep, pooled = (folder / "clients").is_dir(), any(folder.glob("clients.state*"))
     if any(folder.glob(f"{CHECKPOINT}/*")) and not (keep or pooled):
         raise InputError(
             f"{folder}: the clients' states aren't here; `fedkd deploy run --resume` is for other machines"
@@ -214,7 +214,7 @@ def _storage(folder: Path, several: bool) -> dict[str, Scalar]:
 
 def _forget_clients(folder: Path) -> None:
     """Remove what clients keep between rounds; a run that stopped keeps it, to go on with."""
-    for file in folder.glob("clients.state*"):  # one more for finishing rounds
+    for file in folder.glob("clients.state*"):  # more for finishing rounds, and for other kinds of clients
         file.unlink()
     shutil.rmtree(folder / "clients", ignore_errors=True)
 

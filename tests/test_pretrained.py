@@ -56,7 +56,7 @@ def test_server_and_clients_start_with_the_teachers_layers(weights):
     """Each side resolves the settings for itself; the student's two convolutions are the teacher's first of a block."""
     settings = {"model.teacher_width": 4, "model.student_width": 4, "model.student_init": "teacher_layers"}
     settings |= {"model.teacher_weights": str(weights)}
-    server, client = new_server(resolve(settings)), new_client(resolve(settings))
+    server, client = new_server(resolve(settings)), new_client(resolve(settings).local())
     teacher, random = client.local["teacher"], resolve({"model.teacher_width": 4}).build("teacher").get_weights()
     assert all(np.array_equal(a, b) for a, b in zip(server.shared, client.base, strict=True))
     for mine, theirs in zip(client.base[:4], [*teacher[:2], *teacher[4:6]], strict=True):

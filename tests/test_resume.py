@@ -93,7 +93,7 @@ def states_of(folder, experiment, state, partition):
     run, found = f"{state.run}:{experiment.fingerprint}", []
     finishing, last = experiment_at(experiment, state.round, state.removed_channels), state.round
     for stage, name in ((experiment, "clients.state"), (finishing, "clients.state.finishing")):
-        vault = StateFile(folder / name, run, partition, new_client(stage))
+        vault = StateFile(folder / name, run, partition, new_client(stage.local(partition)))
         if (folder / "clients").exists():
             vault = StateFolder(folder / "clients" / f"client-{partition}", run)
         for before in (None, last, last - 1):

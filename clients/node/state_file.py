@@ -1,4 +1,4 @@
-"""What all clients of a simulation keep between rounds, in one sparse file: who never trained takes no room.
+"""What the clients of a simulation keep between rounds, all of a kind in one sparse file: untrained ones take no room.
 
 Records are read and written in place, without a map of the file: as fast, and what was touched isn't counted as this
 process's memory. A folder for each client (``clients.node.state_folder``) is safer and costs five times as much. Like
@@ -30,7 +30,7 @@ class StateFile:
         path: The file; made with its folder on the first save.
         run: What run the states belong to; those of another one count as none.
         partition: Which record.
-        like: A state with arrays of the same shapes and dtypes, which all clients of a run share.
+        like: A state with arrays of the same shapes and dtypes, which all clients of the file share.
     """
 
     def __init__(self, path: Path, run: str, partition: int, like: ClientState) -> None:

@@ -10,9 +10,9 @@ from clients.node.node_config import own_data, partition_of
 from clients.node.state_file import StateFile
 from clients.node.state_folder import StateFolder
 from fedkd.base.seeding import Purpose, generator
-from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.federation import client_round, follow, new_client
 from fedkd.protocol.finishing import experiment_at
+from fedkd.protocol.local import Local
 from fedkd.protocol.messages import Answer
 from fedkd.protocol.resolve import experiment_of
 from fedkd.protocol.state import Offer
@@ -31,39 +31,40 @@ def take_part(offer: Offer, context: Context, fresh: bool, import_seconds: float
     """
     experiment, partition = experiment_of(context.run_config), partition_of(context.node_config)
     now = experiment_at(experiment, offer.round, offer.removed_channels)
-    now.trainer.unrolls = not fresh
-    store = _store(context, offer, experiment, now)
+    first, local = experiment.local(partition), now.local(partition)
+    local.trainer.unrolls = not fresh
+    store = _store(context, offer, first, local)
     # What a client kept before the finishing rounds has other shapes, and a place of its own.
-    earlier = store if now is experiment else _store(context, offer, experiment, experiment)
-    state = store.load(offer.round) or earlier.load(offer.round) or new_client(experiment)
+    earlier = store if local is first else _store(context, offer, first, first)
+    state = store.load(offer.round) or earlier.load(offer.round) or new_client(first)
     base = follow(state, offer, experiment)
     if base is None:
         log.warning("round %d: can't go on from round %d, so it asks for the dense model", offer.round, state.round)
         return Answer(partition)
     data, held_out = experiment.client_data(partition, own_data(context.node_config, experiment.task))
     rng = generator(experiment.config.seed, Purpose.TRAINING, offer.round, partition)
-    state, upload = client_round(state, base, offer, data, now, rng)
+    state, upload = client_round(state, base, offer, data, local, rng)
     store.save(state)
     metrics = {f"loss_{role}": loss for role, loss in upload.losses.items()} | {"import_seconds": import_seconds}
     if experiment.evaluates(offer.round):
-        metrics |= now.teacher_quality(state.local.get("teacher"), held_out)
+        metrics |= local.teacher_quality(state.local.get("teacher"), held_out)
     return Answer(partition, upload.blob, upload.examples, metrics)
 
 
-def _store(context: Context, offer: Offer, experiment: Experiment, stage: Experiment) -> StateFolder | StateFile:
-    """Where the client keeps its state: a folder of its own, or its record in a simulation's file of all clients.
+def _store(context: Context, offer: Offer, first: Local, stage: Local) -> StateFolder | StateFile:
+    """Where the client keeps its state: a folder of its own, or its record in a simulation's file of all of its kind.
 
     Args:
         context: The node's.
         offer: Says which run it is.
-        experiment: The first round's.
-        stage: The same, or that of the finishing rounds.
+        first: The client's part in the first round's experiment.
+        stage: The same, or that in the experiment of the finishing rounds.
     """
     node = context.node_config
-    run, partition = f"{offer.run}:{experiment.fingerprint}", partition_of(node)
+    run, partition = f"{offer.run}:{first.experiment.fingerprint}", partition_of(node)
     if pool := node.get("state-file"):
-        path = Path(f"{pool}{'' if stage is experiment else '.finishing'}")
-        return StateFile(path, run, partition, new_client(stage))
+        parts = [str(pool), *(["finishing"] if stage is not first else []), *([stage.kind] if stage.kind else [])]
+        return StateFile(Path(".".join(parts)), run, partition, new_client(stage))
     default = Path(tempfile.gettempdir()) / f"fedkd-{offer.run}"
     folder = Path(str(node.get("state-dir", default)))
     return StateFolder(folder / f"client-{partition}", run)

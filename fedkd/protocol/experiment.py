@@ -1,6 +1,7 @@
-"""A configuration made real: its task, who holds which rows, the models and the compiled trainer."""
+"""A configuration made real, as server and clients share it: its task, who holds which rows, the models as built."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,14 +24,12 @@ from fedkd.exchange.coding import Coding
 from fedkd.exchange.compressors import compressor
 from fedkd.objectives.metric import Metric
 from fedkd.objectives.objective import quality
-from fedkd.protocol.messages import PERSONAL, teacher_key
+from fedkd.protocol.local import ROLES, Local, keras_trainer
 from fedkd.protocol.run_cache import RunCache
 from fedkd.tasks.task import Task
 
 if TYPE_CHECKING:
     import keras
-
-    from fedkd.distill.keras_trainer import KerasTrainer
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,16 +75,29 @@ class Experiment:
         train, held_out = (rows[chosen] for chosen in hold_out(data, self.config.train.holdout, rng))
         return whole.take(train), whole.take(held_out)
 
-    @cached_property
-    def trainer(self) -> "KerasTrainer":
-        """The compiled trainer all clients of this process share; TensorFlow is imported here, after all checks."""
-        from fedkd.distill.keras_trainer import KerasTrainer
+    def local(self, client: int | None = None) -> Local:
+        """Return what the experiment is to a client, one object for all of its kind; None for that of most clients."""
+        kind = "" if client is None else self.kind(client)
+        return self.cache.local(kind, lambda: Local(self, kind, keras_trainer(self, kind)))
 
-        roles = ("teacher", "student") if self.config.train.models == "both" else (self.config.train.models,)
-        models = {role: self.build(role) for role in roles}
-        seed = integer(self.config.seed, Purpose.MODEL, len(_ROLES))
-        objective, augment = self.task.objective, self.task.augment
-        return KerasTrainer(models, self.config.train, self.config.loss, objective, seed, augment)
+    def locals(self) -> list[Local]:
+        """Return what the experiment is to its clients, once for each kind of them."""
+        one_of_each = {self.kind(client): client for client in reversed(range(self.config.clients))}
+        return [self.local(client) for client in one_of_each.values()]
+
+    def kind(self, client: int) -> str:
+        """Return what tells a client from those that train other models; empty for most."""
+        return ""
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The models that are trained: ``teacher``, ``student``, or both."""
+        return ROLES if self.config.train.models == "both" else (self.config.train.models,)
+
+    @cached_property
+    def models(self) -> "Mapping[str, keras.Model]":
+        """The models that most clients train, as they were built, by role; TensorFlow is imported here."""
+        return {role: self.build(role) for role in self.roles}
 
     @property
     def threads(self) -> int:
@@ -94,7 +106,9 @@ class Experiment:
 
     def initial_shared(self) -> Weights:
         """The shared model before the first round, which the seed alone determines; empty where none is shared."""
-        return self.trainer.learners[self.config.exchange.shared].initial() if self.shares else []
+        from fedkd.models.inspect import get_weights
+
+        return get_weights(self.shared_model) if self.shares else []
 
     @cached_property
     def chain(self) -> Chain:
@@ -108,7 +122,7 @@ class Experiment:
     @property
     def shared_model(self) -> "keras.Model":
         """The shared model as it was built."""
-        return self.trainer.learners[self.config.exchange.shared].model
+        return self.models[self.config.exchange.shared]
 
     @property
     def shares(self) -> bool:
@@ -129,7 +143,7 @@ class Experiment:
         from fedkd.models.weights_file import load_weights
 
         builder = {"teacher": self.task.teacher, "student": self.task.student}[role]
-        seed = integer(self.config.seed, Purpose.MODEL, _ROLES.index(role))
+        seed = integer(self.config.seed, Purpose.MODEL, ROLES.index(role))
         model = with_logits(build_model(builder, seed), self.task.objective.links)
         if role == "teacher" and self.config.model.teacher_weights:
             load_weights(model, Path(self.config.model.teacher_weights))
@@ -195,42 +209,30 @@ class Experiment:
         """Those of the task, the deciding one first."""
         return self.task.objective.metrics
 
-    def quality(self, role: str, weights: Weights, threads: int = 1) -> dict[str, float]:
-        """Every metric of a model on the test set, by name."""
-        return self._measured(role, weights, self.task.test, threads)
-
-    def teacher_quality(self, teacher: Weights | None, held_out: Dataset) -> dict[str, float]:
-        """Quality of a client's own teacher on the test set and on what the client held out; empty without one."""
-        if teacher is None:
-            return {}
-        figures = {teacher_key(name): value for name, value in self.quality("teacher", teacher).items()}
-        if not len(held_out):
-            return figures
-        return figures | {PERSONAL: self._measured("teacher", teacher, held_out)[self.metrics[0].name]}
-
-    def _measured(self, role: str, weights: Weights, data: Dataset, threads: int = 1) -> dict[str, float]:
-        return quality(self.task.objective, self.trainer.logits(role, weights, data.x, threads), data.y)
+    def quality(self, weights: Weights, threads: int = 1) -> dict[str, float]:
+        """Every metric of the shared model on the test set, by name."""
+        test, trainer = self.task.test, self.local().trainer
+        return quality(
+            self.task.objective, trainer.logits(self.config.exchange.shared, weights, test.x, threads), test.y
+        )
 
     @cached_property
     def parameters(self) -> dict[str, int]:
         """Parameter counts of the teacher and the student, whether or not the method trains both."""
         from fedkd.models.inspect import parameters
 
-        return {role: parameters(self._model(role)) for role in _ROLES}
+        return {role: parameters(self._model(role)) for role in ROLES}
 
     def taken_layers(self) -> tuple[int, int]:
         """Of how many of its hidden layers the student has the teacher's, and how many it has."""
         from fedkd.models.first_layers import first_layers, hidden_layers
 
-        teacher, student = (self._model(role) for role in _ROLES)
+        teacher, student = (self._model(role) for role in ROLES)
         return len(first_layers(teacher, student)), len(hidden_layers(student))
 
     def _model(self, role: str) -> "keras.Model":
-        learners = self.trainer.learners
-        return learners[role].model if role in learners else self.build(role)
+        return self.models[role] if role in self.roles else self.build(role)
 
-
-_ROLES = ("teacher", "student")
 
 # Of a client's work that may go into measuring its teacher, where ``train.evaluate_every`` is 0.
 EVALUATION_SHARE = 0.1

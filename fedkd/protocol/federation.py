@@ -29,14 +29,15 @@ from fedkd.exchange.transforms import Context
 from fedkd.protocol.aggregation import aggregate
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.finishing import begins, channels_to_remove, experiment_at, finishes, reshaped
+from fedkd.protocol.local import Local
 from fedkd.protocol.state import ClientState, Offer, ServerState, Step, Upload
 
 
-def new_client(experiment: Experiment) -> ClientState:
+def new_client(local: Local) -> ClientState:
     """State before the first round: its shared model follows from the seed, so it need not be sent."""
-    local = experiment.trainer.initial_state()
-    base = local.pop(experiment.config.exchange.shared, [])
-    return ClientState(0, base, {**local, **experiment.chain.initial(experiment.spec)})
+    state = local.initial_state()
+    base = state.pop(local.experiment.config.exchange.shared, [])
+    return ClientState(0, base, state)
 
 
 def new_server(experiment: Experiment, run: str = "") -> ServerState:
@@ -121,7 +122,7 @@ def kept_of(base: Weights, sparsity: float, spec: Spec) -> Weights | None:
 
 
 def client_round(
-    state: ClientState, base: Weights, offer: Offer, data: Dataset, experiment: Experiment, rng: np.random.Generator
+    state: ClientState, base: Weights, offer: Offer, data: Dataset, local: Local, rng: np.random.Generator
 ) -> tuple[ClientState, Upload]:
     """Train both models on local data and encode the change of the shared one.
 
@@ -130,7 +131,7 @@ def client_round(
         base: From ``follow``.
         offer: The server's.
         data: The client's training examples.
-        experiment: Of the round: its trainer, the spec of the shared model, and the switches.
+        local: Of the round: the client's trainer, and the experiment with the shared model's spec and the switches.
         rng: Of this client in this round.
 
     Returns:
@@ -142,12 +143,13 @@ def client_round(
     Reference:
         Wu et al. 2022, algorithm 1, client side.
     """
+    experiment = local.experiment
     spec, shared, chain = experiment.spec, experiment.config.exchange.shared, experiment.chain
-    before = _local(state, offer, experiment)
+    before = _held(state, offer, local)
     transforms = {group: arrays for group, arrays in before.items() if group in chain.groups}
-    local = {group: arrays for group, arrays in before.items() if group not in chain.groups}
+    trained = {group: arrays for group, arrays in before.items() if group not in chain.groups}
     context = Context(spec, kept_of(base, offer.sparsity, spec), rng)
-    after, losses = _train(local, base, offer, data, experiment, context)
+    after, losses = _train(trained, base, offer, data, local, context)
     update = subtract(after.pop(shared, []), base)
     header, coding = header_of(offer.round, offer.base, experiment), experiment.coding("up", offer.energy)
     bases = known_bases(experiment, offer.round, offer.steps[-1].blob if offer.steps else None)
@@ -155,30 +157,30 @@ def client_round(
     return ClientState(offer.round, base, {**after, **kept}), Upload(sent.blob, len(data), losses)
 
 
-def _local(state: ClientState, offer: Offer, experiment: Experiment) -> State:
+def _held(state: ClientState, offer: Offer, local: Local) -> State:
     """What a client holds; as it begins the finishing rounds its own model goes on, and all else begins anew."""
-    config, trainer = experiment.config, experiment.trainer
+    config = local.experiment.config
     if finishes(config, state.round) or not finishes(config, offer.round):
         return state.local
-    own = [role for role in trainer.learners if role != config.exchange.shared]
+    own = [role for role in local.trainer.roles if role != config.exchange.shared]
     kept = {group: arrays for group, arrays in state.local.items() if group.partition(".")[0] in own}
-    return new_client(experiment).local | kept
+    return new_client(local).local | kept
 
 
 def _train(
-    local: State, base: Weights, offer: Offer, data: Dataset, experiment: Experiment, context: Context
+    state: State, base: Weights, offer: Offer, data: Dataset, local: Local, context: Context
 ) -> tuple[State, dict[str, float]]:
     """Train from the base, within the round's zeros and near the base where the method says so."""
-    config, trainer, shared = experiment.config, experiment.trainer, experiment.config.exchange.shared
+    experiment, trainer = local.experiment, local.trainer
+    config, shared, rate = experiment.config, experiment.config.exchange.shared, experiment.rate(offer.round)
     if not base:
-        return trainer.fit(local, data, context.rng, experiment.rate(offer.round))
-    learner = trainer.learners[shared]
-    local = {**local, shared: base}
+        return trainer.fit(state, data, context.rng, rate)
+    state = {**state, shared: base}
     if config.train.reset_student_moments:
-        local[f"{shared}.moments"] = trainer.initial_moments(shared)
-    keep = {shared: learner.trainable(context.kept)} if context.kept is not None else None
-    near = {shared: learner.trainable(base)} if config.train.proximal else None
-    return trainer.fit(local, data, context.rng, experiment.rate(offer.round), keep, near)
+        state[f"{shared}.moments"] = trainer.initial_moments(shared)
+    keep = {shared: trainer.trainable(shared, context.kept)} if context.kept is not None else None
+    near = {shared: trainer.trainable(shared, base)} if config.train.proximal else None
+    return trainer.fit(state, data, context.rng, rate, keep, near)
 
 
 def begin_round(state: ServerState, experiment: Experiment) -> ServerState:

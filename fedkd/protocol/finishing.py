@@ -30,17 +30,19 @@ def begins(config: Config, round_: int) -> bool:
 
 
 def check(experiment: Experiment) -> dict[str, str]:
-    """Try on the untrained model what finishing rounds will do.
+    """Build what clients train, and try on the untrained model what finishing rounds will do.
 
     Returns:
         The layers whose rounding can't be learned, and why; none where ``edge.qat`` is off.
 
     Raises:
-        InputError: The model can't be made aware of rounding, or has no channels to spare.
+        InputError: The models can't learn from each other, or the shared one can't be made aware of rounding, or it
+            has no channels to spare.
     """
     from fedkd.compress.qat import skipped
     from fedkd.compress.structured import in_turn
 
+    experiment.locals()
     edge = experiment.config.edge
     if edge.channels:
         in_turn(_plain(experiment, None), macs=1 - edge.channels)

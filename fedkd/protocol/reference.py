@@ -1,6 +1,5 @@
 """A federation in this process without Flower: the protocol as it is, for tests, emulated devices and fine-tuning."""
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -35,6 +34,18 @@ class Taken(NamedTuple):
     upload: Upload
 
 
+class _Clients(dict[int, ClientState]):
+    """The states of clients by their numbers; one that was never asked for is that before the first round."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        super().__init__()
+        self._experiment = experiment
+
+    def __missing__(self, client: int) -> ClientState:
+        self[client] = new_client(self._experiment.local(client))
+        return self[client]
+
+
 class Federation:
     """A server and clients that exchange nothing but offers and uploads; each client begins when it is first asked.
 
@@ -55,7 +66,7 @@ class Federation:
         hand_over: bool = False,
     ) -> None:
         self.experiment, self.server = experiment, new_server(experiment, run)
-        self.clients = defaultdict[int, ClientState](lambda: new_client(experiment))
+        self.clients = _Clients(experiment)
         self.known_rounds: dict[int, int] = {}
         self._seed_of = seed_of or (lambda round_, i: generator(experiment.config.seed, Purpose.TRAINING, round_, i))
         self._threads, self._hand_over = threads, hand_over
@@ -107,7 +118,8 @@ class Federation:
         """One client's part: it follows the steps that it lacks, or asks for the dense model."""
         offer, base = self._followed(client, state)
         data, _ = self.experiment.client_data(client)
-        return Taken(offer, *client_round(state, base, offer, data, self.now, self._seed_of(offer.round, client)))
+        local, rng = self.now.local(client), self._seed_of(offer.round, client)
+        return Taken(offer, *client_round(state, base, offer, data, local, rng))
 
     def _followed(self, client: int, state: ClientState) -> tuple[Offer, Weights]:
         if self._hand_over:

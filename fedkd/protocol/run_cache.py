@@ -3,6 +3,7 @@
 It belongs to the run's experiment and goes with it. What clients share, none may change: its arrays are read-only.
 """
 
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
@@ -16,6 +17,7 @@ from fedkd.exchange.codec import decode
 
 if TYPE_CHECKING:
     from fedkd.protocol.experiment import Experiment
+    from fedkd.protocol.local import Local
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -49,6 +51,7 @@ class RunCache:
     def __init__(self) -> None:
         self._broadcasts = Recent[tuple[bytes, Spec], Weights](8)
         self._directions = Recent[tuple[Spec, int, int, bytes], Bases](2)
+        self._locals = Recent[str, "Local"](sys.maxsize)
         self._finishing = Recent[tuple[int, ...], "Experiment"](2)
         self._begun = Recent[tuple[str, tuple[int, ...]], Weights](1)
 
@@ -69,6 +72,10 @@ class RunCache:
             return bases
 
         return self._directions.get((spec, rank, round_, previous), made)
+
+    def local(self, kind: str, make: Callable[[], "Local"]) -> "Local":
+        """Return what the experiment is to the clients of a kind."""
+        return self._locals.get(kind, make)
 
     def finishing(self, removed_channels: tuple[int, ...], make: Callable[[], "Experiment"]) -> "Experiment":
         """Return the experiment of the finishing rounds; see ``fedkd.protocol.finishing``."""

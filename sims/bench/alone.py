@@ -15,6 +15,7 @@ from fedkd.base.tensors import Weights
 from fedkd.distill.compiled import Compiled
 from fedkd.distill.keras_trainer import Bounds
 from fedkd.protocol.experiment import Experiment
+from fedkd.protocol.local import keras_trainer
 from sims.bench import work
 from sims.bench.bare import tensors
 from sims.bench.measure import Measured, batch_order
@@ -23,13 +24,14 @@ from sims.bench.timing import timed
 
 def training_alone(experiment: Experiment) -> Measured:
     """Train every client in turn and average the students; the training alone is measured."""
-    step, shared = Compiled(experiment.trainer.steps), experiment.config.exchange.shared
-    states = [tensors(experiment.trainer.initial_state()) for _ in range(experiment.config.clients)]
+    trainer, shared = keras_trainer(experiment), experiment.config.exchange.shared
+    step = Compiled(trainer.steps)
+    states = [tensors(trainer.initial_state()) for _ in range(experiment.config.clients)]
     rate, shares = tf.ones(()), tf.fill((work.BATCHES, work.BATCH), 1 / work.BATCH)
     seconds: list[float] = []
 
     def train(state: Any, batches: Any) -> Any:
-        carry: Any = (state, {role: [] for role in experiment.trainer.learners})  # no random layers
+        carry: Any = (state, {role: [] for role in trainer.roles})  # no random layers
         with runtime.inline_operations():
             (after, _), _ = step(0, carry, Bounds({}, {}), rate, *batches)
         return after

@@ -18,6 +18,7 @@ from fedkd.distill.losses import mutual_losses
 from fedkd.models.inspect import Outputs
 from fedkd.objectives.objective import Objective
 from fedkd.protocol.experiment import Experiment
+from fedkd.protocol.local import keras_trainer
 from sims.bench.measure import Measured, batch_order
 from sims.bench.timing import timed
 
@@ -36,7 +37,7 @@ def logits(weights: Model, x: Any) -> Any:
 
 def bare_loop(experiment: Experiment) -> Measured:
     """Train every client in turn and average the students: no messages, no coding, no files."""
-    roles = experiment.trainer.learners
+    roles = keras_trainer(experiment).learners
     loss, rate = experiment.config.loss, experiment.config.train.student_lr
     step = tf.function(partial(epoch, loss=loss, objective=experiment.task.objective, rate=rate), autograph=False)
     teachers = [roles["teacher"].initial() if "teacher" in roles else [] for _ in range(experiment.config.clients)]

@@ -119,6 +119,7 @@ def _server(experiment: Experiment) -> float:
 
 def _typical_update(experiment: Experiment) -> Weights:
     """What one client's training changes."""
-    state, shared = experiment.trainer.initial_state(), experiment.config.exchange.shared
-    after, _ = experiment.trainer.fit(state, experiment.client_data(0)[0], generator(0, Purpose.TRAINING, 1, 0))
+    trainer, shared = experiment.local().trainer, experiment.config.exchange.shared
+    state = trainer.initial_state()
+    after, _ = trainer.fit(state, experiment.client_data(0)[0], generator(0, Purpose.TRAINING, 1, 0))
     return subtract(after[shared], state[shared])

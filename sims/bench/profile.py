@@ -18,6 +18,7 @@ from fedkd.distill.keras_trainer import Bounds
 from fedkd.exchange.codec import decode, encode
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.federation import header_of
+from fedkd.protocol.local import keras_trainer
 from fedkd.protocol.resolve import experiment_of
 from fedkd.protocol.state import ClientState
 from sims.bench import work
@@ -63,7 +64,7 @@ def _table(name: str, kind: str, spent: Spent, rate: float) -> list[Row]:
 def _parts(experiment: Experiment, repeats: int) -> Spent:
     """Seconds of each part of a client's round, and of the server's part in it; means over clients."""
     spent: dict[str, list[float]] = defaultdict(list)
-    trainer, spec, shared = experiment.trainer, experiment.spec, experiment.config.exchange.shared
+    trainer, spec, shared = experiment.local().trainer, experiment.spec, experiment.config.exchange.shared
     coding = experiment.coding("up", experiment.energy(1))
     local = trainer.initial_state()
     new = ClientState(1, local.pop(shared), local)
@@ -95,7 +96,7 @@ def _descending(spent: Spent) -> list[tuple[str, float]]:
 
 def _operations(experiment: Experiment, repeats: int) -> Spent:
     """Seconds of each kind of TensorFlow operation in a client's training."""
-    trainer, data, rng = experiment.trainer, experiment.client_data(0)[0], np.random.default_rng(0)
+    trainer, data, rng = keras_trainer(experiment), experiment.client_data(0)[0], np.random.default_rng(0)
     rows, shares = batches(len(data), experiment.config.train.batch_size, experiment.config.train.epochs, rng)
     seeds = {role: learner.seeds(rng) for role, learner in trainer.learners.items()}
     values = ((trainer.initial_state(), seeds), np.float32(1), data.x[rows], data.y[rows], shares)

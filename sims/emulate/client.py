@@ -119,11 +119,11 @@ def main(work: str) -> None:
         raise InputError("this machine can't follow the offer: it decodes another student than the server")
     data, _ = experiment.client_data(_PARTITION)
     rng = generator(experiment.config.seed, Purpose.TRAINING, offer.round, _PARTITION)
-    after, upload = client_round(state, base, offer, data, experiment, rng)
+    after, upload = client_round(state, base, offer, data, experiment.local(_PARTITION), rng)
     _vault(folder).save(after)
     (folder / _UPDATE).write_bytes(upload.blob)
     found = {
-        "initial": digest(new_client(experiment).base),
+        "initial": digest(new_client(experiment.local(_PARTITION)).base),
         "base": digest(base),
         "announced": offer.base,
         "decoded": digest(decode(upload.blob, experiment.spec).tensors),

@@ -78,7 +78,7 @@ def test_what_clients_share_none_can_change(federation):
 
 def test_dense_model_that_a_client_starts_from_cannot_be_changed(federation):
     federation.begin()
-    base = follow(new_client(federation.experiment), federation.offer(None), federation.experiment)
+    base = follow(new_client(federation.experiment.local()), federation.offer(None), federation.experiment)
     with pytest.raises(ValueError, match="read-only"):
         base[0][...] = 0
 

@@ -20,7 +20,7 @@ class Tides(Light):
 
     metrics = (MAE, RMSE)
 
-    def quality(self, role, weights, threads=1):
+    def quality(self, weights, threads=1):
         return {"mae": 43.0, "rmse": 55.0}
 
 

@@ -1,0 +1,79 @@
+"""What an experiment is to its clients: what trains their models, and the state in which it leaves them.
+
+All else of an experiment is everybody's: data, the shared model, the coding of updates, the schedule. A client keeps
+its teacher to itself, so teachers may differ; clients that train alike are of one *kind* and share one ``Local``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fedkd.base.seeding import Purpose, integer
+from fedkd.base.tensors import State, Weights
+from fedkd.data.dataset import Dataset
+from fedkd.distill.trainer import Trainer
+from fedkd.objectives.objective import quality
+from fedkd.protocol.messages import PERSONAL, teacher_key
+
+if TYPE_CHECKING:
+    import keras
+
+    from fedkd.distill.keras_trainer import KerasTrainer
+    from fedkd.protocol.experiment import Experiment
+
+# A model's place is its seed's number; the projection's comes after them.
+ROLES = ("teacher", "student")
+
+
+@dataclass(frozen=True, eq=False)
+class Local:
+    """An experiment as clients of one kind see it.
+
+    Args:
+        experiment: What they share with all others.
+        kind: Tells them from clients that train other models; empty for most.
+        trainer: Of their models.
+    """
+
+    experiment: "Experiment"
+    kind: str
+    trainer: Trainer
+
+    def initial_state(self) -> State:
+        """Return what a client holds before it has trained: its trainer's state, and what its transforms keep."""
+        return {**self.trainer.initial_state(), **self.experiment.chain.initial(self.experiment.spec)}
+
+    def teacher_quality(self, teacher: Weights | None, held_out: Dataset) -> dict[str, float]:
+        """Quality of a client's own teacher on the test set and on what the client held out; empty without one."""
+        if teacher is None:
+            return {}
+        task = self.experiment.task
+        figures = {teacher_key(name): value for name, value in self._measured(teacher, task.test).items()}
+        if not len(held_out):
+            return figures
+        return figures | {PERSONAL: self._measured(teacher, held_out)[task.objective.metrics[0].name]}
+
+    def _measured(self, teacher: Weights, data: Dataset) -> dict[str, float]:
+        return quality(self.experiment.task.objective, self.trainer.logits("teacher", teacher, data.x), data.y)
+
+
+def keras_trainer(experiment: "Experiment", kind: str = "") -> "KerasTrainer":
+    """Return a new trainer of Keras models; TensorFlow is imported here.
+
+    Args:
+        experiment: Says what is trained, and how.
+        kind: Of clients.
+
+    Raises:
+        InputError: The two models can't learn from each other as the settings say.
+    """
+    from fedkd.distill.keras_trainer import KerasTrainer
+
+    config, task = experiment.config, experiment.task
+    seed = integer(config.seed, Purpose.MODEL, len(ROLES))
+    return KerasTrainer(models_of(experiment, kind), config.train, config.loss, task.objective, seed, task.augment)
+
+
+def models_of(experiment: "Experiment", kind: str) -> "Mapping[str, keras.Model]":
+    """Return the models that clients of a kind train, as they were built, by role; the shared one is everybody's."""
+    return experiment.models
