@@ -24,7 +24,7 @@ from fedkd.exchange.coding import Coding
 from fedkd.exchange.compressors import compressor
 from fedkd.objectives.metric import Metric
 from fedkd.objectives.objective import quality
-from fedkd.protocol.local import ROLES, Local, keras_trainer
+from fedkd.protocol.local import ROLES, Local, keras_trainer, models_of
 from fedkd.protocol.run_cache import RunCache
 from fedkd.tasks.task import Task
 
@@ -81,13 +81,20 @@ class Experiment:
         return self.cache.local(kind, lambda: Local(self, kind, keras_trainer(self, kind)))
 
     def locals(self) -> list[Local]:
-        """Return what the experiment is to its clients, once for each kind of them."""
-        one_of_each = {self.kind(client): client for client in reversed(range(self.config.clients))}
+        """Return what the experiment is to its clients, once for each kind of them.
+
+        Raises:
+            InputError: Their models can't learn from each other, or a teacher is that of no client.
+        """
+        if strangers := [client for client in self.task.teachers if not 0 <= client < self.config.clients]:
+            most = self.config.clients - 1
+            raise InputError(f"task.teachers holds client {strangers[0]}, clients must be from 0 to {most}")
+        one_of_each = {self.kind(client): client for client in reversed(self._clients)}
         return [self.local(client) for client in one_of_each.values()]
 
     def kind(self, client: int) -> str:
         """Return what tells a client from those that train other models; empty for most."""
-        return ""
+        return self.task.kind(client)
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -98,6 +105,10 @@ class Experiment:
     def models(self) -> "Mapping[str, keras.Model]":
         """The models that most clients train, as they were built, by role; TensorFlow is imported here."""
         return {role: self.build(role) for role in self.roles}
+
+    @property
+    def _clients(self) -> range:
+        return range(self.config.clients)
 
     @property
     def threads(self) -> int:
@@ -135,17 +146,21 @@ class Experiment:
         reduces = compressor(exchange.up if way == "up" else exchange.down, exchange, energy)
         return Coding(reduces, exchange.bits, exchange.rounding == "stochastic", exchange.deflate)
 
-    def build(self, role: str) -> "keras.Model":
-        """Build the teacher or the student with its initial weights: the seed's, the file's, the teacher's layers."""
+    def build(self, role: str, kind: str = "") -> "keras.Model":
+        """Build the teacher or the student with its initial weights: the seed's, the file's, the teacher's layers.
+
+        The teacher of a kind of clients is as its builder makes it; the file is for those of all others.
+        """
         from fedkd.models.first_layers import take_first_layers
         from fedkd.models.inspect import build_model
         from fedkd.models.logits import with_logits
         from fedkd.models.weights_file import load_weights
 
-        builder = {"teacher": self.task.teacher, "student": self.task.student}[role]
+        teacher = self.task.teachers[int(kind)] if kind else self.task.teacher
+        builder = {"teacher": teacher, "student": self.task.student}[role]
         seed = integer(self.config.seed, Purpose.MODEL, ROLES.index(role))
         model = with_logits(build_model(builder, seed), self.task.objective.links)
-        if role == "teacher" and self.config.model.teacher_weights:
+        if role == "teacher" and not kind and self.config.model.teacher_weights:
             load_weights(model, Path(self.config.model.teacher_weights))
         if role == "student" and self.config.model.student_init == "teacher_layers":
             take_first_layers(self.build("teacher"), model)
@@ -218,10 +233,16 @@ class Experiment:
 
     @cached_property
     def parameters(self) -> dict[str, int]:
-        """Parameter counts of the teacher and the student, whether or not the method trains both."""
+        """Parameter counts of the teacher, the mean over clients, and the student, whether or not both are trained."""
         from fedkd.models.inspect import parameters
 
-        return {role: parameters(self._model(role)) for role in ROLES}
+        found = {role: parameters(self._model(role)) for role in ROLES}
+        if not self.task.teachers or "teacher" not in self.roles:
+            return found
+        sizes = {kind: parameters(models_of(self, kind)["teacher"]) for kind in {*map(self.kind, self._clients), ""}}
+        return found | {
+            "teacher": round(sum(sizes[self.kind(client)] for client in self._clients) / len(self._clients))
+        }
 
     def taken_layers(self) -> tuple[int, int]:
         """Of how many of its hidden layers the student has the teacher's, and how many it has."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fedkd.base.errors import InputError
 from fedkd.base.seeding import Purpose, integer
 from fedkd.base.tensors import State, Weights
 from fedkd.data.dataset import Dataset
@@ -75,5 +76,18 @@ def keras_trainer(experiment: "Experiment", kind: str = "") -> "KerasTrainer":
 
 
 def models_of(experiment: "Experiment", kind: str) -> "Mapping[str, keras.Model]":
-    """Return the models that clients of a kind train, as they were built, by role; the shared one is everybody's."""
-    return experiment.models
+    """Return the models that clients of a kind train, as they were built, by role; the shared one is everybody's.
+
+    Raises:
+        InputError: Clients differ in a teacher that the method has them share.
+    """
+    if not kind or "teacher" not in experiment.roles:
+        return experiment.models
+    config = experiment.config
+    if config.exchange.shared == "teacher":
+        raise InputError(
+            f"task.teachers must be empty with method {config.method!r}, which shares the teacher; got another one for"
+            f" client {kind}"
+        )
+    teacher = experiment.build("teacher", kind)
+    return {**experiment.models, "teacher": teacher}

@@ -31,6 +31,8 @@ class Task:
         augment: Changes a batch of inputs at random while training, both models' alike; None for no change.
         defaults: Settings that suit the task, e.g. ``{"train.epochs": 5}``; methods and users override them.
         objective: What is learned, and by which metrics it is judged; one of exclusive classes where None is given.
+        teachers: Builders of the teachers of clients, by their numbers, that train another than ``teacher``: a smaller
+            one on a smaller machine. Clients with one and the same builder are of one kind.
         inputs: How rows of a table became the examples above; None where examples are as they were measured.
     """
 
@@ -43,6 +45,7 @@ class Task:
     augment: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None
     defaults: Mapping[str, Scalar] = field(default_factory=dict)
     objective: Objective = None  # type: ignore[assignment]  # never None once it is made
+    teachers: Mapping[int, Callable[[], "keras.Model"]] = field(default_factory=dict)
     inputs: Standardisation | None = None
 
     def __post_init__(self) -> None:
@@ -59,6 +62,11 @@ class Task:
                 f"task {self.name!r}: classes must be its objective's ({names}) or empty, got {self.classes}"
             )
         object.__setattr__(self, "classes", self.objective.names)
+
+    def kind(self, client: int) -> str:
+        """Return the number of the first client with the same teacher of its own, empty for one with ``teacher``."""
+        own = self.teachers.get(client)
+        return "" if own is None else str(min(other for other, builder in self.teachers.items() if builder is own))
 
     @property
     def baseline(self) -> float:
