@@ -40,6 +40,7 @@ _MODULES = {
     "fedkd.exchange.factors": ("Factors",),
     "fedkd.exchange.forms": ("Sparse",),
     "fedkd.exchange.spectrum": ("rank_for_energy",),
+    "fedkd.exchange.transforms": ("Context", "Sent", "Transform"),
     "fedkd.exchange.svd": ("factorise",),
     "fedkd.exchange.schedule": ("energy",),
     "fedkd.protocol.resolve": ("resolve",),

@@ -146,7 +146,10 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class ExchangeConfig:
-    """What crosses the network, and how it is averaged."""
+    """What crosses the network, and how it is averaged.
+
+    ``transforms`` changes updates before they are encoded: names, separated by spaces, of ``fedkd.exchange.chain``.
+    """
 
     shared: str = "student"
     up: str = "svd"
@@ -160,6 +163,7 @@ class ExchangeConfig:
     feedback: bool = False
     deflate: bool = False
     weighting: str = "examples"
+    transforms: str = ""
 
     def __post_init__(self) -> None:
         """Check the rules."""

@@ -1,9 +1,11 @@
 """The way of an update from its tensors to a blob: the transforms that a configuration asks for, one by one."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from fedkd.base.errors import InputError
 from fedkd.base.tensors import Spec, Weights
+from fedkd.base.user_code import import_function
 from fedkd.config.sections import ExchangeConfig
 from fedkd.exchange.basis import Bases
 from fedkd.exchange.blob import Header
@@ -64,12 +66,43 @@ class Chain:
         return sent, _filled({each.group: each.sent(sent, held[each.group]) for each in self.transforms})
 
 
+# What makes a transform of the number that its name is given. A further one is a module of its own and a line here.
+TRANSFORMS: Mapping[str, Callable[[float], Transform]] = {}
+
+
 def chain_of(exchange: ExchangeConfig) -> Chain:
-    """Return the chain of a configuration; clipping, noise and masks have their places in it."""
-    transforms: list[Transform] = []
-    if exchange.feedback:
-        transforms.append(WithinZeros(ErrorFeedback()))
+    """Return the chain of a configuration: error feedback first, so that what the others take away isn't lost by it.
+
+    Raises:
+        InputError: ``exchange.transforms`` names no transform, or two that keep their state under one name.
+    """
+    transforms: list[Transform] = [WithinZeros(ErrorFeedback())] if exchange.feedback else []
+    transforms += map(_named, exchange.transforms.split())
+    groups = [transform.group for transform in transforms]
+    if twice := [group for group in groups if groups.count(group) > 1]:
+        raise InputError(
+            f"exchange.transforms must name transforms of different groups, got {exchange.transforms!r} with two"
+            f" {twice[0]!r}"
+        )
     return Chain(tuple(transforms))
+
+
+def _named(word: str) -> Transform:
+    """A transform by its name, ``NAME=NUMBER``, or by ``package.module:function`` of the user's own."""
+    name, given, number = word.partition("=")
+    try:
+        if name in TRANSFORMS:
+            return TRANSFORMS[name](float(number))
+        made = import_function(name)(*[float(number)] if given else [])
+    except Exception as error:
+        known = ", ".join([f"{known}=NUMBER" for known in TRANSFORMS] + ["package.module:function"])
+        raise InputError(f"exchange.transforms must be of {known}, got {word!r} ({error})") from None
+    if not isinstance(made, Transform) or not str(getattr(made, "group", "")).startswith("transform."):
+        found = f"a group {made.group!r}" if hasattr(made, "group") else type(made).__name__
+        raise InputError(
+            f"exchange.transforms: {name} must return a fedkd.Transform whose group is 'transform.NAME', got {found}"
+        )
+    return made
 
 
 def _filled(states: States) -> States:

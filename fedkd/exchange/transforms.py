@@ -53,7 +53,10 @@ class Sent:
 
 
 class Transform(ABC):
-    """One step of a chain. By default it keeps nothing and changes nothing."""
+    """One step of a chain. By default it keeps nothing and changes nothing.
+
+    One object serves all clients of a process, side by side: it holds settings, and all else in the states it is given.
+    """
 
     group: str  # under which its state is kept, on disk too; ``transform.NAME`` unless it is an old one
 

@@ -14,6 +14,7 @@ from fedkd.config.methods import method
 from fedkd.config.settings import build, check_settings, to_settings
 from fedkd.data.dataset import Dataset
 from fedkd.data.partition import choose, client_count, partition
+from fedkd.exchange.chain import chain_of
 from fedkd.exchange.compressors import compressor
 from fedkd.protocol.experiment import Experiment
 from fedkd.tasks.registry import load_task
@@ -35,10 +36,10 @@ def resolve(settings: Mapping[str, Scalar], load: Callable[..., Task] = load_tas
     task = load(first.task, first.model, first.data)
     preset = method(first.method)
     config = build({**task.defaults, **preset.settings, **given, **preset.fixed})
+    # What is the user's own must be there before anything begins.
+    chain_of(config.exchange)
     for way in (config.exchange.up, config.exchange.down):
-        compressor(
-            way, config.exchange, config.exchange.energy_start
-        )  # the user's own must be there before anything begins
+        compressor(way, config.exchange, config.exchange.energy_start)
     weights = Path(config.model.teacher_weights)
     if config.model.teacher_weights and not weights.is_file():
         raise InputError(f"{weights}: no such file; model.teacher_weights takes one that `fedkd pretrain` writes")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from fedkd.base.errors import InputError
 from fedkd.base.tensors import TensorSpec
 from fedkd.config.sections import ExchangeConfig
 from fedkd.exchange.basis import shared_bases
@@ -98,3 +99,61 @@ def test_transform_whose_state_is_missing_begins_anew():
     again, same = chain.send(update, chain.initial(SPEC), context(), HEADER, CODINGS["svd"])
     assert first.blob == again.blob
     np.testing.assert_array_equal(states["residual"][0], same["residual"][0])
+
+
+class Halve(Transform):
+    """A transform of the user's own: halves updates, and counts them."""
+
+    def __init__(self, name="halve"):
+        self.group = f"transform.{name}"
+
+    def initial(self, spec):
+        return [np.zeros(1, np.float32)]
+
+    def apply(self, update, state, context):
+        return [array / 2 for array in update], [state[0] + 1]
+
+
+def halve():
+    return Halve()
+
+
+def doubled(factor):
+    return Halve(f"by {factor}")
+
+
+def nameless():
+    return Transform()
+
+
+def test_transforms_of_the_users_own_follow_error_feedback():
+    chain = chain_of(ExchangeConfig(feedback=True, transforms="tests.exchange.test_chain:halve"))
+    states, update = chain.initial(SPEC), updates(1)[0]
+    for count in (1, 2):
+        sent, states = chain.send(update, states, context(), HEADER, PLAIN)
+        assert states["transform.halve"][0] == count
+        # What was halved away is gone; the residual holds what coding alone lost.
+        assert all(not array.any() for array in states["residual"])
+    np.testing.assert_array_equal(sent.payload.tensors[0], update[0] / 2)
+
+
+def test_a_transform_may_take_a_number():
+    chain = chain_of(ExchangeConfig(transforms="tests.exchange.test_chain:doubled=2 tests.exchange.test_chain:halve"))
+    assert [transform.group for transform in chain.transforms] == ["transform.by 2.0", "transform.halve"]
+
+
+@pytest.mark.parametrize(
+    "transforms, said",
+    [
+        ("clap=1", "exchange.transforms must be of .*, got 'clap=1'"),
+        ("tests.exchange.test_chain:gone", "got 'tests.exchange.test_chain:gone'"),
+        ("tests.exchange.test_chain:halve=x", "got 'tests.exchange.test_chain:halve=x'"),
+        ("tests.exchange.test_chain:nameless", "must return a fedkd.Transform whose group"),
+        ("tests.exchange.test_chain:context", "must return a fedkd.Transform .* got Context"),
+        (" ".join(["tests.exchange.test_chain:halve"] * 2), "of different groups, .* with two 'transform.halve'"),
+    ],
+)
+def test_what_is_no_transform_is_refused_in_one_line(transforms, said):
+    with pytest.raises(InputError, match=said) as caught:
+        chain_of(ExchangeConfig(transforms=transforms))
+    assert "\n" not in str(caught.value)
