@@ -9,6 +9,7 @@ from fedkd.base.user_code import import_function
 from fedkd.config.sections import ExchangeConfig
 from fedkd.exchange.basis import Bases
 from fedkd.exchange.blob import Header
+from fedkd.exchange.clip import Clip
 from fedkd.exchange.codec import encode
 from fedkd.exchange.coding import Coding
 from fedkd.exchange.feedback import ErrorFeedback
@@ -67,7 +68,7 @@ class Chain:
 
 
 # What makes a transform of the number that its name is given. A further one is a module of its own and a line here.
-TRANSFORMS: Mapping[str, Callable[[float], Transform]] = {}
+TRANSFORMS: Mapping[str, Callable[[float], Transform]] = {"clip": Clip}
 
 
 def chain_of(exchange: ExchangeConfig) -> Chain:
@@ -94,6 +95,8 @@ def _named(word: str) -> Transform:
         if name in TRANSFORMS:
             return TRANSFORMS[name](float(number))
         made = import_function(name)(*[float(number)] if given else [])
+    except InputError:
+        raise
     except Exception as error:
         known = ", ".join([f"{known}=NUMBER" for known in TRANSFORMS] + ["package.module:function"])
         raise InputError(f"exchange.transforms must be of {known}, got {word!r} ({error})") from None

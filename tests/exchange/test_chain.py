@@ -145,6 +145,9 @@ def test_a_transform_may_take_a_number():
 @pytest.mark.parametrize(
     "transforms, said",
     [
+        ("clip", "must be of clip=NUMBER, .*, got 'clip'"),
+        ("clip=0", "exchange.transforms: clip must be above 0 and finite, got 0.0$"),
+        ("clip=nan", "above 0 and finite, got nan"),
         ("clap=1", "exchange.transforms must be of .*, got 'clap=1'"),
         ("tests.exchange.test_chain:gone", "got 'tests.exchange.test_chain:gone'"),
         ("tests.exchange.test_chain:halve=x", "got 'tests.exchange.test_chain:halve=x'"),
@@ -157,3 +160,17 @@ def test_what_is_no_transform_is_refused_in_one_line(transforms, said):
     with pytest.raises(InputError, match=said) as caught:
         chain_of(ExchangeConfig(transforms=transforms))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("feedback", [False, True])
+def test_clipped_updates_keep_their_direction_and_what_is_clipped_away_is_gone(feedback):
+    chain = chain_of(ExchangeConfig(feedback=feedback, transforms="clip=2.5"))
+    small, large = [0.01 * array for array in updates(1)[0]], [100 * array for array in updates(1)[0]]
+    for update, bound in ((small, None), (large, 2.5)):
+        states = chain.initial(SPEC)
+        for _ in range(3):
+            sent, states = chain.send(update, states, context(), HEADER, PLAIN)
+        length = np.sqrt(sum(np.sum(np.square(array, dtype=np.float64)) for array in update))
+        factor = 1 if bound is None else bound / length
+        for got, whole in zip(sent.payload.tensors, update, strict=True):
+            np.testing.assert_allclose(got, factor * whole, rtol=1e-6)
