@@ -116,20 +116,19 @@ def test_teachers_alone_need_not_be_measured_every_round(tmp_path):
     assert write_report(tmp_path / "run").exists()
 
 
-def test_one_more_metric_of_a_task_is_in_everything_a_run_leaves(tmp_path):
-    """Of three classes the Brier score of the best guess that knows nothing is 2/3, and no score is above 2."""
+@pytest.mark.parametrize(
+    "name, figure, most", [("brier", "Brier score {:.3g}", 2), ("worst", "worst loss {:.3g} nats", 99)]
+)
+def test_further_metrics_of_a_task_are_in_everything_a_run_leaves(name, figure, most, tmp_path):
+    """One that all classes have, and one of the task's own."""
     folder = tmp_path / "run"
     summary = run_in(folder, task="tests.tiny:scored", rounds=2, **{"train.evaluate_every": 2})
     assert json.loads((folder / "task.json").read_text())["metrics"] == summary["metrics"]
-    scores = [row["shared_brier"] for row in history(folder)] + list(summary["others"]["brier"].values())
-    assert all(0 < score < 2 for score in scores)
-    assert [row.get("teacher_brier") for row in history(folder)] == [
-        None,
-        summary["others"]["brier"]["teacher_mean"],
-        None,
-    ]
-    figures = f"Brier score {summary['others']['brier']['shared']:.3g}"
-    assert figures in write_report(folder).read_text()
+    scores = [row[f"shared_{name}"] for row in history(folder)] + list(summary["others"][name].values())
+    assert all(0 < score < most for score in scores)
+    teachers = [row.get(f"teacher_{name}") for row in history(folder)]
+    assert teachers == [None, summary["others"][name]["teacher_mean"], None]
+    assert figure.format(summary["others"][name]["shared"]) in write_report(folder).read_text()
 
 
 def windows(path, rng):
@@ -152,8 +151,9 @@ def test_npz_of_sensor_windows_or_words_trains_to_int8(make, tmp_path):
     sizes = {"model.teacher_width": 8, "model.student_width": 4, "edge.precisions": "int8", "rounds": 1}
     summary = run_in(tmp_path / "run", **settings, **sizes)
     assert summary["edge"][0]["agreement"]["litert"] > 0.8
-    assert [metric["name"] for metric in summary["metrics"]] == (["accuracy", "f1"] if make is words else ["accuracy"])
-    assert list(summary["others"]) == (["f1"] if make is words else [])
+    others = ["f1", "brier"] if make is words else ["brier"]
+    assert [metric["name"] for metric in summary["metrics"]] == ["accuracy", *others]
+    assert list(summary["others"]) == others
     assert None not in [figure for held in summary["others"].values() for figure in held.values()]
 
 

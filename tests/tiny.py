@@ -46,16 +46,15 @@ def task():
 
 
 class Scored(Classification):
-    """Classes whose answers are judged by one more metric, the Brier score: lower is better."""
+    """Classes whose answers are judged by one more metric, of a name of its own: the largest loss of all examples."""
 
     @property
     def metrics(self):
-        return (*super().metrics, Metric("brier", "Brier score", "", "lower", of=self._brier))
+        return (*super().metrics, Metric("worst", "worst loss", "nats", "lower", of=self._worst))
 
-    def _brier(self, outputs, y):
-        shares = np.exp(outputs - outputs.max(-1, keepdims=True))
-        shares /= shares.sum(-1, keepdims=True)
-        return float(np.mean(np.sum((shares - np.eye(len(self.names))[y]) ** 2, -1)))
+    def _worst(self, outputs, y):
+        spread = outputs - outputs.max(-1, keepdims=True)
+        return float(np.max(np.log(np.exp(spread).sum(-1)) - spread[np.arange(len(y)), y]))
 
 
 def scored():

@@ -9,7 +9,7 @@ import numpy as np
 from fedkd.base.errors import InputError
 from fedkd.objectives.metric import Metric
 from fedkd.objectives.objective import Strata
-from fedkd.objectives.scores import f1, wilson
+from fedkd.objectives.scores import brier, f1, wilson
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,11 @@ class Classification:
 
     @cached_property
     def metrics(self) -> tuple[Metric, ...]:
-        """Accuracy with Wilson's interval, and the F1 of the second class where there are two."""
+        """Accuracy with Wilson's interval, the F1 of the second class where there are two, and the Brier score."""
         accuracy = Metric("accuracy", "accuracy", "%", of=self._accuracy, interval=self._interval)
         positive = Metric("f1", "F1", "%", of=lambda outputs, y: f1(self.answers(outputs), y))
-        return (accuracy, positive) if len(self.names) == 2 else (accuracy,)
+        calibrated = Metric("brier", "Brier score", better="lower", of=brier)
+        return (accuracy, positive, calibrated) if len(self.names) == 2 else (accuracy, calibrated)
 
     @property
     def links(self) -> dict[int, str]:

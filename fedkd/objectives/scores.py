@@ -64,3 +64,22 @@ def mean_interval(values: np.ndarray) -> tuple[float, float]:
     middle = float(np.mean(values))
     half = _Z * float(np.std(values, ddof=1)) / np.sqrt(len(values)) if len(values) > 1 else 0.0
     return middle - float(half), middle + float(half)
+
+
+def brier(outputs: np.ndarray, y: np.ndarray) -> float:
+    """Mean squared distance of the probabilities of all classes from what is true, in [0, 2] (Brier 1950, eq. 2).
+
+    Args:
+        outputs: Logits (n, classes), or (n, 1) of one sigmoid unit.
+        y: Classes, whole numbers (n,).
+
+    >>> brier(np.array([[0.0, 0.0]]), np.array([1])), brier(np.array([[0.0]]), np.array([1]))
+    (0.5, 0.5)
+    >>> round(brier(np.array([[1e4, -1e4], [-1e4, 1e4]]), np.array([0, 0])), 6)
+    1.0
+    """
+    logits = np.concatenate([np.zeros_like(outputs), outputs], -1) if outputs.shape[-1] == 1 else outputs
+    shares = np.exp(logits - logits.max(-1, keepdims=True), dtype=np.float64)
+    shares /= shares.sum(-1, keepdims=True)
+    shares[np.arange(len(y)), y] -= 1
+    return float(np.mean(np.sum(np.square(shares), -1)))

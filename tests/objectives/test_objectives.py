@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from sklearn.metrics import average_precision_score, f1_score, mean_absolute_error, mean_squared_error, r2_score
+from scipy.special import softmax
+from sklearn.metrics import (
+    average_precision_score,
+    brier_score_loss,
+    f1_score,
+    mean_absolute_error,
+    mean_squared_error,
+    r2_score,
+)
 
 from fedkd.base.errors import InputError
 from fedkd.objectives.classification import Classification
@@ -26,10 +34,15 @@ def test_all_are_objectives_whose_first_metric_is_the_baselines(objective):
     assert all(isinstance(metric, Metric) and metric.name.isidentifier() for metric in objective.metrics)
 
 
-def test_accuracy_and_f1_of_two_classes_are_those_of_scikit_learn():
+def test_metrics_of_two_classes_are_those_of_scikit_learn():
     y, outputs = RNG.integers(0, 2, 80).astype(np.int32), RNG.normal(size=(80, 2)).astype(np.float32)
     found = quality(TWO, outputs, y)
-    assert found == {"accuracy": np.mean(outputs.argmax(1) == y), "f1": pytest.approx(f1_score(y, outputs.argmax(1)))}
+    expected = {
+        "accuracy": np.mean(outputs.argmax(1) == y),
+        "f1": f1_score(y, outputs.argmax(1)),
+        "brier": 2 * brier_score_loss(y, softmax(outputs, 1)[:, 1]),  # over both classes
+    }
+    assert found == pytest.approx(expected)
     low, high = TWO.metrics[0].interval(outputs, y)
     assert low < found["accuracy"] < high
 
