@@ -67,6 +67,7 @@ def run_models():
 def test_pages_say_the_metric_of_the_task_and_commands_too(done):
     kind, path, run = done
     label, page = run.summary.metrics[0].label, (run.folder / "report.html").read_text()
+    assert ("Examples of each class at each client" in page) == (run.summary.metrics[0].name == "accuracy")
     assert label in page.lower() or label in page
     assert kind == "classification" or "ccuracy" not in page
     said = call("evaluate", run.folder / "student_int8.tflite", "--task", f"npz:{path}")

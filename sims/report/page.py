@@ -61,7 +61,9 @@ def _wanted(run: RunRecord) -> Iterator[tuple[Draw, str, str]]:
         text = "Singular values sent of each tensor's update, as a share of its full rank."
         yield ranks_heatmap, "Ranks of the updates", text
     if run.partition and run.partition.counts and run.partition.classes:
-        yield partition_picture, "Who holds what", "Examples of each class at each client, below each client's total."
+        groups = "class" if run.task is None or run.task.objective == "classification" else "group of targets"
+        text = f"Examples of each {groups} at each client, below each client's total."
+        yield partition_picture, "Who holds what", text
     if run.converted_files():
         yield (
             device_files,
