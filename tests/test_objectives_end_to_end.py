@@ -74,13 +74,25 @@ def test_pages_say_the_metric_of_the_task_and_commands_too(done):
     assert label in said.output
 
 
-def test_what_is_for_classifiers_of_plain_inputs_alone_says_so(done):
+def test_devices_that_the_hub_serves_are_for_classes_of_plain_inputs(done):
     kind, _, run = done
     found = ChosenFile(run.folder / "student_int8.tflite", run.folder, 0.5)
     rule = "standardises them" if kind == "classification" else f"is {kind}"
     with pytest.raises(fedkd.InputError, match=rule):
         manifest_of(found, "default", 1)
-    if kind != "classification":
-        said = call("edge", run.folder, "--budget", "flash=32KB")
-        assert said.exit_code == 2
-        assert f"searches files of classifiers, got {kind}" in said.stderr
+
+
+def test_a_search_of_files_keeps_to_the_metric_and_tells_a_firmware_how_to_feed_and_read_them(done):
+    kind, _, run = done
+    out = run.folder.parent / "edge"
+    lost = 40 if kind == "regression" else 5  # in units of the target; in points
+    said = call("edge", run.folder, "--budget", f"flash=5KB,drop={lost}", "--c-array", "--out", out)
+    assert said.exit_code == 0, said.output
+    metric, page = run.summary.metrics[0], (out / "edge.html").read_text()
+    assert f"{metric.title} at each stage" in page
+    assert kind == "classification" or "ccuracy" not in page.partition("For scale")[0]
+    chosen = json.loads((out / "edge.json").read_text())
+    assert chosen["metric"]["name"] == metric.name
+    header, source = (out / "model_data.h").read_text(), (out / "model_data.cc").read_text()
+    assert "extern const float g_feature_mean[7];" in header
+    assert ("g_target_offset[1]" in header) == ("const float g_target_offset[1]" in source) == (kind == "regression")

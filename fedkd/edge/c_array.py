@@ -3,7 +3,7 @@
 import hashlib
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from string import Template
@@ -23,6 +23,7 @@ _PER_LINE = 16
 _SPELLED = {"2D": "2D", "CUMSUM": "CumSum", "LSTM": "LSTM", "MATMUL": "MatMul", "PADV2": "PadV2"}
 # Kernels that are tuned for a chip keep scratch buffers in the arena, which the kernels here do not have.
 _PADDING = 1024
+_NONE: Mapping[str, Mapping[str, Sequence[float]]] = {}
 
 _HEADER = Template("""\
 // $name as source for TensorFlow Lite Micro. Made by fedkd; the file's SHA-256 is
@@ -46,7 +47,7 @@ constexpr float kOutputScale = $output_scale;
 constexpr int kOutputZeroPoint = $output_zero;
 constexpr size_t kClassCount = $classes;
 extern const char* const g_labels[kClassCount];
-
+$declared
 // A test example and what the model must answer to it, made in $made_in.
 // Kernels tuned for a chip may differ from it by a step or two.
 extern const $input_type g_golden_input[kInputSize];
@@ -93,20 +94,26 @@ $golden_input
 const $output_type g_golden_output[kClassCount] = {
 $golden_output
 };
-""")
+$defined""")
 
 
 def write_c_array(
-    path: Path, x_row: np.ndarray, out_dir: Path, arena: int | None, classes: Sequence[str]
+    path: Path,
+    x_row: np.ndarray,
+    out_dir: Path,
+    arena: int | None,
+    classes: Sequence[str],
+    constants: Mapping[str, Mapping[str, Sequence[float]]] = _NONE,
 ) -> list[Path]:
     """Write ``model_data.h`` and ``model_data.cc`` for a firmware; the same bytes for the same arguments.
 
     Args:
-        path: A TFLite classifier that TensorFlow Lite Micro can run.
+        path: A TFLite file that TensorFlow Lite Micro can run.
         x_row: The golden input (*input_shape), as a row that ``fedkd.edge.runtime.predict`` takes.
         out_dir: Made if missing.
         arena: Bytes measured in TensorFlow Lite Micro; None where it couldn't be.
-        classes: Names of the outputs, in order.
+        classes: Names of the outputs, in order: classes, labels or targets.
+        constants: Further arrays of floats by their names, below a line that says what they are for.
 
     Returns:
         The header and the source.
@@ -131,6 +138,7 @@ def write_c_array(
         "ops": " &&\n         ".join(f"static_cast<int>(resolver.{call}()) == 0" for call in calls),
         "model": _rows([f"0x{byte:02x}" for byte in content]),
         "labels": "\n".join(f'    "{_escaped(label)}",' for label in classes),
+        **_constants(constants),
         **_described("input", source, given),
         **_described("output", sink, answered),
     }
@@ -168,6 +176,18 @@ def _described(name: str, end: End, golden: np.ndarray) -> dict[str, object]:
         f"{name}_shape": " x ".join(map(str, end.shape)),
         f"golden_{name}": _rows(values),
     }
+
+
+def _constants(constants: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, str]:
+    """Declarations for the header and definitions for the source; empty texts where there are none."""
+    declared, defined = "", ""
+    for purpose, arrays in constants.items():
+        declared += f"// {purpose}\n"
+        for name, values in arrays.items():
+            declared += f"extern const float {name}[{len(values)}];\n"
+            numbers = _rows([f"{value:.9e}f" for value in values])
+            defined += f"\nconst float {name}[{len(values)}] = {{\n{numbers}\n}};\n"
+    return {"declared": declared, "defined": defined}
 
 
 def _rows(values: Sequence[str]) -> str:

@@ -22,7 +22,7 @@ _RATE = 0.3
 
 
 def by_clients(experiment: Experiment, seed: int, rounds: int = ROUNDS) -> FineTune:
-    """Return what trains a classifier alone, in rounds of FedAvg among the clients of an experiment.
+    """Return what trains a model alone, in rounds of FedAvg among the clients of an experiment.
 
     Args:
         experiment: Who holds which examples, and how clients train.

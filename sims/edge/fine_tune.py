@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import keras
+import tensorflow as tf
 
 from fedkd.models.graph import functional, graph_of
+from fedkd.objectives.objective import Objective
 from fedkd.tasks.task import Task
 
 # Trains a model in place, within the constraints that its weights have.
@@ -18,7 +21,7 @@ _STEPS, _MOST_EPOCHS = 2000, 10
 
 
 def fine_tuned(task: Task, seed: int) -> FineTune:
-    """Return what trains a classifier by Keras' own ``fit``: Adam whose rate falls to zero.
+    """Return what trains a model by Keras' own ``fit``: Adam whose rate falls to zero.
 
     Args:
         task: Its training examples.
@@ -30,11 +33,21 @@ def fine_tuned(task: Task, seed: int) -> FineTune:
     def tune(model: keras.Model) -> None:
         keras.utils.set_random_seed(seed)
         rate = keras.optimizers.schedules.CosineDecay(_RATE, epochs * steps)
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=not gives_probabilities(model))
-        model.compile(keras.optimizers.Adam(rate), loss, jit_compile=False)
+        model.compile(keras.optimizers.Adam(rate), _loss(model, task.objective), jit_compile=False)
         model.fit(task.train.x, task.train.y, batch_size=BATCH, epochs=epochs, verbose=0)
 
     return tune
+
+
+def _loss(model: keras.Model, objective: Objective) -> Any:
+    """The task's loss, the mean over a batch; classes may come as probabilities here."""
+    if objective.kind == "classification" and model.output.shape[-1] > 1:
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=not gives_probabilities(model))
+
+    def loss(target: Any, outputs: Any) -> Any:
+        return objective.loss(outputs, target, tf.fill((tf.shape(outputs)[0],), 1 / tf.shape(outputs)[0]))
+
+    return loss
 
 
 def gives_probabilities(model: keras.Model) -> bool:

@@ -1,5 +1,6 @@
 """A search from its arguments to its folder."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from fedkd.edge.search import Variant
 from fedkd.edge.tflm import MOST_ARENA, TFLM
 from fedkd.results import search as results
 from fedkd.results.search import write_search
+from fedkd.tasks.task import Task
 from sims.bench.machine import describe
 from sims.edge.folder import appearing, is_search
 
@@ -127,6 +129,18 @@ def _search(source: "Source", bench: "Bench", console: Console) -> "Found":
     return found
 
 
+def _constants(task: Task) -> dict[str, dict[str, Sequence[float]]]:
+    """What a firmware needs beside the file, to feed it with rows as measured and to read its answers."""
+    found: dict[str, dict[str, Sequence[float]]] = {}
+    if task.inputs:
+        purpose = "A row as it was measured goes in as (value - g_feature_mean) / g_feature_scale, feature by feature."
+        found[purpose] = {"g_feature_mean": task.inputs.mean, "g_feature_scale": task.inputs.scale}
+    if units := task.objective.units:
+        purpose = "What is predicted is output * g_target_scale + g_target_offset."
+        found[purpose] = {"g_target_scale": units["scale"], "g_target_offset": units["offset"]}
+    return found
+
+
 def _written(order: Order, source: "Source", bench: "Bench", found: "Found", console: Console) -> results.Search:
     """Write what was found into the folder: edge.json, its page, and what else was asked for."""
     from fedkd.edge.c_array import write_c_array
@@ -144,7 +158,9 @@ def _written(order: Order, source: "Source", bench: "Bench", found: "Found", con
     write_edge_page(bench.folder)
     if order.c_array and (best := found.best(bench.metric)):
         file, task = best.file, source.task
-        write_c_array(bench.folder / str(file.path), task.test.x[0], bench.folder, file.arena_bytes, task.classes)
+        names = task.classes[-source.model.output.shape[-1] :]  # one unit tells of the second of two classes
+        path, row, constants = bench.folder / str(file.path), task.test.x[0], _constants(task)
+        write_c_array(path, row, bench.folder, file.arena_bytes, names, constants)
     return result
 
 

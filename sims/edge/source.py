@@ -13,6 +13,7 @@ from fedkd.base.seeding import Purpose, generator
 from fedkd.config.sections import ModelConfig
 from fedkd.config.settings import read_toml
 from fedkd.models.graph import functional
+from fedkd.models.logits import with_logits
 from fedkd.protocol.calibration import calibration_rows, read_rows
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.resolve import experiment_of
@@ -21,7 +22,7 @@ from fedkd.results.search import Stage
 from fedkd.tasks.registry import load_task
 from fedkd.tasks.task import Task
 from sims.edge.federated import by_clients
-from sims.edge.fine_tune import FineTune, fine_tuned
+from sims.edge.fine_tune import FineTune, fine_tuned, gives_probabilities
 from sims.run import absolute
 
 _CALIBRATION_ROWS = 128
@@ -45,7 +46,7 @@ class Source:
 
     Args:
         path: The run's folder, or the model's file.
-        model: Functional, of one input and one output (n, classes).
+        model: Functional, of one input and one output (n, k).
         task: Its data.
         calibration: Rows that show integers the range of activations; none where nobody may show any.
         tune: Trains a smaller model, by the run's clients or on the task's training examples.
@@ -82,8 +83,7 @@ def open_source(path: Path, task: str, data: str, calibration: Path | None, seed
     Raises:
         InputError: It is neither, can't be read, or doesn't fit the task.
     """
-    source = _of_run(path, task, data, seed) if path.is_dir() else _of_model(path, task, data, seed)
-    _check(source)
+    source = _fitting(_of_run(path, task, data, seed) if path.is_dir() else _of_model(path, task, data, seed))
     if calibration is None:
         return source
     return replace(source, calibration=read_rows(calibration, source.task.train.x))
@@ -147,18 +147,23 @@ def load_model(path: Path) -> keras.Model:
     return functional(model)
 
 
-def _check(source: Source) -> None:
-    """Raise InputError where a model can't be given a task's examples, or tells no class of them."""
-    if source.task.objective.kind != "classification":
-        kind = source.task.objective.kind
-        raise InputError(f"task {source.task.name!r}: fedkd edge searches files of classifiers, got {kind}")
-    model, (row, classes) = source.model, (source.task.train.x.shape[1:], len(source.task.classes))
+def _fitting(source: Source) -> Source:
+    """Return a source whose model gives logits, or probabilities of classes: what answers are read off alike.
+
+    Raises:
+        InputError: The model can't be given the task's examples, or its outputs aren't what the task asks for.
+    """
+    model, row, links = source.model, source.task.train.x.shape[1:], source.task.objective.links
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         found = f"{len(model.inputs)} and {len(model.outputs)}"
         raise InputError(f"{source.path}: must have 1 input and 1 output, got {found}")
     takes, gives = tuple(model.inputs[0].shape[1:]), tuple(model.outputs[0].shape[1:])
-    if takes != row or gives != (classes,):
+    if takes != row or gives not in [(width,) for width in links]:
+        wanted = " or ".join(f"({width},)" for width in links)
         raise InputError(
-            f"{source.path}: doesn't fit task {source.task.name!r}, of inputs {row} and outputs ({classes},): it takes"
+            f"{source.path}: doesn't fit task {source.task.name!r}, of inputs {row} and outputs {wanted}: it takes"
             f" {takes} and gives {gives}"
         )
+    if source.task.objective.kind == "classification" and gives_probabilities(model):
+        return source
+    return replace(source, model=with_logits(model, links))

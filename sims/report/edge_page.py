@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fedkd.base.files import replace_file
 from fedkd.edge.runtimes import RUNTIMES
+from fedkd.objectives.metric import ACCURACY
 from fedkd.results.search import Candidate, Search, read_search
 from sims.report import edge_words as words
 from sims.report.edge_file import EdgeFile
@@ -37,13 +38,15 @@ def write_edge_page(folder: Path) -> Path:
 
 def _pictures(edge: EdgeFile) -> Iterator[Picture]:
     """The plots that there are figures for."""
+    title, worst = edge.content.metric.title, words.worst(edge.content.metric)
     if edge.stages():
-        text = "Accuracy from the teacher to the file, with its 95 % Wilson interval."
-        yield picture("edge_stages", "Accuracy at each stage", text, partial(edge_stages, edge))
+        interval = "95 % Wilson interval" if edge.content.metric.name == ACCURACY.name else "95 % interval"
+        text = f"{title} from the teacher to the file, with its {interval}."
+        yield picture("edge_stages", f"{title} at each stage", text, partial(edge_stages, edge))
     if any(edge.lowest(candidate) for candidate in edge.candidates):
         text = (
-            "Accuracy in LiteRT or TFLite Micro, where it is lower, against what the file costs. Numbers are those of "
-            "the table below; dashed steps join what no cheaper file beats."
+            f"{title} in LiteRT or TFLite Micro, where it is {worst}, against what the file costs. Numbers are those "
+            "of the table below; dashed steps join what no cheaper file beats."
         )
         yield picture("edge_frontier", "The frontier", text, partial(edge_frontier, edge))
     if edge.shown and any(layer["snr_db"] is not None for layer in edge.shown.layers):
@@ -89,8 +92,8 @@ def _tiles(edge: EdgeFile, file: Candidate) -> Iterator[tuple[str, str, str]]:
     found = edge.lowest(file)
     if found:
         ends = edge.interval(found[1])
-        where = f"in {words.runtime(found[0])}" + (f", {_interval(*ends)}" if ends else "")
-        yield metric.label[:1].upper() + metric.label[1:], metric.text(found[1]), where
+        where = f"in {words.runtime(found[0])}" + (f", {words.interval(*ends, metric)}" if ends else "")
+        yield metric.title, metric.text(found[1]), where
 
 
 def _figures(file: Candidate, hardware: str) -> Iterator[tuple[str, str, str]]:
@@ -123,18 +126,14 @@ def _figures(file: Candidate, hardware: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _accuracies(file: Candidate, edge: EdgeFile) -> Iterator[tuple[str, str, str, str, str]]:
-    """A row a runtime: its name, accuracy, interval, agreement with Keras, and why it didn't run."""
+    """A row a runtime: its name, quality, interval, agreement with Keras, and why it didn't run."""
     names, metric = [*words.RUNTIMES, *file.quality, *file.errors], edge.content.metric
     for name in dict.fromkeys(names):
         value, error = file.quality.get(name), file.errors.get(name, "")
         if value is not None or error:
             ends = edge.interval(value) if value is not None else None
-            interval = _interval(*ends) if ends else NONE
+            interval = words.interval(*ends, metric) if ends else NONE
             yield words.runtime(name), metric.text(value), interval, percent(file.agreement.get(name)), error
-
-
-def _interval(low: float, high: float) -> str:
-    return f"{100 * low:.1f} to {100 * high:.1f} %"
 
 
 def _known_to(file: Candidate) -> list[str]:

@@ -1,11 +1,12 @@
 """Names and figures of device files, written the way an embedded engineer reads them."""
 
 from fedkd.edge.runtimes import RUNTIMES as TABLE
+from fedkd.objectives.metric import Scale
 from sims.report.table import NONE
 
 KB = 1024  # as in a budget's "32KB"
 RUNTIMES = {"keras": "Keras", **{name: each.label for name, each in TABLE.items()}, "file": "the file"}
-LINES = {"flash": "Flash, B", "arena": "Arena, B", "macs": "MACs", "drop": "Accuracy lost, points"}
+LINES = {"flash": "Flash, B", "arena": "Arena, B", "macs": "MACs"}
 # MLPerf Tiny's int8 reference models: bytes of the file and of the arena, MACs, and what a submission must reach.
 MLPERF = (
     ("Keyword spotting", 53_936, 24_272, 2_660_000, "90 %"),
@@ -24,9 +25,32 @@ def runtime(name: str) -> str:
     return RUNTIMES.get(name, name)
 
 
-def line(name: str) -> str:
-    """A line of the budget with its unit."""
-    return LINES.get(name, name)
+def line(name: str, metric: Scale) -> str:
+    """A line of the budget with its unit.
+
+    >>> from fedkd.objectives.metric import ACCURACY
+    >>> line("drop", ACCURACY), line("drop", Scale("mae", "mean absolute error", "kWh", "lower"))
+    ('Accuracy lost, points', 'Mean absolute error gained, kWh')
+    """
+    change = "lost" if metric.better == "higher" else "gained"
+    return metric.difference(f"{metric.title} {change}") if name == "drop" else LINES.get(name, name)
+
+
+def worst(metric: Scale) -> str:
+    """Which of two figures of a metric is the worse one."""
+    return "lower" if metric.better == "higher" else "higher"
+
+
+def interval(low: float, high: float, metric: Scale) -> str:
+    """The ends of an interval, with the unit once.
+
+    >>> from fedkd.objectives.metric import ACCURACY
+    >>> interval(0.9, 0.95, ACCURACY), interval(43.2, 47.9, Scale("mae", "mean absolute error", "kWh", "lower"))
+    ('90.0 to 95.0 %', '43.2 to 47.9 kWh')
+    """
+    if metric.unit == "%":
+        return f"{100 * low:.1f} to {100 * high:.1f} %"
+    return f"{metric.text(low).removesuffix(metric.unit).rstrip()} to {metric.text(high)}"
 
 
 def figure(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Accuracy against what a device must hold and compute, beside the budget's lines."""
+"""Quality against what a device must hold and compute, beside the budget's lines."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from fedkd.objectives.metric import Scale
 from fedkd.results.search import Candidate
 from sims.report.edge_file import EdgeFile
 from sims.report.edge_words import KB
@@ -16,13 +17,13 @@ from sims.report.plots.envelope import envelope, unbeaten
 from sims.report.plots.labels import Named, label_points
 from sims.report.plots.look import LIGHT, Look, canvas, legend, size_axis
 
-_FAR = 10  # points of accuracy below the best; what fails there would press the others together
+_FAR = 10  # points, of shares, that a file is worse than the best; what fails there would press the others together
 _FEW = 12  # files; of more, only those that nothing beats are numbered
 _PANEL = 2.5  # inches
 _ORDER = [  # of the legend, by columns
     *("Meets the budget", "Fails", "Fails, far below the others"),
-    *("Chosen", "Closest", "Budget", "Lowest accuracy allowed"),
-]
+    *("Chosen", "Closest", "Budget"),
+]  # and last the quality that is allowed
 
 
 @dataclass(frozen=True)
@@ -56,25 +57,25 @@ class _Mark:
     Args:
         number: in the page's table, from 1.
         file: the candidate.
-        accuracy: per cent in the runtime where it is lowest.
+        quality: in the runtime where it is worst, as it is shown: shares in per cent.
         far: whether it is too far below the others to be drawn at its place.
         shown: whether the page is about it.
     """
 
     number: int
     file: Candidate
-    accuracy: float
+    quality: float
     far: bool
     shown: bool
 
     @property
     def name(self) -> str:
-        """Its number; with its accuracy, where the axis doesn't tell it."""
-        return f"{self.number}: {self.accuracy:.1f} %" if self.far else str(self.number)
+        """Its number; with its quality, where the axis doesn't tell it."""
+        return f"{self.number}: {self.quality:.1f} %" if self.far else str(self.number)
 
 
 def edge_frontier(edge: EdgeFile, look: Look = LIGHT) -> Figure:
-    """Accuracy in the runtime where it is lowest, against flash, arena and multiplications.
+    """Quality in the runtime where it is worst, against flash, arena and multiplications.
 
     Args:
         edge: a search with at least one candidate that ran.
@@ -89,7 +90,7 @@ def edge_frontier(edge: EdgeFile, look: Look = LIGHT) -> Figure:
     figure, panels = canvas(0.7 + _PANEL * len(costs), look, ratios=(1,) * len(costs))
     handles: dict[str, Artist] = {}
     points = [_panel(axes, cost, marks, edge, look, handles) for axes, cost in zip(panels, costs, strict=True)]
-    legend(figure, [handles[label] for label in sorted(handles, key=_ORDER.index)], look)
+    legend(figure, [handles[label] for label in sorted(handles, key=lambda label: [*_ORDER, label].index(label))], look)
     figure.draw_without_rendering()
     for axes, (named, others) in zip(panels, points, strict=True):
         label_points(axes, named, look, others)
@@ -99,12 +100,14 @@ def edge_frontier(edge: EdgeFile, look: Look = LIGHT) -> Figure:
 def _marks(edge: EdgeFile) -> list[_Mark]:
     """The candidates that ran."""
     ran = [(number, file, edge.lowest(file)) for number, file in enumerate(edge.candidates, 1)]
-    known = [(number, file, edge.content.metric.factor * found[1]) for number, file, found in ran if found]
-    best = max(accuracy for *_, accuracy in known)
-    return [
-        _Mark(number, file, accuracy, accuracy < best - _FAR and not file.usable, file is edge.shown)
-        for number, file, accuracy in known
-    ]
+    scale = edge.content.metric
+    known = [(number, file, found[1]) for number, file, found in ran if found]
+    best = min((quality for *_, quality in known), key=lambda quality: scale.lost(quality, 0.0))
+    marks = []
+    for number, file, quality in known:
+        far = scale.unit == "%" and scale.lost(quality, best) > _FAR and not file.usable
+        marks.append(_Mark(number, file, scale.factor * quality, far, file is edge.shown))
+    return marks
 
 
 def _panel(
@@ -112,26 +115,27 @@ def _panel(
 ) -> tuple[dict[str, Named], list[tuple[float, float]]]:
     """One cost's points and lines; returns those to name and the others, and adds what the legend shows."""
     held = [mark for mark in marks if getattr(mark.file, cost.key) is not None]
-    floor = min((mark.accuracy for mark in marks if not mark.far), default=0.0) - 1
+    scale, inside = edge.content.metric, [mark.quality for mark in marks if not mark.far]
+    edge_of_all = min(inside, default=0.0) - 1 if scale.better == "higher" else max(inside, default=0.0) + 1
     at = {mark.name: getattr(mark.file, cost.key) / cost.unit for mark in held}
-    places = {mark.name: (at[mark.name], floor if mark.far else mark.accuracy) for mark in held}
+    places = {mark.name: (at[mark.name], edge_of_all if mark.far else mark.quality) for mark in held}
     for mark in held:
         for style in _styles(mark, edge.content.chosen is not None, look):
             (drawn,) = axes.plot(*([at] for at in places[mark.name]), linestyle="", clip_on=False, **style)
             handles.setdefault(style["label"], drawn)
     near = [places[mark.name] for mark in held if not mark.far]
-    envelope(axes, near, look)
+    envelope(axes, near, look, scale.better)
     limit, allowed = edge.content.budget.get(cost.line), edge.floor()
     lines = {
         "x": [] if limit is None else [limit / cost.unit],
-        "y": [] if allowed is None else [edge.content.metric.factor * allowed],
+        "y": [] if allowed is None else [scale.factor * allowed],
     }
-    handles |= _budget(axes, lines["x"], lines["y"], look)
-    costs, accuracies = zip(*places.values(), strict=True)
-    _scale(axes, [*costs, *lines["x"]], [*accuracies, *lines["y"]])
+    handles |= _budget(axes, lines["x"], lines["y"], _allowed(scale), look)
+    costs, qualities = zip(*places.values(), strict=True)
+    _scale(axes, [*costs, *lines["x"]], [*qualities, *lines["y"]], 2.0 if scale.unit == "%" else 0.0)
     axes.set_xlabel(cost.label)
-    axes.set_ylabel("Accuracy, %")
-    best = unbeaten(near)
+    axes.set_ylabel(scale.with_unit(scale.title))
+    best = unbeaten(near, scale.better)
     named = [mark.name for mark in held if len(held) <= _FEW or mark.shown or places[mark.name] in best]
     others = [place for name, place in places.items() if name not in named]
     return {name: Named(places[name], look.ink) for name in named}, others
@@ -152,18 +156,25 @@ def _styles(mark: _Mark, chosen: bool, look: Look) -> list[dict[str, Any]]:
     return styles
 
 
-def _budget(axes: Axes, limits: Sequence[float], floors: Sequence[float], look: Look) -> dict[str, Artist]:
-    """The budget's limit of a cost and the accuracy that it leaves, as lines; what the legend shows of them."""
+def _allowed(scale: Scale) -> str:
+    """What the legend calls the quality that the budget's drop leaves."""
+    return f"{'Lowest' if scale.better == 'higher' else 'Highest'} {scale.label} allowed"
+
+
+def _budget(
+    axes: Axes, limits: Sequence[float], floors: Sequence[float], allowed: str, look: Look
+) -> dict[str, Artist]:
+    """The budget's limit of a cost and the quality that it leaves, as lines; what the legend shows of them."""
     style: dict[str, Any] = {"color": look.ink, "linewidth": 1.2, "zorder": 2}
     drawn: list[Artist] = [axes.axvline(limit, label="Budget", **style) for limit in limits]
-    drawn += [axes.axhline(floor, linestyle=":", label="Lowest accuracy allowed", **style) for floor in floors]
+    drawn += [axes.axhline(floor, linestyle=":", label=allowed, **style) for floor in floors]
     return {str(line.get_label()): line for line in drawn}
 
 
-def _scale(axes: Axes, costs: Sequence[float], accuracies: Sequence[float]) -> None:
-    """Costs from zero, or logarithmic where they differ a lot; at least two points of accuracy."""
+def _scale(axes: Axes, costs: Sequence[float], qualities: Sequence[float], least: float) -> None:
+    """Costs from zero, or logarithmic where they differ a lot; of quality at least so much."""
     size_axis(axes, costs, [], log=0 < 8 * min(costs) < max(costs))
-    low, high = min(accuracies), max(accuracies)
-    margin = max(0.12 * (high - low), (2 - (high - low)) / 2)
+    low, high = min(qualities), max(qualities)
+    margin = max(0.12 * (high - low), (least - (high - low)) / 2) or 0.05 * abs(high) or 1.0
     axes.set_ylim(low - margin, high + margin)
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))

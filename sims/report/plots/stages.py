@@ -1,4 +1,4 @@
-"""Accuracy at each stage from the teacher to the file, with its confidence interval."""
+"""Quality at each stage from the teacher to the file, with its confidence interval."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ _MARKERS = "os^Dv"
 
 
 def edge_stages(edge: EdgeFile, look: Look = LIGHT) -> Figure:
-    """Accuracy of teacher, student and what became of it, a row each.
+    """Quality of teacher, student and what became of it, a row each.
 
     Args:
         edge: a search with at least one stage.
@@ -23,7 +23,8 @@ def edge_stages(edge: EdgeFile, look: Look = LIGHT) -> Figure:
     Returns:
         The figure: a point a stage with its interval as a bar, in the colour and shape of the runtime it ran in.
     """
-    stages, factor = edge.stages(), edge.content.metric.factor
+    stages, metric = edge.stages(), edge.content.metric
+    factor = metric.factor
     figure, (axes,) = canvas(1.2 + 0.34 * len(stages), look)
     handles = {}
     for index, stage in enumerate(stages):
@@ -33,10 +34,10 @@ def edge_stages(edge: EdgeFile, look: Look = LIGHT) -> Figure:
             spread = [[at - factor * stage.low], [factor * stage.high - at]]
         axes.errorbar(at, index, xerr=spread, capsize=3, elinewidth=1.4, markersize=6.5, linestyle="", **style)
         handles[stage.runtime] = axes.plot([], [], linestyle="", **style, label=short(runtime(stage.runtime)))[0]
-        _figure_beside(axes, index, edge.content.metric.text(stage.quality), look)
+        _figure_beside(axes, index, metric.text(stage.quality), look)
     axes.set_yticks(range(len(stages)), [short(stage.name) for stage in stages])
     axes.set_ylim(len(stages) - 0.5, -0.5)
-    axes.set_xlabel("Accuracy, %, with its 95 % interval")
+    axes.set_xlabel(f"{metric.axis}, with its 95 % interval")
     legend(figure, list(handles.values()), look)
     return figure
 
@@ -48,6 +49,6 @@ def _style(name: str, stages: list[Stage], look: Look) -> dict[str, Any]:
 
 
 def _figure_beside(axes: Axes, index: int, text: str, look: Look) -> None:
-    """The accuracy in figures, right of the axes."""
+    """The figure itself, right of the axes."""
     place: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "ha": "left", "va": "center"}
     axes.text(1.01, index, text, color=look.ink, fontsize=TEXT, **place)
