@@ -2,12 +2,14 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 
 import fedkd
 from fedkd.edge.runtime import predict
 from server.hub.model import ChosenFile, manifest_of
+from sims.edge.fine_tune import fine_tuned
 from tests.test_cli import call
 
 RNG = np.random.default_rng(0)
@@ -96,3 +98,19 @@ def test_a_search_of_files_keeps_to_the_metric_and_tells_a_firmware_how_to_feed_
     header, source = (out / "model_data.h").read_text(), (out / "model_data.cc").read_text()
     assert "extern const float g_feature_mean[7];" in header
     assert ("g_target_offset[1]" in header) == ("const float g_target_offset[1]" in source) == (kind == "regression")
+
+
+def test_a_model_without_a_run_is_fine_tuned_by_the_tasks_own_loss(done):
+    _, path, run = done
+    task = fedkd.load_task(f"npz:{path}", run_models())
+    model = run.student
+    model.set_weights([0.7 * array for array in model.get_weights()])
+
+    def loss():
+        share = np.full(len(task.train), 1 / len(task.train), np.float32)
+        return float(task.objective.loss(model(task.train.x), task.train.y, share))
+
+    before = loss()
+    fine_tuned(task, 0)(model)
+    assert loss() < 0.9 * before
+    keras.models.clone_model(model)

@@ -35,6 +35,7 @@ def fine_tuned(task: Task, seed: int) -> FineTune:
         rate = keras.optimizers.schedules.CosineDecay(_RATE, epochs * steps)
         model.compile(keras.optimizers.Adam(rate), _loss(model, task.objective), jit_compile=False)
         model.fit(task.train.x, task.train.y, batch_size=BATCH, epochs=epochs, verbose=0)
+        model.compiled = False  # lest copies of it ask for the loss by a name
 
     return tune
 
@@ -45,7 +46,8 @@ def _loss(model: keras.Model, objective: Objective) -> Any:
         return keras.losses.SparseCategoricalCrossentropy(from_logits=not gives_probabilities(model))
 
     def loss(target: Any, outputs: Any) -> Any:
-        return objective.loss(outputs, target, tf.fill((tf.shape(outputs)[0],), 1 / tf.shape(outputs)[0]))
+        count = tf.shape(outputs)[0]
+        return objective.loss(outputs, target, tf.fill((count,), 1 / tf.cast(count, tf.float32)))
 
     return loss
 
