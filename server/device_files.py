@@ -113,9 +113,9 @@ def _measured(
             continue
         try:
             found = measure(item.path, task.test.x, _RUNTIMES)
+            file = judged(found, task.objective, task.test.y, expected, **size)
         except InputError as error:
             why = str(error).replace(f"{folder}/", "")
             yield DeviceFile(item.precision, item.path.name, why)
             continue
-        file = judged(found, task.objective, task.test.y, expected, **size)
         yield replace(file, precision=item.precision)

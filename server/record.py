@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from fedkd.base.tensors import Weights
 from fedkd.exchange.codec import Payload
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.messages import PERSONAL, Answer, teacher_key
@@ -35,6 +34,7 @@ def round_of(experiment: Experiment, number: int, received: Sequence[Received], 
         participants=[a.partition for a in answers],
         closed=broadcast is not None,
         loss={role: _mean_of(f"loss_{role}", (a.metrics for a in answers)) for role in experiment.roles},
+        norms=_norms(received) if experiment.shares else {},
         ranks=_ranks(experiment, received, broadcast) if broadcast else {},
     )
 
@@ -45,20 +45,18 @@ def with_bytes(ended: Round, experiment: Experiment, answers: Sequence[Answer], 
     return replace(ended, up_bytes=up, down_bytes=down) if experiment.shares else ended
 
 
-def with_quality(ended: Round, experiment: Experiment, shared: Weights, measured: Quality) -> Round:
+def with_quality(ended: Round, experiment: Experiment, shared: Mapping[str, float], measured: Quality) -> Round:
     """Add the quality of the shared model and of the clients' teachers, by the task's metrics.
 
     Args:
         ended: The round.
         experiment: The round's, see ``experiment_at``.
-        shared: The shared model; where none is shared, the mean of the clients' own counts as its quality.
+        shared: What was measured of the shared model; where none is shared, the mean of the clients' own counts.
         measured: What the clients measured; empty where this was no round for it.
     """
     deciding, *others = (metric.name for metric in experiment.metrics)
     teachers = {name: _mean_of(teacher_key(name), measured.values()) for name in (deciding, *others)}
-    found: Mapping[str, float | None] = teachers
-    if experiment.shares:
-        found = experiment.quality(shared, experiment.threads)
+    found: Mapping[str, float | None] = shared if experiment.shares else teachers
     each = _figures(teacher_key(deciding), measured.values())
     return replace(
         ended,
@@ -83,6 +81,15 @@ def _mean_of(name: str, reported: Iterable[Mapping[str, float]]) -> float | None
     """Mean of a figure over those that reported it, None where nobody did."""
     values = _figures(name, reported)
     return float(np.mean(values)) if values else None
+
+
+def _norms(received: Sequence[Received]) -> dict[str, float | None]:
+    """The smallest, the middle and the largest L2 norm of updates, and which client has the largest."""
+    if not received:
+        return {}
+    norms = [item.payload.norm for item in received]
+    largest = received[int(np.argmax(norms))].answer.partition
+    return {"min": min(norms), "median": float(np.median(norms)), "max": max(norms), "largest": largest}
 
 
 def _ranks(experiment: Experiment, received: Sequence[Received], broadcast: Payload) -> dict[str, Ranks]:

@@ -1,17 +1,17 @@
 """One reply of a client: what it says, or why it can't be used."""
 
-import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from flwr.app import Message
 
 from clients.node.transport import from_records
-from fedkd.base.tensors import squared_norm
 from fedkd.exchange.blob import PayloadError
 from fedkd.exchange.codec import Payload, decode
+from fedkd.objectives.metric import Scale
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.federation import header_of, known_bases
-from fedkd.protocol.messages import Answer, read_answer
+from fedkd.protocol.messages import PERSONAL, Answer, read_answer, teacher_key
 from fedkd.protocol.state import ServerState
 
 # Norm of an update from which on sums over clients and rounds might leave float32, whatever ``guard.norm`` says.
@@ -53,18 +53,29 @@ def check_update(answer: Answer, state: ServerState, experiment: Experiment) -> 
         experiment: The round's, see ``experiment_at``.
 
     Raises:
-        PayloadError: Its ``reason`` is weight, norm, or one of those of ``fedkd.exchange.codec.decode``.
+        PayloadError: Its ``reason`` is weight, metrics, norm, or one of those of ``fedkd.exchange.codec.decode``.
     """
     settings = experiment.config.guard
     if type(answer.examples) is not int or not 1 <= answer.examples <= settings.most_examples:
         rule = f"must be a whole number from 1 to {settings.most_examples}"
         raise PayloadError("weight", f"trained on {harmless(str(answer.examples))} examples, {rule}")
+    _check_metrics(answer, experiment.metrics)
     bases = known_bases(experiment, state.round, state.steps[-1].blob)
     payload = decode(answer.blob, experiment.spec, bases, header_of(state.round, state.digest, experiment))
-    bound, norm = settings.norm or _LARGEST_NORM, math.sqrt(squared_norm(payload.tensors))
-    if not norm <= bound:
-        raise PayloadError("norm", f"the update's L2 norm is {norm:g}, at most {bound:g} is taken")
+    bound = settings.norm or _LARGEST_NORM
+    if not payload.norm <= bound:
+        raise PayloadError("norm", f"the update's L2 norm is {payload.norm:g}, at most {bound:g} is taken")
     return payload
+
+
+def _check_metrics(answer: Answer, metrics: Sequence[Scale]) -> None:
+    """Raise PayloadError where a client says something of its teacher that can't be, such as an accuracy of 50."""
+    shares = {teacher_key(metric.name): metric.label for metric in metrics if metric.unit == "%"}
+    if metrics[0].unit == "%":
+        shares[PERSONAL] = metrics[0].label
+    for name, value in answer.metrics.items():
+        if name in shares and not 0 <= value <= 1:
+            raise PayloadError("metrics", f"says that its teacher's {shares[name]} is {value:g}, must be from 0 to 1")
 
 
 def harmless(words: str) -> str:

@@ -11,7 +11,7 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 
 from clients.node.transport import to_records
-from fedkd.base.errors import RunError
+from fedkd.base.errors import NotFiniteError, RunError
 from fedkd.base.seeding import Purpose, generator
 from fedkd.base.tensors import digest
 from fedkd.exchange.codec import Payload, encode
@@ -20,6 +20,7 @@ from fedkd.protocol.federation import begin_round, failed_round, forget_steps, h
 from fedkd.protocol.federation import server_round as average
 from fedkd.protocol.finishing import experiment_at
 from fedkd.protocol.messages import is_of_teacher, offer_fields
+from fedkd.protocol.state import ServerState
 from fedkd.results.round import Round
 from server.checkpoint import RunProgress
 from server.record import round_of, with_bytes, with_quality
@@ -69,6 +70,7 @@ class FedKD:
         self._nodes: dict[int, int] = {}
         self._behind: dict[int, int] = {}
         self._met = False
+        self._measured: Mapping[str, float] = {}
         self._guard = UpdateValidator(experiment.config.guard)
         self._failed = 0
         self._begun = time.monotonic() - progress.elapsed
@@ -86,7 +88,9 @@ class FedKD:
                 self._started = time.monotonic()
                 offers = self._begin(round_)
                 received = self._received(self._grid.send_and_receive(offers, timeout=config.guard.deadline))
-                self._end(round_, received, self._average(received))
+                broadcast = self._average(received)
+                self._end(round_, received, broadcast)
+                self._count_failure(round_, received, broadcast)
         finally:
             if self._simulated:
                 self._simulated.close()  # none may still write its state when the run's folder is free for others
@@ -121,7 +125,7 @@ class FedKD:
             self.trained = self.state.shared
         measured = self._quality if self.experiment.evaluates(round_) else {}
         ended = round_of(self._now, round_, received, broadcast)
-        ended = with_quality(ended, self._now, self.state.shared, measured)
+        ended = with_quality(ended, self._now, self._measured, measured)
         ended = replace(
             with_bytes(ended, self.experiment, answers, self._down_bytes),
             behind=sorted(self._behind),
@@ -131,7 +135,6 @@ class FedKD:
             shared_sha256=digest(self.state.shared),
         )
         self._on_round(ended, RunProgress(self.state, self._known_rounds, self._quality, self.trained, elapsed))
-        self._count_failure(round_, received, broadcast)
 
     def _received(self, replies: Iterable[Message]) -> list[Received]:
         """Updates that can be used, of clients that needed the dense model too."""
@@ -156,13 +159,32 @@ class FedKD:
         """Make the next shared model of all updates, or leave it as it is where they are too few; the broadcast."""
         config = self.experiment.config
         if len(received) < config.guard.answers:
-            self.state = failed_round(self.state)
+            self._fail()
             return None
         uniform = config.exchange.weighting == "uniform"
         weights = [1.0 if uniform else float(r.answer.examples) for r in received]
         updates, energy = [r.payload.tensors for r in received], self.experiment.energy(self.state.round)
-        self.state, broadcast = average(self.state, updates, weights, energy, self._now)
+        state, broadcast = average(self.state, updates, weights, energy, self._now)
+        try:
+            self._measured = self._measure(state)
+        except NotFiniteError as error:
+            self._guard.unusable(received, self._asked, str(error))
+            self._fail()
+            return None
+        self.state = state
         return broadcast
+
+    def _fail(self) -> None:
+        """Leave the model as it is."""
+        self.state = failed_round(self.state)
+        try:
+            self._measured = self._measure(self.state)
+        except NotFiniteError as error:
+            raise RunError(f"round {self.state.round}: the model is of no use as it begins: {error}") from None
+
+    def _measure(self, state: ServerState) -> Mapping[str, float]:
+        """Quality of the shared model; none where no model is shared."""
+        return self._now.quality(state.shared, self.experiment.threads) if self.experiment.shares else {}
 
     def _count_failure(self, round_: int, received: list[Received], broadcast: Payload | None) -> None:
         """End the run where too many rounds in a row, or all there are, had too few answers."""
@@ -170,8 +192,11 @@ class FedKD:
         if broadcast:
             return
         config, refused = self.experiment.config, self._guard.refused
-        needed = f"{len(received)} usable updates where a round needs {config.guard.answers}"
-        found = needed if received else "no usable update from any client"
+        found = "no usable update from any client"
+        if received:
+            found = f"{len(received)} usable updates where a round needs {config.guard.answers}"
+        if len(received) >= config.guard.answers:
+            found, refused = "the average can't be used", refused[-1:]
         text = f"round {round_}: {found}" + (f": {refused[0]['why']}" if refused else "")
         if self._failed >= min(config.guard.failed_rounds, config.total_rounds):
             raise NoAnswerError(text + (f" ({self._failed} rounds in a row)" if self._failed > 1 else ""))

@@ -5,7 +5,7 @@ A node that had anything refused in a round has no say in it: the round is, bit 
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -150,7 +150,29 @@ class UpdateValidator:
                 self._refuse(answer.partition, node, *update)
             else:
                 passed.append(Received(answer, update))
-        return passed
+        return self._alike(passed, nodes)
+
+    def _alike(self, received: list[Received], nodes: Mapping[int, int]) -> list[Received]:
+        """Refuse updates that are out of all proportion to the others: one would decide what all became."""
+        norms, spread = sorted(item.payload.norm for item in received), self._settings.spread
+        bound = spread * norms[(len(norms) - 1) // 2] if norms else 0.0
+        if not bound:
+            return received
+        for item in received:
+            if item.payload.norm > bound:
+                why = (
+                    f"the update's L2 norm is {item.payload.norm:g}, more than guard.spread = {spread:g} times the"
+                    f" median of the round's, {bound / spread:g}"
+                )
+                self._refuse(item.answer.partition, nodes[item.answer.partition], "norm", why)
+        return [item for item in received if item.payload.norm <= bound]
+
+    def unusable(self, received: Sequence[Received], nodes: Mapping[int, int], why: str) -> None:
+        """Note that the model isn't finite with the average of a round, and whose update is the largest of it."""
+        largest = max(received, key=lambda item: item.payload.norm)
+        partition, norm = largest.answer.partition, largest.payload.norm
+        text = f"with the round's average {why}; the largest update, of L2 norm {norm:g}, is this client's"
+        self._refuse(partition, nodes[partition], "not_finite", text)
 
     def absent(self, partition: int) -> None:
         """Note that a client of the round isn't there, so wasn't asked."""

@@ -8,6 +8,10 @@ class InputError(ValueError):
     """
 
 
+class NotFiniteError(InputError):
+    """A model's outputs are NaN or infinite, so that no figure of quality can be made of them."""
+
+
 class RunError(RuntimeError):
     """A run can't go on, for a reason its one line gives; the command line exits with code 1."""
 

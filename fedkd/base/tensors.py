@@ -23,11 +23,17 @@ class TensorSpec:
         shape: Shape in Keras layout.
         leading: How many leading axes become the rows of the matrix the SVD sees. All but the last for kernels,
             all but the last two for depthwise kernels, the contracted axes for attention kernels.
+        kernel: Whether it is one, or a table, where it has a matrix of rows: pruning leaves all else alone, such as
+            biases of two axes, slopes and norms.
+        statistic: Whether a layer measures it instead of training it, such as a variance. It is sent whole: a mean of
+            what layers may hold is something they may hold, but what is left of one by compression need not be.
     """
 
     name: str
     shape: tuple[int, ...]
     leading: int
+    kernel: bool = True
+    statistic: bool = False
 
     @cached_property
     def size(self) -> int:

@@ -15,7 +15,8 @@ from keras import ops
 from fedkd.base.errors import InputError
 from fedkd.compress.cluster import Clustered, cluster
 from fedkd.compress.filterlets import prune_filterlets
-from fedkd.compress.prune import polynomial_sparsity, prunable, prune, prune_together
+from fedkd.compress.prune import polynomial_sparsity, prune, prune_together
+from fedkd.models.inspect import is_kernel
 
 
 class Zeros(keras.constraints.Constraint):
@@ -64,11 +65,8 @@ class Shared(keras.constraints.Constraint):
 
 
 def kernels(model: keras.Model) -> list[keras.Variable]:
-    """Trainable weights of two axes or more: what pruning and clustering apply to."""
-    trainable = model.trainable_weights
-    return [
-        weight for weight, applies in zip(trainable, prunable([w.shape for w in trainable]), strict=True) if applies
-    ]
+    """Trainable kernels and tables: what pruning and clustering apply to."""
+    return [weight for weight in model.trainable_weights if is_kernel(weight)]
 
 
 def keep_sparse(model: keras.Model, sparsity: float, together: bool = False) -> None:

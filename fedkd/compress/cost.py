@@ -9,6 +9,7 @@ from keras import layers
 from fedkd.compress.fake_quant import ActivationRange
 from fedkd.compress.layers import INPUT, NOTHING, inherited_traits
 from fedkd.models.graph import Node, functional, graph_of
+from fedkd.models.inspect import is_kernel
 
 
 class Cost(NamedTuple):
@@ -60,4 +61,4 @@ def layer_parameters(node: Node) -> int:
 
 
 def _kernels(node: Node) -> list[keras.Variable]:
-    return [weight for weight in getattr(node.operation, "weights", ()) if len(weight.shape) > 1]
+    return [weight for weight in getattr(node.operation, "weights", ()) if is_kernel(weight)]

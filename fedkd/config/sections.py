@@ -229,8 +229,8 @@ class GuardConfig:
 
     ``rule`` is one of ``fedkd.protocol.aggregation``; ``trim`` is the share of the answers that ``trimmed_mean`` cuts
     off at each end, ``byzantine`` the number of liars that ``krum`` expects. ``norm`` bounds the L2 norm of an update,
-    0 is no bound. ``most_examples`` bounds what a client may claim to hold, so its weight: that of the largest client
-    is best.
+    ``spread`` bounds it by so many times the median of the round's norms; 0 is no bound. ``most_examples`` bounds what
+    a client may claim to hold, so its weight: that of the largest client is best.
 
     ``deadline`` is how long a round waits for answers, ``patience`` how long the server waits for clients at its start,
     in seconds. A round with fewer than ``minimum`` answers leaves the model as it is; ``failed_rounds`` of these in a
@@ -241,6 +241,7 @@ class GuardConfig:
     trim: float = 0.2
     byzantine: int = 1
     norm: float = 0.0
+    spread: float = 100.0
     most_examples: int = 1_000_000
     deadline: float = 3600.0
     patience: float = 600.0
@@ -253,6 +254,8 @@ class GuardConfig:
         require(0 <= self.trim < 0.5, "guard.trim", self.trim, "in [0, 0.5) (share of the answers, at each end)")
         require(self.byzantine >= 0, "guard.byzantine", self.byzantine, "0 or more (clients)")
         require(0 <= self.norm < math.inf, "guard.norm", self.norm, "0 (no bound) or more")
+        rule = "0 (no bound), or 1 or more (times the median norm of a round)"
+        require(self.spread == 0 or 1 <= self.spread < math.inf, "guard.spread", self.spread, rule)
         require(self.most_examples >= 1, "guard.most_examples", self.most_examples, "at least 1")
         for key, seconds in (("deadline", self.deadline), ("patience", self.patience)):
             require(0 < seconds < math.inf, f"guard.{key}", seconds, "above 0 (seconds)")

@@ -1,27 +1,28 @@
 """The payload of an update: each tensor in the form its coding chose, checked against the model's own specification.
 
-A blob holds up to four arrays. ``forms`` (int32): for each tensor of the model the kind of its form and its rank.
+A blob holds up to five arrays. ``forms`` (int32): for each tensor of the model the kind of its form and its rank.
 ``values``: the numbers of all forms in order, as float32 or as packed levels. ``steps`` (bfloat16 as uint16): what a
 level is worth, one for each row, where there are levels. ``masks`` (uint8): which entries masked forms have, a bit
-each. Names and shapes are not sent: both sides know the model. The header so costs some 250 bytes, whatever the number
-of tensors.
+each. ``whole`` (float32): the numbers of statistics, where all others are levels. Names and shapes are not sent: both
+sides know the model. The header so costs some 250 bytes, whatever the number of tensors.
 """
 
 import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from fedkd.base.tensors import Spec, TensorSpec, Weights
+from fedkd.base.tensors import Spec, TensorSpec, Weights, squared_norm
 from fedkd.exchange.basis import Bases, Basis
 from fedkd.exchange.blob import HEADER_LIMIT, Header, PayloadError, read_blob, write_blob
 from fedkd.exchange.coding import PLAIN, Coding
 from fedkd.exchange.factors import nothing
-from fedkd.exchange.forms import Dense, Form
+from fedkd.exchange.forms import Dense, Form, Shapes
 from fedkd.exchange.layout import Layout, as_form, layout_of, read_layout
-from fedkd.exchange.quantize import read_rows, write_rows
+from fedkd.exchange.quantize import FLOAT, read_rows, write_rows
 
 DENSE = -1
 _NO_MASK = np.empty((0, 0), bool)
@@ -34,6 +35,11 @@ class Payload:
     tensors: Weights
     header: Header
     ranks: tuple[int, ...]
+
+    @cached_property
+    def norm(self) -> float:
+        """L2 norm of the update over all its tensors."""
+        return math.sqrt(squared_norm(self.tensors))
 
 
 def encode(
@@ -64,7 +70,7 @@ def encode(
     _check(tensors, spec)
     known = bases or [None] * len(spec)
     forms = [_form(t, item, coding, basis) for t, item, basis in zip(tensors, spec, known, strict=True)]
-    return pack_forms(forms, header, coding, rng)
+    return pack_forms(forms, header, coding, rng, [item.statistic for item in spec])
 
 
 def _form(tensor: np.ndarray, item: TensorSpec, coding: Coding, basis: Basis | None) -> Form:
@@ -72,23 +78,35 @@ def _form(tensor: np.ndarray, item: TensorSpec, coding: Coding, basis: Basis | N
     matrix = tensor.reshape(item.matrix)
     if not tensor.any():
         return nothing(*item.matrix)
-    dense, form = Dense(matrix), as_form(coding.compressor.compress(matrix, basis))
+    dense = Dense(matrix)
+    if item.statistic:
+        return dense
+    form = as_form(coding.compressor.compress(matrix, basis))
     if form.shape != item.matrix:
         raise PayloadError("reduce", f"{item.name} was reduced to {form.shape}, its matrix has shape {item.matrix}")
     costs = [layout_of(each).bits(item, coding.bits) for each in (form, dense)]
     return form if costs[0] < costs[1] else dense
 
 
-def pack_forms(forms: Sequence[Form], header: Header, coding: Coding, rng: np.random.Generator | None = None) -> bytes:
-    """Write forms as a blob."""
+def pack_forms(
+    forms: Sequence[Form],
+    header: Header,
+    coding: Coding,
+    rng: np.random.Generator | None = None,
+    statistics: Sequence[bool] | None = None,
+) -> bytes:
+    """Write forms as a blob; those of statistics, by a flag for each form, in float32."""
     codes = [layout_of(form).code for form in forms]
-    rows = [row for form in forms for row in form.rows()]
+    flags = [False] * len(forms) if statistics is None or coding.bits == FLOAT else statistics
+    rows = [row for form, flag in zip(forms, flags, strict=True) if not flag for row in form.rows()]
+    whole = [row for form, flag in zip(forms, flags, strict=True) if flag for row in form.rows()]
     values, steps = write_rows(rows, coding.bits, rng if coding.stochastic else None)
     entries = {
         "forms": np.array(codes, "<i4"),
         "masks": np.concatenate([np.empty(0, np.uint8), *(form.packed_mask() for form in forms)]),
         "values": values,
         "steps": steps,
+        "whole": write_rows(whole, FLOAT, None)[0],
     }
     return write_blob(entries, header, coding.bits, coding.deflate)
 
@@ -127,19 +145,27 @@ def _restored(
 ) -> Weights:
     """Restore all tensors from a blob's arrays, of which those that aren't needed any more are let go."""
     shapes = [layout.rows(item) for layout, item in zip(layouts, spec, strict=True)]
+    flags = [bits != FLOAT and item.statistic for item in spec]
     try:
         numbers, steps = entries.pop("values"), entries.pop("steps")
-        rows = iter(read_rows(numbers, steps, [s for each in shapes for s in each], bits))
+        rows = iter(read_rows(numbers, steps, _of(shapes, flags, False), bits))
+        whole = iter(read_rows(entries.pop("whole"), steps[:0], _of(shapes, flags, True), FLOAT))
         del numbers
     except ValueError as error:
         raise PayloadError("values", str(error)) from None
     masks = _masks(entries["masks"], layouts, spec)
     tensors: Weights = []
-    for layout, item, shape, basis in zip(layouts, spec, shapes, known, strict=True):
-        tensors.append(layout.form.read([next(rows) for _ in shape], next(masks), basis).restore(item))
+    for layout, item, shape, basis, flag in zip(layouts, spec, shapes, known, flags, strict=True):
+        source = whole if flag else rows
+        tensors.append(layout.form.read([next(source) for _ in shape], next(masks), basis).restore(item))
         if not _is_finite(tensors[-1]):
             raise PayloadError("not_finite", f"{item.name} holds NaN or Inf, or factors whose product overflows")
     return tensors
+
+
+def _of(shapes: Sequence[Shapes], flags: Sequence[bool], wanted: bool) -> list[tuple[int, int]]:
+    """Shapes of the rows of those forms whose flag is as wanted."""
+    return [shape for each, flag in zip(shapes, flags, strict=True) if flag == wanted for shape in each]
 
 
 def _check_header(header: Header, expected: Header) -> None:

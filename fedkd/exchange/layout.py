@@ -47,6 +47,8 @@ class Layout:
 
     def fits(self, item: TensorSpec, basis: Basis | None, bits: int) -> bool:
         """Whether a tensor can have the layout, it costs fewer bits than all entries, and what isn't sent is known."""
+        if item.statistic and self.rank:
+            return False
         if self.rank and self.bits(item, bits) >= Layout(Dense).bits(item, bits):
             return False
         return self.form.fits(self.rank, item, basis)

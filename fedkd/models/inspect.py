@@ -83,9 +83,25 @@ def model_spec(model: keras.Model) -> Spec:
     for layer in all_layers(model):
         for weight in getattr(layer, "weights", ()) if not has_layers(layer) else ():
             leading[id(weight)] = _leading_axes(layer, weight)
+    trained = {id(weight) for weight in model.trainable_weights}
     return tuple(
-        TensorSpec(w.path, tuple(w.shape), leading.get(id(w), max(len(w.shape) - 1, 0))) for w in model.weights
+        TensorSpec(
+            weight.path,
+            tuple(weight.shape),
+            leading.get(id(weight), max(len(weight.shape) - 1, 0)),
+            kernel=is_kernel(weight),
+            statistic=id(weight) not in trained,
+        )
+        for weight in model.weights
     )
+
+
+def is_kernel(weight: keras.Variable) -> bool:
+    """Whether a weight is a kernel or a table by the name that its layer gave it, and no bias, slope or norm.
+
+    It has two axes or more: biases of recurrent layers and of attention, slopes and norms may have them, too.
+    """
+    return len(weight.shape) >= 2 and weight.name.rpartition("_")[2] in ("kernel", "embeddings")
 
 
 def _leading_axes(layer: keras.layers.Layer, weight: keras.Variable) -> int:

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from fedkd.base.errors import NotFiniteError
+
 # Given a model's outputs (n, k), float32, and the targets (n, ...) of its test examples.
 Of = Callable[[np.ndarray, np.ndarray], float]
 Interval = Callable[[np.ndarray, np.ndarray], tuple[float, float]]
@@ -155,16 +157,45 @@ class Scale:
 
 
 @dataclass(frozen=True)
+class _OfFinite:
+    """Refuses outputs that no figure can be made of: the largest of some NaN is the first, which looks like an answer.
+
+    Args:
+        of: Gets the outputs that are finite throughout.
+    """
+
+    of: Callable[[np.ndarray, np.ndarray], Any]
+
+    def __call__(self, outputs: np.ndarray, target: np.ndarray) -> Any:
+        """Return what is made of outputs.
+
+        Raises:
+            NotFiniteError: Some are NaN or infinite.
+        """
+        if not (finite := np.isfinite(outputs)).all():
+            bad = len(outputs) - int(finite.reshape(len(outputs), -1).all(-1).sum())
+            raise NotFiniteError(f"the outputs for {bad} of {len(outputs)} examples are NaN or infinite")
+        return self.of(outputs, target)
+
+
+@dataclass(frozen=True)
 class Metric(Scale):
     """A figure of quality and how it is found.
 
     Args:
-        of: Takes outputs (n, k) and targets (n, ...), n >= 1.
+        of: Takes outputs (n, k) and targets (n, ...), n >= 1; raises NotFiniteError where outputs aren't finite.
         interval: Its 95 % confidence interval over the test examples; None for a metric that has none.
     """
 
     of: Of = field(kw_only=True)
     interval: Interval | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Check the fields, and keep outputs that aren't finite from the functions."""
+        super().__post_init__()
+        object.__setattr__(self, "of", _OfFinite(self.of))
+        if self.interval is not None:
+            object.__setattr__(self, "interval", _OfFinite(self.interval))
 
 
 # Those of classification, and of all run folders that were written before tasks owned their metrics.

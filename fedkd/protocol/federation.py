@@ -113,7 +113,7 @@ def advance(base: Weights, step: Step, removed_channels: tuple[int, ...], experi
 
 def kernels(spec: Spec) -> tuple[bool, ...]:
     """Which tensors are pruned: kernels and tables, never biases or statistics, whatever their rank."""
-    return tuple(item.leading > 0 for item in spec)
+    return tuple(item.kernel and item.leading > 0 for item in spec)
 
 
 def kept_of(base: Weights, sparsity: float, spec: Spec) -> Weights | None:

@@ -15,6 +15,7 @@ _TEACHER = "teacher."  # before the name of a metric: quality of a client's teac
 # What else a client may report of itself: mean losses, and what its process took to start.
 _OTHERS = {"loss_teacher", "loss_student", "import_seconds"}
 
+_ANSWER_FIELDS = {"partition", "blob", "examples", "metric_names", "metric_values"}
 # Of an answer: more figures than any client has, and a size that no sum over clients makes infinite.
 _MOST_METRICS = 32
 _LARGEST = 1e100
@@ -105,7 +106,12 @@ def read_answer(fields: Mapping[str, Any]) -> Answer:
     Raises:
         KeyError, TypeError, ValueError: The table holds no answer.
     """
-    pairs = list(zip(fields["metric_names"], fields["metric_values"], strict=True))
+    if unknown := set(fields) - _ANSWER_FIELDS:
+        raise ValueError(f"{min(map(repr, unknown))[:40]} is no field of an answer")
+    names = fields["metric_names"]
+    if len(set(names)) < len(names):
+        raise ValueError("metric_names holds one name twice")
+    pairs = list(zip(names, fields["metric_values"], strict=True))
     metrics = {name: value for name, value in pairs if name in _OTHERS or is_of_teacher(name)}
     answer = Answer(fields["partition"], fields["blob"], fields["examples"], metrics)
     if (type(answer.partition), type(answer.blob)) != (int, bytes):

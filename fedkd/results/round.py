@@ -40,6 +40,7 @@ class Round:
         ranks: By the names of tensors.
         behind: Partition ids of the clients that needed the dense model.
         refused: Updates that were refused, each with client, node, reason and why.
+        norms: L2 norms of the updates that were averaged: ``min``, ``median``, ``max``, and whose is the ``largest``.
         seconds: How long the round took; None where it isn't known.
         elapsed: Seconds since the run began.
         shared_sha256: Of the shared model, 64 hex digits.
@@ -63,6 +64,7 @@ class Round:
     ranks: Mapping[str, Ranks] = field(default_factory=dict)
     behind: Sequence[int] = ()
     refused: Sequence[Any] = ()
+    norms: Mapping[str, float | None] = field(default_factory=dict)
     seconds: float | None = None
     elapsed: float | None = None
     shared_sha256: str | None = None
@@ -86,6 +88,7 @@ class Round:
             "down_bytes": self.down_bytes,
             "behind": list(self.behind),
             "refused": list(self.refused),
+            "norms": dict(self.norms),
             "seconds": self.seconds,
             "elapsed": self.elapsed,
             _SHA256: self.shared_sha256,
@@ -124,6 +127,7 @@ class Round:
             ranks={name: tuple(ranks) for name, ranks in table(row, "ranks", where).items()},
             behind=tuple(row.get("behind") or ()),
             refused=tuple(row.get("refused") or ()),
+            norms=numbers(table(row, "norms", where), where),
             shared_sha256=row.get(_SHA256),
             **numbers({key: row.get(key) for key in _MAY_BE_NONE}, where),
         )

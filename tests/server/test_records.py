@@ -49,9 +49,9 @@ def test_a_round_has_the_figures_of_the_tasks_metrics_and_no_others():
 
 def test_where_nothing_is_shared_the_mean_of_the_clients_own_counts():
     experiment = light(Tides, method="local")
-    found = with_quality(Round(1, 1, "train"), experiment, [], {0: {"teacher.mae": 1.0, "teacher.rmse": 3.0}})
+    found = with_quality(Round(1, 1, "train"), experiment, {}, {0: {"teacher.mae": 1.0, "teacher.rmse": 3.0}})
     assert found.shared == {"mae": 1.0, "rmse": 3.0}
-    unmeasured = with_quality(Round(1, 1, "train"), experiment, [], {})
+    unmeasured = with_quality(Round(1, 1, "train"), experiment, {}, {})
     assert (unmeasured.shared, unmeasured.teacher_mean, unmeasured.teacher_others) == ({"mae": None}, None, {})
 
 
@@ -67,7 +67,7 @@ def test_keys_of_a_line_come_in_the_order_they_always_had():
     assert list(row.to_json()) == [
         "round", "rounds", "phase", "sparsity", "energy", "participants", "closed", "loss", "ranks", "shared_accuracy",
         "shared_f1", "teacher_mean", "teacher_std", "teacher_personal", "teacher_f1", "up_bytes", "down_bytes",
-        "behind", "refused", "seconds", "elapsed", "shared_sha256",
+        "behind", "refused", "norms", "seconds", "elapsed", "shared_sha256",
     ]  # fmt: skip
 
 
