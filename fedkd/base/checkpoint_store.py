@@ -124,11 +124,22 @@ def beside(rounds: Sequence[int], round_: int) -> int | None:
 
 
 def pack(saved: Saved, owner: str) -> bytes:
-    """Write a state as a safetensors file whose metadata hold the SHA-256 of all of it (but for these 64 digits)."""
+    """Write a state as a safetensors file whose metadata hold the SHA-256 of all of it (but for these 64 digits).
+
+    Raises:
+        TypeError: An array is of a dtype that wouldn't come back, such as bfloat16.
+    """
     text = json.dumps({"owner": owner, "round": saved.round, **saved.header})
-    data = bytes(save(dict(saved.tensors), {"fedkd": text, "sha256": _NO_HASH}))
+    data = bytes(save({name: _writable(name, array) for name, array in saved.tensors.items()}, {"fedkd": text, "sha256": _NO_HASH}))
     end = _end_of_header(data)
     return _with_hash(data[:end], _NO_HASH, hashlib.sha256(data).hexdigest()) + data[end:]
+
+
+def _writable(name: str, array: np.ndarray) -> np.ndarray:
+    """An array in C order: safetensors writes the bytes as they lie, and reads them in that order."""
+    if array.dtype.kind not in "fiub" or array.dtype.newbyteorder("=") != array.dtype:
+        raise TypeError(f"{name} must be an array of numpy's own numbers in this machine's order, got {array.dtype}")
+    return np.ascontiguousarray(array).reshape(array.shape)  # which makes scalars vectors
 
 
 def unpack(data: bytes) -> tuple[str, Saved]:

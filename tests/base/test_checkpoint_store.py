@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -151,3 +152,28 @@ def test_a_crash_at_any_step_leaves_the_state_before_or_the_one_after(tmp_path, 
         assert files.load().round in (2, 3)
         assert same(files.load(), state(files.load().round))
         assert files.load(3).round == 2
+
+
+LAYOUTS = {
+    "transposed": np.arange(12, dtype=np.float32).reshape(3, 4).T,
+    "fortran": np.asfortranarray(np.arange(24, dtype=np.int32).reshape(2, 3, 4)),
+    "every other": np.arange(20, dtype=np.float64)[::2],
+    "backwards": np.arange(6, dtype=np.uint8)[::-1],
+    "broadcast": np.broadcast_to(np.float32(3), (2, 2)),
+    "scalar": np.array(2.5, np.float16),
+    "flags": np.array([True, False]),
+}
+
+
+@pytest.mark.parametrize("array", LAYOUTS.values(), ids=LAYOUTS)
+def test_what_is_read_is_what_was_held_however_it_lay_in_memory(array):
+    _, saved = unpack(pack(Saved(1, {}, {"a": array}), "me"))
+    assert (saved.tensors["a"].shape, saved.tensors["a"].dtype) == (array.shape, array.dtype)
+    np.testing.assert_array_equal(saved.tensors["a"], array)
+
+
+@pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ">f4", "U3", object], ids=str)
+def test_what_would_not_come_back_is_not_written(dtype, tmp_path):
+    with pytest.raises(TypeError, match="a must be an array of numpy's own numbers"):
+        CheckpointStore(tmp_path / "states", "me").save(Saved(1, {}, {"a": np.zeros(3, dtype)}))
+    assert not list(tmp_path.rglob("*.safetensors"))
