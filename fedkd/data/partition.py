@@ -16,8 +16,9 @@ _TRIES = 200
 def choose(data: Dataset, config: PartitionConfig, rng: np.random.Generator) -> np.ndarray:
     """Choose the training rows of an experiment, the same share of each class, and of each natural client.
 
-    Rows in order of client and class, shuffled within, are taken at even steps, so that each group gets its share of
-    them to within one. Natural clients count whatever the partition, so that methods and partitions have one choice.
+    Each class gets its share of them to within one, and so do a client's examples of a class; of what is left over by
+    rounding, clients that have had less come first. Natural clients count whatever the partition, so that methods and
+    partitions have one choice.
 
     Args:
         data: n examples.
@@ -33,10 +34,31 @@ def choose(data: Dataset, config: PartitionConfig, rng: np.random.Generator) -> 
     size, wanted = len(data), config.examples or len(data)
     if wanted > size:
         raise InputError(f"partition.examples must be at most the number of training examples, {size}, got {wanted}")
-    owners = np.zeros(size, int) if data.owners is None else data.owners
-    order = rng.permutation(size)
-    order = order[np.lexsort((data.y[order], owners[order]))]
-    return np.sort(order[np.arange(wanted) * size // wanted])
+    owners = np.zeros(size, int) if data.owners is None else np.unique(data.owners, return_inverse=True)[1]
+    classes = np.unique(data.y, return_inverse=True)[1]
+    counts = np.zeros((owners.max() + 1, classes.max() + 1), int)
+    np.add.at(counts, (owners, classes), 1)
+    cells, order = owners * counts.shape[1] + classes, rng.permutation(size)
+    order = order[np.argsort(cells[order], kind="stable")]
+    starts = np.cumsum(counts.ravel()) - counts.ravel()
+    places = np.arange(size) - starts[cells[order]]  # of a row among those of its client and class
+    return np.sort(order[places < _shares(counts, wanted).ravel()[cells[order]]])
+
+
+def _shares(counts: np.ndarray, wanted: int) -> np.ndarray:
+    """How many of each client's examples of each class, (clients, classes), are taken that ``wanted`` are in all."""
+    size = int(counts.sum())
+    taken, rests = np.divmod(counts * wanted, size)
+    columns, beyond = np.divmod(counts.sum(0) * wanted, size)
+    columns[np.argsort(-beyond, kind="stable")[: wanted - int(columns.sum())]] += 1
+    owed = np.zeros(len(counts), int)  # to each client, in parts of an example
+    for column, total in enumerate(columns):
+        first = np.lexsort((-(owed + rests[:, column]), rests[:, column] == 0))
+        extra = first[: int(total - taken[:, column].sum())]
+        owed += rests[:, column]
+        owed[extra] -= size
+        taken[extra, column] += 1
+    return taken
 
 
 def client_count(asked: int, data: Dataset, config: PartitionConfig, default: int = 10) -> int:

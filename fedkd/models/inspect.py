@@ -96,12 +96,16 @@ def model_spec(model: keras.Model) -> Spec:
     )
 
 
+# What layers call them: Keras' own, this project's tables, and names that people give.
+_KERNELS = {"kernel", "embeddings", "words", "positions", "embedding", "table", "weight", "weights", "w"}
+
+
 def is_kernel(weight: keras.Variable) -> bool:
     """Whether a weight is a kernel or a table by the name that its layer gave it, and no bias, slope or norm.
 
     It has two axes or more: biases of recurrent layers and of attention, slopes and norms may have them, too.
     """
-    return len(weight.shape) >= 2 and weight.name.rpartition("_")[2] in ("kernel", "embeddings")
+    return len(weight.shape) >= 2 and weight.name.rpartition("_")[2] in _KERNELS
 
 
 def _leading_axes(layer: keras.layers.Layer, weight: keras.Variable) -> int:

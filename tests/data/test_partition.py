@@ -126,6 +126,30 @@ def test_chosen_examples_keep_the_share_of_each_natural_client_and_of_its_classe
         assert abs(int((y[mine] == 0).sum()) - share / 2) <= 1
 
 
+def test_no_class_is_dropped_where_each_client_has_one_example_of_each():
+    """Taken at even steps from clients of four classes, every other class of each had none: 10 0 10 0."""
+    y, owners = np.tile(np.arange(4, dtype=np.int32), 10), np.repeat(np.arange(10), 4)
+    rows = choose(Dataset(np.zeros((40, 1)), y, owners), PartitionConfig(examples=20), rng())
+    assert np.bincount(y[rows]).tolist() == [5, 5, 5, 5]
+    assert np.bincount(owners[rows]).tolist() == [2] * 10
+
+
+@given(st.integers(1, 9), st.integers(1, 6), st.integers(1, 80), st.integers(0, 999))
+def test_classes_and_the_classes_of_clients_get_their_share_to_within_one(clients, classes, size, seed):
+    generator = np.random.default_rng(seed)
+    y, owners = generator.integers(0, classes, size).astype(np.int32), generator.integers(0, clients, size)
+    wanted = int(generator.integers(1, size + 1))
+    rows = choose(Dataset(np.zeros((size, 1)), y, owners), PartitionConfig(examples=wanted), rng())
+    assert len(np.unique(rows)) == wanted
+    for label in range(classes):
+        assert abs((y[rows] == label).sum() - (y == label).sum() * wanted / size) < 1
+        for owner in range(clients):
+            mine = (y == label) & (owners == owner)
+            assert abs(mine[rows].sum() - mine.sum() * wanted / size) < 1
+    for owner in range(clients):
+        assert abs((owners[rows] == owner).sum() - (owners == owner).sum() * wanted / size) < 2
+
+
 @pytest.mark.parametrize("kind", ["iid", "dirichlet", "shards"])
 def test_chosen_examples_are_the_same_for_every_partition_of_data_with_natural_clients(kind):
     """So that pooled data, which are dealt iid, bound what natural clients reach on the same rows."""
