@@ -1,5 +1,6 @@
 """The client: a few lines of Flower over ``clients.node.training``."""
 
+import logging
 import sys
 import time
 
@@ -11,6 +12,9 @@ from clients.node.transport import from_records, to_records
 from fedkd.base import runtime
 from fedkd.protocol.messages import Answer, answer_fields, read_offer
 from fedkd.protocol.resolve import experiment_of
+from fedkd.tasks.own import warning_of
+
+log = logging.getLogger("fedkd.client")
 
 app = ClientApp()
 
@@ -23,7 +27,10 @@ def hello(message: Message, context: Context) -> Message:
     """
     node = state_checked(context.node_config)
     experiment, partition = experiment_of(context.run_config), partition_of(node)
-    experiment.client_data(partition, own_data(node, experiment.task))
+    own = own_data(node, experiment.task)
+    experiment.client_data(partition, own)
+    if own is not None and (odd := warning_of(own, experiment.task)):
+        log.warning("%s: %s", node["data"], odd)
     return _reply(message, Answer(partition))
 
 

@@ -22,16 +22,20 @@ CALIBRATED = PRECISIONS[3:]
 AVERAGES = ("mean", "trimmed_mean", "median", "krum")
 
 
+_VOCABULARY = 4000
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """Sizes of the built-in models, where 0 leaves the choice to the task, and what both models start from.
 
+    ``vocabulary`` is how many words they tell apart, 0 for 4000 where that leaves few words unknown.
     ``teacher_weights`` is a file of Keras weights for every client's teacher; empty for those of the seed.
     """
 
     teacher_width: int = 0
     student_width: int = 0
-    vocabulary: int = 4000
+    vocabulary: int = 0
     teacher_weights: str = ""
     student_init: str = "random"
 
@@ -39,12 +43,18 @@ class ModelConfig:
         """Check the rules."""
         require(self.teacher_width >= 0, "model.teacher_width", self.teacher_width, "0 (the task's choice) or more")
         require(self.student_width >= 0, "model.student_width", self.student_width, "0 (the task's choice) or more")
-        require(self.vocabulary >= 2, "model.vocabulary", self.vocabulary, "at least 2 (padding and unknown)")
+        rule = "0 (4000), or at least 2 (padding and unknown)"
+        require(self.vocabulary == 0 or self.vocabulary >= 2, "model.vocabulary", self.vocabulary, rule)
         ends = (".weights.h5", ".keras")
         known = not self.teacher_weights or self.teacher_weights.endswith(ends)
         require(known, "model.teacher_weights", self.teacher_weights, "a .weights.h5 or .keras file")
         ways = ("random", "teacher_layers")
         require(self.student_init in ways, "model.student_init", self.student_init, "random or teacher_layers")
+
+    @property
+    def words(self) -> int:
+        """Size of the vocabulary, with padding and unknown."""
+        return self.vocabulary or _VOCABULARY
 
 
 @dataclass(frozen=True)

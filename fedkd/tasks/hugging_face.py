@@ -148,7 +148,7 @@ def _inputs(task: str, train: Any, test: Any, column: str, models: ModelConfig) 
         return _images(task, train, column, mode), _images(task, test, column, mode)
     if column in _texts(train.features):
         texts = [[text or "" for text in data[column]] for data in (train, test)]
-        ids = words.vocabulary(texts[0], models.vocabulary)
+        ids = words.vocabulary(texts[0], models.words)
         steps = words.length(texts[0], LONGEST)
         return words.encode(texts[0], ids, steps), words.encode(texts[1], ids, steps)
     return np.array(train.with_format("numpy")[column][:]), np.array(test.with_format("numpy")[column][:])

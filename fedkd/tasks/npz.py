@@ -9,6 +9,7 @@ import numpy as np
 from fedkd.base.errors import InputError
 from fedkd.config.sections import ModelConfig
 from fedkd.data.dataset import Dataset
+from fedkd.data.ranges import check_alike
 from fedkd.data.standardise import Standardisation
 from fedkd.data.words import UNKNOWN
 from fedkd.objectives.classification import Classification
@@ -19,6 +20,8 @@ from fedkd.tasks.builtin import builders
 from fedkd.tasks.task import Task
 
 REQUIRED = ("x_train", "y_train", "x_test", "y_test")
+_CHANNELS = (1, 3, 4)  # of pictures
+_MOST_UNKNOWN = 0.1  # of the words
 _OPTIONAL = ("classes", "targets", "client_train", "segment_train")
 
 
@@ -52,6 +55,7 @@ def task_of(name: str, source: str, arrays: Mapping[str, np.ndarray], models: Mo
         InputError: Arrays of another kind.
     """
     objective = _objective(source, arrays)
+    check_alike(source, arrays["x_train"], arrays["x_test"])
     train, test = (_split(source, arrays, split, objective, models) for split in ("train", "test"))
     if train.x.shape[1:] != test.x.shape[1:]:
         raise InputError(f"{source}: x_test has examples of shape {test.x.shape[1:]}, x_train of {train.x.shape[1:]}")
@@ -119,6 +123,7 @@ def _split(
 
 
 def _inputs(source: str, split: str, x: np.ndarray, models: ModelConfig) -> np.ndarray:
+    _check_channels(source, f"x_{split}", x)
     if x.dtype == np.uint8 and x.ndim in (3, 4):
         return (x if x.ndim == 4 else x[..., None]).astype(np.float32) / np.float32(255)
     if np.issubdtype(x.dtype, np.floating) and x.ndim in (2, 3, 4):
@@ -126,8 +131,34 @@ def _inputs(source: str, split: str, x: np.ndarray, models: ModelConfig) -> np.n
     if np.issubdtype(x.dtype, np.integer) and x.ndim == 2:
         if len(x) and x.min() < 0:
             raise InputError(f"{source}: x_{split} holds word id {x.min()}, ids must be 0 or more")
-        return np.where(x < models.vocabulary, x, UNKNOWN).astype(np.int32)
+        return _known(source, f"x_{split}", x, models)
     raise InputError(
         f"{source}: x_{split} must be images (uint8, or floats with 4 axes), windows (floats, 3 axes), rows of a table"
         f" (floats, 2 axes) or word ids (integers, 2 axes), got {x.dtype} of shape {x.shape}"
     )
+
+
+def _check_channels(source: str, name: str, x: np.ndarray) -> None:
+    """Refuse pictures whose channels come first: they would pass for some that are three pixels high."""
+    if x.ndim == 4 and x.shape[1] in _CHANNELS and x.shape[3] not in _CHANNELS and min(x.shape[2:]) > max(_CHANNELS):
+        raise InputError(
+            f"{source}: {name} of shape {x.shape} seems to have its channels first; images are (n, height, width,"
+            f" channels): {name}.transpose(0, 2, 3, 1)"
+        )
+
+
+def _known(source: str, name: str, x: np.ndarray, models: ModelConfig) -> np.ndarray:
+    """Word ids, int32, in which those beyond the vocabulary are unknown.
+
+    Raises:
+        InputError: They are so many that the ids must be of another vocabulary, and nobody said that they may be.
+    """
+    beyond = x >= models.words
+    share = float(beyond.sum() / max(1, np.count_nonzero(x)))
+    if share > _MOST_UNKNOWN and not models.vocabulary:
+        raise InputError(
+            f"{source}: {share:.3f} of the words in {name} have ids beyond the vocabulary of {models.words}, at most"
+            f" {_MOST_UNKNOWN} become unknown unasked; the largest is {int(x.max())}: set model.vocabulary, to"
+            f" {int(x.max()) + 1} for all"
+        )
+    return np.where(beyond, UNKNOWN, x).astype(np.int32)

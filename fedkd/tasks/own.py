@@ -6,6 +6,7 @@ import numpy as np
 
 from fedkd.base.errors import InputError
 from fedkd.data.dataset import Dataset, checked
+from fedkd.data.ranges import far_apart
 from fedkd.tasks.task import Task
 
 _NEEDED = ("x", "y")
@@ -44,6 +45,12 @@ def read_own(path: Path, task: Task) -> Dataset:
         x = task.inputs.apply(x)
     found = Dataset(x.astype(like.x.dtype), targets, segments=arrays.get("segment"))
     return checked(str(path), "", found, task.objective)
+
+
+def warning_of(data: Dataset, task: Task) -> str:
+    """Say where a node's examples seem to be measured in another unit than the task's; empty where they don't."""
+    why = far_apart(data.x, task.train.x) if task.train.x.dtype.kind == "f" else ""
+    return f"x {why} the task's training examples: are they measured alike?" if why else ""
 
 
 def _check_range(what: str, array: np.ndarray, largest: int, rule: str) -> None:

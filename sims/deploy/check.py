@@ -9,10 +9,11 @@ from fedkd.config.config import Scalar
 from fedkd.config.sections import ModelConfig
 from fedkd.config.settings import build
 from fedkd.tasks.named import NAMED
+from fedkd.tasks.own import warning_of
 from fedkd.tasks.registry import load_task
 
 
-def check_node(settings: Mapping[str, Scalar], own: Path, state: Path) -> int:
+def check_node(settings: Mapping[str, Scalar], own: Path, state: Path) -> tuple[int, str]:
     """Check a node's examples against the task, and that its state can be kept.
 
     Args:
@@ -21,15 +22,16 @@ def check_node(settings: Mapping[str, Scalar], own: Path, state: Path) -> int:
         state: Folder of its state; made where it isn't there.
 
     Returns:
-        The number of its examples.
+        The number of its examples, and what seems odd about them; empty where nothing does.
 
     Raises:
         InputError: One of them breaks a rule.
     """
     config = build(settings)
     node = state_checked({"data": str(own), "state-dir": str(state)})
-    found = own_data(node, load_task(config.task, config.model, config.data))
-    return len(found) if found else 0
+    task = load_task(config.task, config.model, config.data)
+    found = own_data(node, task)
+    return (len(found), warning_of(found, task)) if found else (0, "")
 
 
 def check_task(name: str) -> str:

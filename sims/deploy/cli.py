@@ -106,8 +106,10 @@ def check(
     with errors_for_people():
         from sims.deploy.check import check_node
 
-        count = check_node(_settings(None, task, data, None, None, None, set_), own, state_dir)
+        count, odd = check_node(_settings(None, task, data, None, None, None, set_), own, state_dir)
         print(f"{own}: {count} examples, as the task wants them; state in {state_dir}")
+        if odd:
+            print(f"warning: {own}: {odd}")
 
 
 def _settings(

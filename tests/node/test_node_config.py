@@ -13,8 +13,9 @@ from fedkd.base.errors import InputError
 from fedkd.config.sections import ModelConfig
 from fedkd.data.dataset import Dataset
 from fedkd.protocol.resolve import resolve
-from fedkd.tasks.own import read_own, write_own
+from fedkd.tasks.own import read_own, warning_of, write_own
 from fedkd.tasks.registry import load_task
+from sims.deploy.check import check_node
 
 ROOT = Path(__file__).parents[2]
 DIGITS = load_task("digits", ModelConfig())
@@ -107,3 +108,12 @@ def test_a_node_says_hello_without_tensorflow():
     code = "import sys, clients.node.app, sims.deploy.check; print({'tensorflow', 'keras'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_examples_in_another_unit_are_warned_of_and_alike_ones_are_not(tmp_path):
+    pixels = Dataset(255 * DIGITS.train.x[:20], DIGITS.train.y[:20])
+    assert "about 255 times as large as the task's training examples" in warning_of(pixels, DIGITS)
+    assert warning_of(DIGITS.train.take(np.arange(20)), DIGITS) == ""
+    np.savez(tmp_path / "own.npz", x=pixels.x, y=pixels.y)
+    assert check_node({"task": "digits"}, tmp_path / "own.npz", tmp_path / "state")[0] == 20
+    assert "measured alike?" in check_node({"task": "digits"}, tmp_path / "own.npz", tmp_path / "state")[1]
