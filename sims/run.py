@@ -191,6 +191,7 @@ def absolute(settings: Mapping[str, Scalar]) -> dict[str, Scalar]:
 def _introduce(experiment: Experiment, console: Console) -> None:
     from fedkd.protocol.finishing import check  # imports TensorFlow
 
+    lacking = without_examples(experiment, check(experiment))
     config, count = experiment.config, experiment.parameters
     sizes = [len(rows) for rows in experiment.rows]
     console.print(
@@ -201,7 +202,7 @@ def _introduce(experiment: Experiment, console: Console) -> None:
     if config.model.student_init == "teacher_layers":
         taken, hidden = experiment.taken_layers()
         console.print(f"the student starts from the teacher's layers, {taken} of its {hidden}", highlight=False)
-    for why in without_examples(experiment, check(experiment)).values():
+    for why in lacking.values():
         console.print("[yellow]warning:[/] no file:", escape(why), highlight=False)
     if count["student"] > count["teacher"]:
         console.print("[yellow]warning:[/] the student is larger than the teacher: FedKD saves bytes by the reverse")

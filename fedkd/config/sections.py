@@ -61,8 +61,9 @@ class ModelConfig:
 class PartitionConfig:
     """How the training examples are dealt to the clients; by ``nodes`` not at all, each node has its own.
 
-    ``examples`` is how many of them are used, 0 for all. ``library`` names who deals ``iid`` and ``dirichlet``; the
-    other kinds are always dealt by our own functions.
+    ``examples`` is how many of them are used, 0 for all. ``clients`` chooses among natural ones: their names, separated
+    by spaces, ``large`` for those with ``minimum`` examples or more, or empty for all. ``library`` names who deals
+    ``iid`` and ``dirichlet``; the other kinds are always dealt by our own functions.
     """
 
     examples: int = 0
@@ -70,6 +71,7 @@ class PartitionConfig:
     alpha: float = 0.5
     shards: int = 2
     minimum: int = 8
+    clients: str = ""
     library: str = "fedkd"
 
     def __post_init__(self) -> None:
@@ -80,6 +82,8 @@ class PartitionConfig:
         require(0 < self.alpha < math.inf, "partition.alpha", self.alpha, "above 0")
         require(self.shards >= 1, "partition.shards", self.shards, "at least 1 (shards a client)")
         require(self.minimum >= 2, "partition.minimum", self.minimum, "at least 2 (examples a client)")
+        natural = self.kind == "natural" or not self.clients
+        require(natural, "partition.clients", self.clients, "empty, but for partition.kind = 'natural'")
         known = ("fedkd", "flwr_datasets")
         require(self.library in known, "partition.library", self.library, "fedkd or flwr_datasets")
 

@@ -62,6 +62,8 @@ def checked(source: str, split: str, data: Dataset, objective: Objective) -> Dat
         if array is not None and (np.ndim(array) == 0 or len(array) != len(data)):
             rows = f"{len(array)} rows" if np.ndim(array) else "no rows"
             raise InputError(f"{source}: {name}{end} has {rows}, y{end} has {len(data)}; they must be equal")
+        if array is not None and name != "x" and np.ndim(array) != 1:
+            raise InputError(f"{source}: {name}{end} must have shape ({len(data)},), got {np.shape(array)}")
     if np.issubdtype(data.x.dtype, np.floating) and not np.isfinite(data.x).all():
         row = int(np.argwhere(~np.isfinite(data.x))[0][0])
         raise InputError(f"{source}: x{end} holds NaN or Inf (first in row {row}); clean the data first")

@@ -61,6 +61,36 @@ def _shares(counts: np.ndarray, wanted: int) -> np.ndarray:
     return taken
 
 
+def chosen_clients(data: Dataset, config: PartitionConfig) -> np.ndarray:
+    """Return the ascending rows of the natural clients that take part, see ``partition.clients``; else all rows.
+
+    Raises:
+        InputError: There is no such client, none is left, or some have fewer examples than the minimum.
+    """
+    if config.kind != "natural" or data.owners is None:
+        return np.arange(len(data))
+    names, inverse, counts = np.unique(data.owners, return_inverse=True, return_counts=True)
+    words = config.clients.split()
+    known = {str(name): place for place, name in enumerate(names)}
+    if words == ["large"]:
+        taken = np.flatnonzero(counts >= config.minimum)
+    elif unknown := [word for word in words if word not in known]:
+        some = ", ".join(list(known)[:8]) + (", ..." if len(known) > 8 else "")
+        raise InputError(f"partition.clients must be large, or of {some}, got {unknown[0]!r}")
+    else:
+        taken = np.array([known[word] for word in words] or list(known.values()))
+    small = [str(names[place]) for place in taken if counts[place] < config.minimum]
+    if small or not len(taken):
+        found = (
+            f"{len(small)} of {len(taken)} natural clients have fewer, such as {small[0]!r}" if small else "none has"
+        )
+        raise InputError(
+            f"partition.minimum = {config.minimum} examples a client: {found}; leave them out with"
+            " partition.clients = 'large', or lower it (2 at the least)"
+        )
+    return np.flatnonzero(np.isin(inverse, taken))
+
+
 def client_count(asked: int, data: Dataset, config: PartitionConfig, default: int = 10) -> int:
     """Return how many clients there are: what was asked, or the natural ones, or the default.
 
@@ -120,6 +150,11 @@ def _with_minimum(
         smallest = max(smallest, min(len(r) for r in rows))
         if smallest >= config.minimum:
             return rows
+    if config.kind == "natural":
+        raise InputError(
+            f"partition.minimum must be at most {smallest}, what the smallest client has, got {config.minimum}:"
+            " lower it (2 at the least), or leave small clients out with partition.clients"
+        )
     raise InputError(
         f"partition.minimum must be at most {smallest} with {clients} clients and partition.kind = {config.kind!r}"
         f" (best of {_TRIES} deals), got {config.minimum}: lower it, take fewer clients or a larger partition.alpha"

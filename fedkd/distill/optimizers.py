@@ -1,7 +1,7 @@
 """Any Keras optimiser as a pure function, so that one compiled step serves all clients."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import keras
@@ -11,6 +11,7 @@ from fedkd.base.errors import InputError
 from fedkd.base.keras_internals import without_distribution
 from fedkd.base.tensors import Weights
 from fedkd.base.user_code import import_function
+from fedkd.distill.compiled import Compiled
 
 
 class PureOptimizer:
@@ -21,11 +22,12 @@ class PureOptimizer:
         variables: What it will train, as it is before the first step; their constraints are kept to.
 
     Raises:
-        InputError: The learning rate is a schedule (``train.decay`` is what changes it over the rounds), or the
-            optimiser is one of few that can't be made pure (Nadam).
+        InputError: The learning rate is a schedule (``train.decay`` is what changes it over the rounds), the optimiser
+            is one of few that can't be made pure (Nadam), or an option of it would do nothing.
     """
 
     def __init__(self, optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]) -> None:
+        _check_options(optimizer)
         self._optimizer = without_distribution(optimizer)
         held = [_float32(variable) for variable in variables]
         optimizer.build(held)
@@ -45,7 +47,9 @@ class PureOptimizer:
             self.step(self.initial(), [np.zeros_like(v) for v in values], values, np.float32(1))
         except Exception as error:
             kind = type(self._optimizer).__name__
-            raise InputError(f"train.optimizer: {kind} can't serve many clients ({error}); take another") from None
+            raise InputError(
+                f"train.optimizer: {kind} can't serve many clients ({_first_line(error)}); take another"
+            ) from None
 
     def initial(self) -> Weights:
         """Variables before the first step: the step count, and what the optimiser remembers of each tensor."""
@@ -71,6 +75,27 @@ class PureOptimizer:
         after, variables = self._optimizer.stateless_apply(variables, list(gradients), list(values))
         del variables[self._rate]
         return after, variables
+
+
+def _check_options(optimizer: keras.optimizers.Optimizer) -> None:
+    """Refuse what Keras does outside of an optimiser's step, where no client would ever do it."""
+    if isinstance(optimizer, keras.optimizers.MultiOptimizer):
+        raise InputError(
+            "train.optimizer must have one learning rate, got a MultiOptimizer; return one of its optimisers"
+        )
+    for option, why in _OUTSIDE.items():
+        if value := getattr(optimizer, option, None):
+            raise InputError(f"train.optimizer must be without {option}, got {value!r}: {why}")
+
+
+_OUTSIDE = {
+    "use_ema": "averages of weights take effect at the end of Keras' own fit alone; leave it out",
+    "loss_scale_factor": "losses are scaled by themselves where a model's dtype needs it; leave it out",
+}
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]
 
 
 def _float32(variable: keras.Variable) -> keras.Variable:
@@ -118,4 +143,24 @@ def _own(name: str, rate: float) -> keras.optimizers.Optimizer:
         raise InputError(
             f"train.optimizer {name!r}: must return a keras.optimizers.Optimizer, got {type(made).__name__}"
         )
+    _try_compiled(name)
     return made
+
+
+@cache
+def _try_compiled(name: str) -> None:
+    """Take a compiled step of the user's optimiser: some that step well one by one can't be compiled.
+
+    Raises:
+        InputError: This is one of them.
+    """
+    made = import_function(name)(0.1)
+    pure = PureOptimizer(made, [keras.Variable(np.ones(2, np.float32))])
+    try:
+        Compiled(pure.step)(None, pure.initial(), [np.ones(2, np.float32)], [np.ones(2, np.float32)], np.float32(1))
+    except Exception as error:
+        kind = type(made).__name__
+        raise InputError(
+            f"train.optimizer {name!r}: {kind} with its options can't be compiled ({_first_line(error)}); leave options"
+            " such as gradient_accumulation_steps out"
+        ) from None

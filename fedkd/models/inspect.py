@@ -46,8 +46,19 @@ def build_model(builder: Callable[[], keras.Model], seed: int) -> keras.Model:
         model = builder()
     if isinstance(model, keras.Sequential) and model.built:
         model = keras.Model(model.inputs, model.outputs[0])
+    if not isinstance(model, keras.Model):
+        raise InputError(f"a builder of a task must return a keras.Model, got {type(model).__name__}")
     if not hasattr(model, "output"):
         raise InputError(f"{model.name}: must be a functional model, or a Sequential that starts with keras.Input")
+    if len(model.inputs) != 1:
+        raise InputError(f"{model.name}: must have 1 input, got {len(model.inputs)}; join them into one array")
+    if not isinstance(model.output, dict | keras.KerasTensor):
+        raise InputError(
+            f"{model.name}: must return logits, or a dict of 'logits' and of what else the teacher and the student"
+            f" compare ('hidden', 'attention', 'values', 'mask'), got a {type(model.output).__name__}"
+        )
+    if isinstance(model.output, dict) and "logits" not in model.output:
+        raise InputError(f"{model.name}: its outputs must have the key 'logits', got {', '.join(model.output)}")
     return model
 
 

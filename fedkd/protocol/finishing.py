@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from fedkd.base.tensors import Weights
+from fedkd.base.errors import InputError
+from fedkd.base.tensors import Weights, digest
 from fedkd.config.config import Config
 from fedkd.protocol.experiment import Experiment
 
@@ -36,17 +37,38 @@ def check(experiment: Experiment) -> dict[str, str]:
         The layers whose rounding can't be learned, and why; none where ``edge.qat`` is off.
 
     Raises:
-        InputError: The models can't learn from each other, or the shared one can't be made aware of rounding, or it
+        InputError: The task's builders don't make the same models anew each time they are called, the models can't
+            learn from each other, or the shared one can't be made aware of rounding, or it
             has no channels to spare.
     """
     from fedkd.compress.qat import skipped
     from fedkd.compress.structured import in_turn
 
+    check_builders(experiment)
     experiment.locals()
     edge = experiment.config.edge
     if edge.channels:
         in_turn(_plain(experiment, None), macs=1 - edge.channels)
     return skipped(_plain(experiment, None)) if edge.qat else {}
+
+
+def check_builders(experiment: Experiment) -> None:
+    """Build all models once more, so that a run that can't be repeated doesn't begin.
+
+    Raises:
+        InputError: A builder returns a model that it made before, or the seed doesn't decide its weights.
+    """
+    from fedkd.models.inspect import get_weights
+
+    for role, model in experiment.models.items():
+        again = experiment.build(role)
+        if again is model or set(map(id, again.weights)) & set(map(id, model.weights)):
+            raise InputError(f"the task's {role} must be built anew at each call, got layers that were made before")
+        if digest(get_weights(again)) != digest(get_weights(model)):
+            raise InputError(
+                f"the task's {role} must have the same weights at each call with one seed, got others: use Keras'"
+                " initializers, or numpy's global generator, which are seeded"
+            )
 
 
 def experiment_at(experiment: Experiment, round_: int, removed_channels: Sequence[int]) -> Experiment:

@@ -11,9 +11,10 @@ from fedkd.base.errors import InputError
 from fedkd.base.seeding import Purpose, generator
 from fedkd.config.config import Config, Scalar
 from fedkd.config.methods import method
+from fedkd.config.sections import CALIBRATED
 from fedkd.config.settings import build, check_settings, to_settings
 from fedkd.data.dataset import Dataset
-from fedkd.data.partition import choose, client_count, partition
+from fedkd.data.partition import choose, chosen_clients, client_count, partition
 from fedkd.exchange.chain import chain_of
 from fedkd.exchange.compressors import compressor
 from fedkd.protocol.experiment import Experiment
@@ -45,6 +46,8 @@ def resolve(settings: Mapping[str, Scalar], load: Callable[..., Task] = load_tas
         raise InputError(f"{weights}: no such file; model.teacher_weights takes one that `fedkd pretrain` writes")
     if config.partition.examples:
         task = replace(task, train=task.train.take(chosen_rows(task, config)))
+    rows = chosen_clients(task.train, config.partition)
+    task = task if len(rows) == len(task.train) else replace(task, train=task.train.take(rows))
     calibration, rest = _calibration_rows(task, config)
     if config.partition.kind == "nodes":
         return Experiment(config, task, calibration, ())
@@ -52,7 +55,13 @@ def resolve(settings: Mapping[str, Scalar], load: Callable[..., Task] = load_tas
     owners = None if task.train.owners is None else task.train.owners[rest]
     data = Dataset(rest, task.objective.strata(task.train.y).ids[rest], owners)
     config = replace(config, clients=client_count(config.clients, data, config.partition))
-    parts = partition(data, config.clients, config.partition, generator(config.seed, Purpose.PARTITION))
+    try:
+        parts = partition(data, config.clients, config.partition, generator(config.seed, Purpose.PARTITION))
+    except InputError as error:
+        aside = (
+            f"; edge.calibration has set {len(calibration)} examples aside for the server" if len(calibration) else ""
+        )
+        raise InputError(f"{error}{aside}") from None
     return Experiment(config, task, calibration, tuple(rest[rows] for rows in parts))
 
 
@@ -66,6 +75,7 @@ def _calibration_rows(task: Task, config: Config) -> tuple[np.ndarray, np.ndarra
     """Set aside the server's rows, never more than a tenth of the examples that are dealt to clients."""
     dealt = config.partition.kind != "nodes"
     needed = not (config.edge.qat or config.edge.calibration_file)
+    needed = needed and bool({*config.edge.wanted} & {*CALIBRATED})
     count = min(config.edge.calibration, len(task.train) // (10 if dealt else 1)) if needed else 0
     order = generator(config.seed, Purpose.CALIBRATION).permutation(len(task.train))
     if dealt and config.clients > len(task.train):

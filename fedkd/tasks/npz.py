@@ -72,7 +72,10 @@ def task_of(name: str, source: str, arrays: Mapping[str, np.ndarray], models: Mo
 def _objective(source: str, arrays: Mapping[str, np.ndarray]) -> Objective:
     """Tell by the training targets what is learned."""
     y = arrays["y_train"]
-    names = tuple(str(name) for name in np.atleast_1d(arrays["classes"])) if "classes" in arrays else ()
+    given = arrays.get("classes", np.array([], str))
+    if given.ndim > 1 or (given.ndim == 0 and given.dtype.kind in "iuf"):
+        raise InputError(f"{source}: classes must be the names of the classes, a text for each, got {given}")
+    names = tuple(str(name) for name in np.atleast_1d(given))
     if y.dtype.kind == "f" and y.ndim in (1, 2):
         if names:
             raise InputError(

@@ -6,7 +6,7 @@ from fedkd.base import runtime
 from fedkd.base.errors import InputError
 from fedkd.base.user_code import hidden_module, import_function
 from fedkd.config.sections import ModelConfig
-from fedkd.data.dataset import checked
+from fedkd.data.dataset import Dataset, checked
 from fedkd.tasks import digits, hugging_face, npz
 from fedkd.tasks.named import NAMED
 from fedkd.tasks.task import Task
@@ -73,6 +73,10 @@ def checked_task(task: Task, data: str = "") -> Task:
         InputError: Naming the array and the rule.
     """
     for split, examples in (("train", task.train), ("test", task.test)):
+        if not isinstance(examples, Dataset):
+            raise InputError(
+                f"task {task.name!r}: {split} must be a fedkd.Dataset of arrays, got {type(examples).__name__}"
+            )
         checked(data or task.name, split, examples, task.objective)
     return task
 

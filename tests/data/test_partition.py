@@ -1,6 +1,7 @@
 """Laws of who holds what."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 from fedkd.base.errors import InputError
 from fedkd.config.sections import PartitionConfig
 from fedkd.data.dataset import Dataset
-from fedkd.data.partition import choose, client_count, hold_out, partition
+from fedkd.data.partition import choose, chosen_clients, client_count, hold_out, partition
+from fedkd.protocol.resolve import resolve
 
 
 def data(examples=600, classes=5, owners=None, segments=None):
@@ -198,3 +200,39 @@ def test_missing_library_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "flwr_datasets", None)
     with pytest.raises(InputError, match=r"partition\.library must be fedkd, .*pip install 'fedkd\[datasets\]'"):
         partition(data(), 7, PartitionConfig(library="flwr_datasets"), rng())
+
+
+def test_small_natural_clients_can_be_left_out_and_the_advice_can_be_followed():
+    owned = data(owners=np.repeat(["a", "b", "c", "d"], [400, 150, 47, 3]))
+    every = PartitionConfig(kind="natural")
+    with pytest.raises(
+        InputError, match=r"1 of 4 natural clients have fewer, such as 'd'; .*partition.clients = 'large'"
+    ):
+        chosen_clients(owned, every)
+    large = chosen_clients(owned, replace(every, clients="large"))
+    assert np.unique(owned.owners[large]).tolist() == ["a", "b", "c"]
+    some = chosen_clients(owned, replace(every, clients="c a"))
+    assert np.unique(owned.owners[some]).tolist() == ["a", "c"]
+    with pytest.raises(InputError, match=r"partition.clients must be large, or of a, b, c, d, got 'e'"):
+        chosen_clients(owned, replace(every, clients="a e"))
+    with pytest.raises(InputError, match=r"partition.clients must be empty, but for partition.kind = 'natural'"):
+        PartitionConfig(clients="a")
+
+
+def test_rows_are_held_back_for_int8_only_where_somebody_wants_it(tmp_path):
+    """300 clients of 5 examples: any row that is held back leaves one with fewer than its 5."""
+    x, y = np.random.default_rng(0).normal(size=(1500, 4, 3)).astype(np.float32), np.arange(1500) % 2
+    np.savez(
+        tmp_path / "many.npz",
+        x_train=x,
+        y_train=y,
+        x_test=x,
+        y_test=y,
+        classes=["a", "b"],
+        client_train=np.arange(1500) // 5,
+    )
+    settings = {"task": f"npz:{tmp_path / 'many.npz'}", "partition.kind": "natural", "partition.minimum": 5}
+    for precisions in ("none", "float32 float16"):
+        assert resolve(settings | {"edge.precisions": precisions}).config.clients == 300
+    with pytest.raises(InputError, match=r"edge.calibration has set 64 examples aside"):
+        resolve(settings | {"edge.precisions": "int8"})

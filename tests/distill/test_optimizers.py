@@ -44,7 +44,7 @@ def test_every_optimiser_of_keras_takes_its_own_steps(name):
 
 @pytest.mark.parametrize(
     "options",
-    [{"clipnorm": 0.5}, {"global_clipnorm": 0.5}, {"clipvalue": 0.1}, {"weight_decay": 0.1}, {"use_ema": True}],
+    [{"clipnorm": 0.5}, {"global_clipnorm": 0.5}, {"clipvalue": 0.1}, {"weight_decay": 0.1}],
 )
 def test_options_of_keras_work(options):
     assert_takes_the_steps_of(lambda rate: keras.optimizers.SGD(rate, momentum=0.9, **options))
