@@ -76,6 +76,7 @@ def summarise(experiment: Experiment, name: str, engine: str, history: Sequence[
             last.teacher_std,
             last.teacher_personal,
             experiment.task.baseline,
+            history[-1].shared[deciding] if history[-1].number > config.rounds else None,
         ),
         others={other: Quality(last.shared.get(other), last.teacher_others.get(other)) for other in others},
         traffic=traffic(experiment, history),

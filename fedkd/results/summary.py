@@ -22,6 +22,7 @@ class Quality:
         teacher_std: Standard deviation of the same.
         teacher_personal: Mean over clients of their teachers on what these have held out.
         baseline: What a model reaches that has learnt nothing.
+        finished: The shared model as it is after finishing rounds, of which device files are made.
     """
 
     shared: float | None = None
@@ -29,6 +30,12 @@ class Quality:
     teacher_std: float | None = None
     teacher_personal: float | None = None
     baseline: float | None = None
+    finished: float | None = None
+
+    @property
+    def shipped(self) -> float | None:
+        """The shared model as it is in the end, whether or not there were finishing rounds."""
+        return self.shared if self.finished is None else self.finished
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,7 @@ class Summary:
         clients: Of the federation.
         parameters: Counts by ``teacher`` and ``student``.
         metrics: How the task's figures are read, the deciding one first.
-        quality: By the deciding metric, of the models at the end of training; None where it isn't known.
+        quality: By the deciding metric, at the end of training, and of what ships; None where it isn't known.
         others: By the names of the other metrics; of these only ``shared`` and ``teacher_mean`` are known.
         traffic: Bytes per client, see ``server.results.traffic``.
         speed: ``seconds`` and ``client_updates_per_second``.

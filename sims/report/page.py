@@ -120,10 +120,11 @@ def _tiles(run: RunRecord) -> Iterator[tuple[str, str, str]]:
     """The headline figures: what it is, the figure, what it compares to."""
     metric, quality, summary = run.metric, run.quality, run.summary or Summary()
     if quality.shared is not None:
-        when = " before finishing" if summary.finish_rounds else ""
+        when = " before finishing" if summary.finish_rounds and quality.finished is None else ""
+        when += f", {metric.text(quality.shared)} before finishing" if quality.finished is not None else ""
         known = [(other, held.shared) for other, held in summary.named_others]
         others = "".join(f", {other.beside(value)}" for other, value in known if value is not None)
-        yield run.shared_name, metric.text(quality.shared), metric.label + metric.direction + when + others
+        yield run.shared_name, metric.text(quality.shipped), metric.label + metric.direction + when + others
     if quality.teacher_mean is not None:
         std = quality.teacher_std
         spread = f"± {metric.spread(std)} over clients" if std is not None else "mean over clients"

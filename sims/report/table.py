@@ -138,7 +138,8 @@ def _quality(summary: Summary) -> str:
     """Figures of quality, those that were measured."""
     metric, held = summary.metric, summary.quality or Quality()
     named = "shared model" if held.teacher_mean is None else "student"
-    parts = [f"{lead(metric)}{named} {metric.text(held.shared)}"]
+    before = f" ({metric.text(held.shared)} before finishing)" if held.finished is not None else ""
+    parts = [f"{lead(metric)}{named} {metric.text(held.shipped)}{before}"]
     parts += [other.beside(figures.shared) for other, figures in summary.named_others if figures.shared is not None]
     if held.teacher_mean is not None:
         spread = f" ± {metric.spread(held.teacher_std)}" if held.teacher_std is not None else ""

@@ -50,6 +50,7 @@ def a_summary_file(**changes: Any) -> dict[str, Any]:
             "teacher_std": 0.02,
             "teacher_personal": None,
             "baseline": 0.1,
+            "finished": None,
         },
         "others": {},
         "traffic": {
