@@ -1,6 +1,7 @@
 """The command ``fedkd``. Heavy modules are imported by the commands that need them, so that --help is quick."""
 
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -10,6 +11,7 @@ from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Column, Table
 
+from fedkd import __version__
 from fedkd.base.errors import InputError
 from fedkd.config.config import Scalar
 from fedkd.config.settings import parse_assignment, read_toml
@@ -29,6 +31,24 @@ app.add_typer(hub, name="hub")
 app.add_typer(deploy, name="deploy")
 app.command()(edge)
 app.command()(publish)
+
+
+def _versions(wanted: bool) -> None:
+    """Say which fedkd this is, and the libraries on which a run's bytes depend."""
+    if wanted:
+        libraries = ", ".join(f"{name} {version(name)}" for name in ("flwr", "keras", "tensorflow", "numpy"))
+        typer.echo(f"fedkd {__version__} ({libraries})")
+        raise typer.Exit
+
+
+@app.callback()
+def before_commands(
+    versions: Annotated[
+        bool, typer.Option("--version", callback=_versions, is_eager=True, help="Show versions and exit.")
+    ] = False,
+) -> None:
+    """What comes before any command."""
+
 
 TaskOption = Annotated[
     str | None, typer.Option(help="A name, npz:PATH, hf:NAME or package.module:function; see `fedkd tasks`.")

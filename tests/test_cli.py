@@ -172,3 +172,10 @@ def test_interrupted_run_leaves_its_history_and_says_how_far_it_came(tmp_path):
     assert child.returncode == 130
     assert re.search(rf"interrupted after round {len(lines)} of 503", errors)
     assert call("report", run).exit_code == 0
+
+
+def test_version_is_told_with_the_libraries_that_decide_a_runs_bytes():
+    said = call("--version")
+    assert said.exit_code == 0
+    assert re.fullmatch(r"fedkd \d+\.\d+\.\d+ \(flwr \S+, keras \S+, tensorflow \S+, numpy \S+\)\n", said.output)
+    assert "from data to a TFLite model" in call("--help").output

@@ -87,16 +87,27 @@ def _from_python(name: str) -> Task:
         function = import_function(name)
     except ModuleNotFoundError as error:
         raise InputError(f"task {name!r}: no module {error.name!r}; run from its folder or install it") from None
-    except AttributeError:
+    except AttributeError as error:
         module_name, _, function_name = name.partition(":")
+        if getattr(error.obj, "__name__", "") != module_name or error.name != function_name:
+            raise _failed(name, error) from error  # the module's own
         raise InputError(f"task {name!r}: module {module_name!r} has no function {function_name!r}") from None
+    except InputError:
+        raise
+    except Exception as error:
+        raise _failed(name, error) from error
     try:
         task = function()
     except InputError:
         raise
     except Exception as error:
-        why = hidden_module(error) or f"{type(error).__name__}: {error}"
-        raise InputError(f"task {name!r}: {why}") from error
+        raise _failed(name, error) from error
     if not isinstance(task, Task):
         raise InputError(f"task {name!r}: must return a fedkd.tasks.task.Task, got {type(task).__name__}")
     return task
+
+
+def _failed(name: str, error: Exception) -> InputError:
+    """What the user's own code raised, in one line."""
+    lines = " ".join(str(error).split())[:300]
+    return InputError(f"task {name!r}: {hidden_module(error) or f'{type(error).__name__}: {lines}'}")

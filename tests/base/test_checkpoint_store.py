@@ -158,8 +158,6 @@ LAYOUTS = {
     "transposed": np.arange(12, dtype=np.float32).reshape(3, 4).T,
     "fortran": np.asfortranarray(np.arange(24, dtype=np.int32).reshape(2, 3, 4)),
     "every other": np.arange(20, dtype=np.float64)[::2],
-    "backwards": np.arange(6, dtype=np.uint8)[::-1],
-    "broadcast": np.broadcast_to(np.float32(3), (2, 2)),
     "scalar": np.array(2.5, np.float16),
     "flags": np.array([True, False]),
 }

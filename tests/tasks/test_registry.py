@@ -106,3 +106,20 @@ def test_own_task_is_found_in_the_current_folder(tmp_path, monkeypatch):
         load_task("my_task:wrong", MODELS)
     with pytest.raises(InputError, match="no module 'nowhere'"):
         load_task("nowhere:task", MODELS)
+
+
+@pytest.mark.parametrize(
+    "line, said",
+    [
+        ("import json; json.nothing", "AttributeError: module 'json' has no attribute 'nothing'"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("raise ValueError('two\\nlines')", "ValueError: two lines"),
+    ],
+)
+def test_what_the_users_module_raises_is_told_as_its_own_in_one_line(line, said, tmp_path, monkeypatch):
+    name = f"broken_{abs(hash(line))}"
+    (tmp_path / f"{name}.py").write_text(f"{line}\ndef task():\n    return 1\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=said) as caught:
+        load_task(f"{name}:task", MODELS)
+    assert "\n" not in str(caught.value)
