@@ -28,6 +28,7 @@ SETTINGS = {
     "exchange.energy_start": 0.9,
     "exchange.energy_end": 0.9,
     "exchange.feedback": True,
+    "train.decay": 1.0,
     "partition.minimum": 2,
 }
 
