@@ -14,13 +14,12 @@ from rich.markup import escape
 
 from fedkd.base import runtime
 from fedkd.base.errors import InputError
-from fedkd.base.files import check_free
 from fedkd.config.config import Config, Scalar
 from fedkd.config.settings import check_settings, to_settings
 from fedkd.protocol.calibration import calibration_rows, without_examples
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.resolve import experiment_of, hold, resolve
-from fedkd.results.folder_lock import alone
+from fedkd.results.folder_lock import reserved
 from fedkd.results.partition import Partition
 from fedkd.results.resuming import resumable
 from fedkd.results.run_folder import FINAL_CHECKPOINT, RunFolder, is_run, run_path
@@ -84,26 +83,16 @@ def run(
 
 @contextmanager
 def taken(folder: Path, config: Config, overwrite: bool) -> Iterator[None]:
-    """Take a run's folder for a run that is being prepared, and give it back where that fails.
-
-    From the first instant on nobody else can take it. A run that is to be replaced stays until all is prepared.
+    """Take a run's folder while the run is prepared; where that goes well it is that of a run of no rounds yet.
 
     Raises:
-        InputError: See ``RunFolder.create``.
+        InputError: See ``fedkd.results.folder_lock.reserved``.
     """
-    replaces = overwrite and folder.exists()
-    if replaces:
-        check_free(folder, overwrite, "a run", is_run)
-    else:
-        RunFolder.create(folder, config, False)
-    with alone(folder):
-        try:
-            yield
-        except BaseException:
-            if not replaces:
-                shutil.rmtree(folder, ignore_errors=True)
-            raise
-    if replaces:
+    with reserved(folder, overwrite, "a run", is_run, f", or `fedkd run --resume {folder}` where it stopped"):
+        yield
+        if not overwrite:
+            RunFolder(folder).write_config(config)
+    if overwrite:
         RunFolder.create(folder, config, True)
 
 

@@ -232,25 +232,3 @@ def test_owners_and_stretches_are_content():
     train = replace(task.train, owners=np.array([f"pump {owner}" for owner in task.train.owners], object))
     other = contents_of(replace(task, train=train), Config())
     assert [name for name in found if found[name] != other[name]] == ["client_train"]
-
-
-def test_a_run_that_appears_while_another_starts_is_never_removed(data, tmp_path, monkeypatch):
-    folder, settings = tmp_path / "run", {"task": f"npz:{data.path}", **SETTINGS}
-    tried = []
-
-    def other(*_):
-        with pytest.raises(InputError, match=r"exists; choose another folder"):
-            RunFolder.create(folder, tried[0].config, False)
-        with pytest.raises(InputError, match=r"another process runs this"):
-            RunFolder.create(folder, tried[0].config, True)
-        raise InputError("a file breaks a rule")
-
-    monkeypatch.setattr("sims.run._prepare", lambda experiment, _: tried.append(experiment) or other())
-    with pytest.raises(InputError, match=r"a file breaks a rule"):
-        run(settings, "local", folder, False, False, QUIET)
-    assert not folder.exists()
-    RunFolder.create(folder, tried[0].config, False)  # a run, which a run that fails to start must leave
-    for overwrite in (False, True):
-        with pytest.raises(InputError):
-            run(settings, "local", folder, overwrite, False, QUIET)
-        assert (folder / "config.toml").exists()

@@ -1,7 +1,8 @@
 """Files that are written in one step."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from fedkd.base.errors import InputError
@@ -91,3 +92,27 @@ def take_folder(
         raise InputError(f"out: {path} can't be made, something on its way is no folder") from None
     except OSError as error:
         raise InputError(f"out: {path} can't be written ({error.strerror})") from None
+
+
+def replace_folder(work: Path, final: Path) -> None:
+    """Give a folder its final name in one step, where there is none of that name or an empty one.
+
+    Raises:
+        InputError: Something has been put there meanwhile; it is left as it is.
+    """
+    try:
+        os.replace(work, final)
+    except OSError as error:
+        raise InputError(f"out: {final} can't be written ({error.strerror})") from None
+
+
+def missing(path: Path) -> list[Path]:
+    """A path and the folders on its way that don't exist, the innermost first."""
+    return [folder for folder in (path, *path.parents) if not folder.exists()]
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove folders as far as they are empty, in the order given; others stay."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
