@@ -75,7 +75,10 @@ def _reopen(
         Checkpoint(folder.path / CHECKPOINT, experiment.fingerprint).forget_after(done)
     note = ""
     if before and before.rounds != config.rounds:
-        note = f"Until round {done} of this run rounds was {before.rounds}: what follows it was on another schedule."
+        note = (
+            f"After round {done} rounds became {config.rounds}, before it was {before.rounds}; a run with this file in"
+            " one go comes to something else where a schedule depends on rounds."
+        )
     if note or to_toml(config) not in (folder.path / "config.toml").read_text(encoding="utf-8"):
         folder.write_config(config, note)
 

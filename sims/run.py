@@ -15,6 +15,7 @@ from rich.markup import escape
 from fedkd.base import runtime
 from fedkd.base.errors import InputError
 from fedkd.config.config import Config, Scalar
+from fedkd.config.finish import rounds_in_words
 from fedkd.config.settings import check_settings, to_settings
 from fedkd.protocol.calibration import calibration_rows, without_examples
 from fedkd.protocol.experiment import Experiment
@@ -215,6 +216,7 @@ def _introduce(experiment: Experiment, console: Console) -> None:
         f" {max(sizes)} examples; teacher {count['teacher']:,}, student {count['student']:,} parameters",
         highlight=False,
     )
+    console.print(rounds_in_words(config), highlight=False)
     if config.model.student_init == "teacher_layers":
         taken, hidden = experiment.taken_layers()
         console.print(f"the student starts from the teacher's layers, {taken} of its {hidden}", highlight=False)

@@ -1,5 +1,6 @@
 """Laws of the folders that commands make: taken at once, given back where nothing came of it, never another's."""
 
+import io
 import shutil
 
 import keras
@@ -14,6 +15,7 @@ from fedkd.results.folder_lock import alone
 from fedkd.results.run_folder import RunFolder
 from fedkd.results.search import RESULT
 from sims.deploy.folder import MARK, Deployment, write_deployment
+from sims.deploy.up import up
 from sims.edge.run import Order, run_search
 from sims.pretrain import pretrain
 from sims.run import run
@@ -32,6 +34,10 @@ def a_run(folder, overwrite):
     return run(TINY, "local", folder, overwrite, False, QUIET)
 
 
+def a_federation(folder, overwrite, console=QUIET):
+    return up(TINY, 2, folder, overwrite, console)
+
+
 def a_search(folder, overwrite):
     model = folder.parent / "model.keras"
     keras.Sequential([keras.Input((6, 6, 1)), keras.layers.Flatten(), keras.layers.Dense(3)]).save(model)
@@ -45,6 +51,7 @@ def a_deployment(folder, overwrite):
 # What each does first once its folder is taken, and the file by which its kind is told.
 COMMANDS = {
     a_run: ("sims.run._prepare", "config.toml"),
+    a_federation: ("sims.deploy.up._started", "config.toml"),
     a_search: ("sims.edge.run._bench", RESULT),
     a_deployment: ("sims.deploy.folder._write", MARK),
 }
@@ -148,3 +155,21 @@ def test_a_cell_that_another_process_runs_is_left(tmp_path, monkeypatch):
         said = worker._run(Job(None, config, folder, tmp_path / "log"))
     assert "another process runs this" in said
     assert (folder / "config.toml").exists()
+
+
+def test_how_many_rounds_there_will_be_is_said_first(tmp_path, monkeypatch):
+    def stop(*_):
+        raise Stop
+
+    settings = {**TINY, "rounds": 3, "edge.sparsity": 0.25, "edge.qat": True}
+    monkeypatch.setattr("sims.deploy.up._started", stop)
+    monkeypatch.setattr("sims.run._drive", stop)
+    for begin in (
+        lambda *last: up(settings, 2, *last),
+        lambda out, overwrite, console: run(settings, "local", out, overwrite, False, console),
+    ):
+        console = Console(record=True, width=200, file=io.StringIO())
+        with pytest.raises(Stop):
+            begin(tmp_path / "run", True, console)
+        words = "6 rounds: 3 of training, then 3 finishing rounds (prune weights 25%, qat int8)"
+        assert words in console.export_text()

@@ -164,7 +164,7 @@ def test_a_finished_run_is_prolonged_to_the_bits_of_one_that_was_as_long_from_th
     assert shared(folder) == shared(whole)
     last, other = RunFolder(folder).summary, RunFolder(whole).summary
     assert (last.rounds, last.shared_sha256, last.quality.shared) == (6, other.shared_sha256, other.quality.shared)
-    assert "# Until round 4 of this run rounds was 4" in (folder / "config.toml").read_text()
+    assert "# After round 4 rounds became 6, before it was 4" in (folder / "config.toml").read_text()
     for left in folder.glob("clients.state*"):
         left.unlink()
     with pytest.raises(InputError, match=r"the clients' states aren't here"):
@@ -219,6 +219,18 @@ def test_a_fingerprint_is_of_contents_and_not_of_paths_threads_or_rounds(data):
     assert fingerprint(seed=1) != first
     nodes = {"partition.kind": "nodes"}
     assert fingerprint(**nodes) not in (first, fingerprint(data(y_test=2 - data.arrays["y_test"]), **nodes))
+
+
+def test_a_node_that_lacks_what_stays_with_the_server_has_its_fingerprint(data, tmp_path):
+    from fedkd.protocol.resolve import resolve
+
+    calibration = tmp_path / "calibration.npz"
+    np.savez(calibration, x=data.arrays["x_test"])
+    settings = {"task": f"npz:{data.path}", "clients": 3, "partition.kind": "nodes"}
+    settings["edge.calibration_file"] = str(calibration)
+    server = resolve(settings).fingerprint
+    calibration.unlink()
+    assert resolve(settings).fingerprint == server
 
 
 def test_owners_and_stretches_are_content():

@@ -21,7 +21,7 @@ from sims.deploy.app_folder import write_app
 from sims.deploy.folder import Deployment, write_deployment
 from sims.deploy.processes import Processes, free_ports, last_message, wait_for_port
 from sims.deploy.signals import interruptible
-from sims.run import absolute, how_far, taken, write_partition
+from sims.run import absolute, forget_states, how_far, taken, write_partition
 
 SUPERLINK, SUPEREXEC = "superlink", "superexec"
 LOOPBACK = "127.0.0.1"
@@ -156,6 +156,7 @@ def up(settings: Mapping[str, Scalar], nodes: int, out: Path | None, overwrite: 
             federation = _started(work, experiment, console)
         try:
             _watch(federation, federation.submit(run_config), folder, console)
+            forget_states(folder)  # the nodes' go with them
         finally:
             federation.processes.stop()
             write_partition(experiment, folder)
