@@ -3,7 +3,6 @@
 import logging
 import secrets
 from dataclasses import replace
-from pathlib import Path
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
@@ -20,7 +19,9 @@ from fedkd.results.resuming import check_resumable
 from fedkd.results.round import Round
 from fedkd.results.run_folder import CHECKPOINT, RunFolder, run_path
 from server.checkpoint import Checkpoint, RunProgress
+from server.given import given_of
 from server.results import summarise, task_record
+from server.resuming import go_on
 from server.strategy import FedKD
 
 log = logging.getLogger("fedkd.server")
@@ -38,18 +39,23 @@ def main(grid: Grid, context: Context) -> None:
     for why in without_examples(experiment, check(experiment)).values():
         log.warning("no file: %s", why)
     out = run_path(options.get("out"), experiment.config)
+    back = int(options.get("from_round", 0))
     if options.get("resume", False):
-        check_resumable(out, experiment.config)
+        check_resumable(out, experiment.config, back)
+    elif back:
+        raise InputError(f"from_round goes with resume: there is no run to go back in, got {back}")
     else:
         RunFolder.create(out, experiment.config, bool(options.get("overwrite", False)))
     with alone(out):
-        _run(experiment, grid, out, str(options.get("engine", "flwr")))
+        folder = RunFolder(out)
+        progress = _begin(experiment, folder, back)
+        _run(experiment, grid, folder, progress, str(options.get("engine", "flwr")))
 
 
-def _run(experiment: Experiment, grid: Grid, out: Path, engine: str) -> None:
+def _run(experiment: Experiment, grid: Grid, folder: RunFolder, progress: RunProgress, engine: str) -> None:
     """Go through the rounds that are left, and make what is left of a run."""
-    folder, progress = _begin(experiment, out)
-    checkpoint = Checkpoint(out / CHECKPOINT, experiment.fingerprint)
+    out = folder.path
+    checkpoint = Checkpoint(out / CHECKPOINT, experiment.fingerprint, given_of(experiment))
 
     def on_round(ended: Round, progress: RunProgress) -> None:
         folder.append(ended)
@@ -69,15 +75,9 @@ def _run(experiment: Experiment, grid: Grid, out: Path, engine: str) -> None:
     folder.finish()
 
 
-def _begin(experiment: Experiment, out: Path) -> tuple[RunFolder, RunProgress]:
-    """Begin a run, or go on with it after its last round that is on disk."""
-    progress = Checkpoint(out / CHECKPOINT, experiment.fingerprint).load()
-    if progress:
-        log.warning("going on after round %d of %d", progress.state.round, experiment.config.total_rounds)
-    elif any(out.glob(f"{CHECKPOINT}/*.safetensors")):
-        raise InputError(f"{out / CHECKPOINT}: no checkpoint is whole, this run can't go on; run it again")
-    progress = progress or RunProgress(new_server(experiment, secrets.token_hex(8)))
-    folder = RunFolder(out)
+def _begin(experiment: Experiment, folder: RunFolder, from_round: int) -> RunProgress:
+    """Begin a run, or go on with it after its last round that is on disk, or the one to go back to."""
+    progress = go_on(experiment, folder, from_round) or RunProgress(new_server(experiment, secrets.token_hex(8)))
     folder.write_task(task_record(experiment))
     folder.keep(progress.state.round)
-    return folder, progress
+    return progress

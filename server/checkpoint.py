@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from fedkd.base.checkpoint_store import CheckpointStore, Saved, grouped, ungrouped
+from fedkd.base.errors import InputError
 from fedkd.base.tensors import Weights, digest
 from fedkd.objectives.metric import ACCURACY, F1
 from fedkd.protocol.messages import teacher_key
 from fedkd.protocol.state import ServerState, Step
+from server.given import Given, read_given
 
 # Lists of arrays in a checkpoint; all others are what transforms of updates keep.
 _GROUPS = ("shared", "trained", "blobs")
@@ -41,10 +43,11 @@ class Checkpoint:
     Args:
         folder: Made on the first save.
         fingerprint: The experiment's; a checkpoint of another one counts as none.
+        given: What the run is given, to be kept with each state.
     """
 
-    def __init__(self, folder: Path, fingerprint: str) -> None:
-        self._files = CheckpointStore(folder, fingerprint)
+    def __init__(self, folder: Path, fingerprint: str, given: Given | None = None) -> None:
+        self._files, self._given = CheckpointStore(folder, fingerprint), given
 
     def save(self, progress: RunProgress) -> None:
         """Keep what a round ended with, on disk when this returns.
@@ -64,12 +67,51 @@ class Checkpoint:
             "quality": [[partition, dict(figures)] for partition, figures in progress.quality.items()],
             "elapsed": progress.elapsed,
             "groups": lengths,
+            "given": self._given and self._given.to_json(),
         }
         self._files.save(Saved(state.round, header, tensors))
 
-    def load(self) -> RunProgress | None:
-        """Return the newest whole checkpoint, None where there is none; a damaged one is named in a warning."""
-        saved = self._files.load()
+    @property
+    def rounds(self) -> list[int]:
+        """Rounds of which there are whole checkpoints of this experiment, ascending."""
+        return [round_ for round_ in self._files.rounds() if self._files.load_round(round_)]
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is no file at all, not even a damaged one."""
+        return not self._files.rounds()
+
+    def began_with(self) -> Given | None:
+        """What the run of the newest whole checkpoint was given, whatever experiment it is of.
+
+        Raises:
+            InputError: There is no whole checkpoint, or it is from before they recorded this.
+        """
+        if not (found := self._files.newest()):
+            raise InputError(f"{self._files.folder}: no checkpoint is whole, this run can't go on; run it again")
+        owner, saved = found
+        given = read_given(saved.header)
+        if given is None and owner != self._files.owner:
+            raise InputError(
+                f"{self._files.folder}: an earlier fedkd wrote this, without a record of settings and data to compare;"
+                " go on with that version, or run it again"
+            )
+        return given
+
+    def forget_after(self, round_: int) -> None:
+        """Remove the checkpoints of later rounds."""
+        self._files.forget_after(round_)
+
+    def load(self, round_: int = 0) -> RunProgress | None:
+        """Return the newest whole checkpoint, or that of a round; a damaged one is named in a warning.
+
+        Args:
+            round_: From 1; 0 for the newest.
+
+        Returns:
+            What the run goes on from, None where there is no such checkpoint.
+        """
+        saved = self._files.load_round(round_) if round_ else self._files.load()
         if saved is None:
             return None
         header, groups = saved.header, ungrouped(saved.tensors, saved.header["groups"])

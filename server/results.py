@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from fedkd.base.tensors import Weights, digest
+from fedkd.base.versions import versions
 from fedkd.protocol.experiment import Experiment
 from fedkd.results.round import Round
 from fedkd.results.summary import Quality, Summary
@@ -82,4 +83,5 @@ def summarise(experiment: Experiment, name: str, engine: str, history: Sequence[
         traffic=traffic(experiment, history),
         speed={"seconds": seconds, "client_updates_per_second": updates / seconds},
         shared_sha256=digest(shared) if shared else None,
+        versions=versions(),
     )

@@ -17,6 +17,7 @@ from fedkd.config.config import Scalar
 from fedkd.config.settings import parse_assignment, read_toml
 from fedkd.edge.runtimes import RUNTIMES
 from sims.bench.cli import app as bench
+from sims.deploy.cli import FromRoundOption
 from sims.deploy.cli import app as deploy
 from sims.edge.cli import edge
 from sims.exit_codes import BAD_INPUT, INTERRUPTED, errors_for_people
@@ -103,8 +104,11 @@ def run(
     keep_clients: Annotated[bool, typer.Option(help="Keep every client's teacher, as clients/ in the folder.")] = False,
     resume: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="Go on with a run that stopped, as if it never had."),
+        typer.Option(
+            metavar="RUN", help="Go on with a run that stopped, as if it never had; --rounds makes it longer."
+        ),
     ] = None,
+    from_round: FromRoundOption = None,
     set_: SetOption = None,
 ) -> None:
     """Train a federation, make device files of its student, and write a report."""
@@ -121,9 +125,11 @@ def run(
 
         console = Console()
         if resume:
-            _check_alone("resume", "engine")
-            show_report(go_on(resume, engine, console), console)
+            _check_alone("resume", "engine", "rounds", "from_round")
+            show_report(go_on(resume, engine, console, rounds, from_round or 0), console)
             return
+        if from_round:
+            raise InputError(f"--from-round takes --resume RUN, the run to go back in, got {from_round} without")
         flags |= parse_finish(finish) if finish is not None else {}
         settings = _without_preset(_read_run(config), method) if config else {}
         settings |= {key: value for key, value in flags.items() if value is not None}

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fedkd.base import runtime
 from fedkd.base.errors import InputError, RunError
+from fedkd.base.files import missing, remove_empty
 from fedkd.base.seeding import Purpose, generator
 from fedkd.config.config import Config, Scalar
 from fedkd.config.settings import build, check_settings
@@ -60,18 +61,18 @@ def pretrain(
     config = experiment.config
     x = _left_out(task, config) if left_out else experiment.task.train.x
     file = out or Path(f"{run_path(None, replace(config, method='teacher'))}{ENDING}")
-    _check_free(file, overwrite)
-    with console.status("starting TensorFlow and building the teacher"):
-        runtime.configure()
-        from fedkd.distill.pretrain import pretrain as train
+    with _reserved(file, overwrite):
+        with console.status("starting TensorFlow and building the teacher"):
+            runtime.configure()
+            from fedkd.distill.pretrain import pretrain as train
 
-        teacher = experiment.build("teacher")
-    with _shown(console) as on_step:
-        rng = generator(config.seed, Purpose.PRETRAINING)
-        outcome = train(teacher, x, config.train, epochs, rng, on_step)
-    if not math.isfinite(outcome.after):
-        raise RunError(f"pretraining ended in a loss of {outcome.after}; take a smaller train.teacher_lr")
-    _write(teacher, file)
+            teacher = experiment.build("teacher")
+        with _shown(console) as on_step:
+            rng = generator(config.seed, Purpose.PRETRAINING)
+            outcome = train(teacher, x, config.train, epochs, rng, on_step)
+        if not math.isfinite(outcome.after):
+            raise RunError(f"pretraining ended in a loss of {outcome.after}; take a smaller train.teacher_lr")
+        _write(teacher, file)
     console.print(
         f"{outcome.summary} of {outcome.examples:,} examples, {epochs} epochs:"
         f" loss {outcome.before:.4f} before, {outcome.after:.4f} after",
@@ -91,6 +92,26 @@ def _left_out(task: Task, config: Config) -> np.ndarray:
     return train.x[rest]
 
 
+@contextmanager
+def _reserved(file: Path, overwrite: bool) -> Iterator[None]:
+    """Take a file's name at once, by an empty file that goes again where the body fails."""
+    _check_free(file, overwrite)
+    made, is_new = missing(file.parent), not file.exists()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if is_new:
+        try:
+            file.open("x").close()
+        except FileExistsError:
+            _check_free(file, False)
+    try:
+        yield
+    except BaseException:
+        if is_new and file.exists() and not file.stat().st_size:
+            file.unlink()
+        remove_empty(made)
+        raise
+
+
 def _check_free(file: Path, overwrite: bool) -> None:
     if not file.name.endswith(ENDING):
         raise InputError(f"--out must end with {ENDING}, got {file}")
@@ -103,7 +124,6 @@ def _check_free(file: Path, overwrite: bool) -> None:
 
 def _write(teacher: "keras.Model", file: Path) -> None:
     """Replace the file in one step: a reader, or a crash, sees the old one or the new one."""
-    file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.name}.") as folder:
         whole = Path(folder) / file.name
         teacher.save_weights(whole)

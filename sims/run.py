@@ -3,8 +3,8 @@
 import importlib.util
 import os
 import shutil
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,16 +14,16 @@ from rich.markup import escape
 
 from fedkd.base import runtime
 from fedkd.base.errors import InputError
-from fedkd.base.files import check_free
-from fedkd.config.config import Scalar
+from fedkd.config.config import Config, Scalar
+from fedkd.config.finish import rounds_in_words
 from fedkd.config.settings import check_settings, to_settings
 from fedkd.protocol.calibration import calibration_rows, without_examples
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.resolve import experiment_of, hold, resolve
-from fedkd.results.folder_lock import remove
+from fedkd.results.folder_lock import reserved
 from fedkd.results.partition import Partition
 from fedkd.results.resuming import resumable
-from fedkd.results.run_folder import CHECKPOINT, RunFolder, is_run, run_path
+from fedkd.results.run_folder import FINAL_CHECKPOINT, RunFolder, is_run, run_path
 from fedkd.tasks.registry import OBJECT, checked_task
 from fedkd.tasks.task import Task
 
@@ -69,49 +69,67 @@ def run(
     _check_engine(engine)
     experiment = _experiment(absolute(check_settings(settings)), task, engine)
     folder = run_path(out, experiment.config).absolute()
-    check_free(folder, overwrite, "a run", is_run, f", or `fedkd run --resume {folder}` where it stopped")
     if not experiment.rows:
         raise InputError(
             "partition.kind must be iid, dirichlet, shards or natural: nodes with data are for `fedkd deploy`"
         )
-    _prepare(experiment, console)
-    remove(folder)  # after all checks, and lest the progress bar show the rounds of the run before
+    with taken(folder, experiment.config, overwrite):
+        _prepare(experiment, console)
     storage = _storage(folder, keep_clients or engine == "ray")
-    _drive(experiment, {"engine": engine, "overwrite": overwrite}, folder, storage, console)
-    if not keep_clients:
+    _drive(experiment, {"engine": engine, "resume": True}, folder, storage, console)  # of no rounds yet
+    if not (keep_clients or experiment.config.prolongable):
         _forget_clients(folder)
     return folder
 
 
-def resume(folder: Path, engine: str, console: Console) -> Path:
+@contextmanager
+def taken(folder: Path, config: Config, overwrite: bool) -> Iterator[None]:
+    """Take a run's folder while the run is prepared; where that goes well it is that of a run of no rounds yet.
+
+    Raises:
+        InputError: See ``fedkd.results.folder_lock.reserved``.
+    """
+    with reserved(folder, overwrite, "a run", is_run, f", or `fedkd run --resume {folder}` where it stopped"):
+        yield
+        if not overwrite:
+            RunFolder(folder).write_config(config)
+    if overwrite:
+        RunFolder.create(folder, config, True)
+
+
+def resume(folder: Path, engine: str, console: Console, rounds: int | None = None, from_round: int = 0) -> Path:
     """Go on with a run that stopped, after the last round that is on disk, to the end it would have had.
 
     Args:
         folder: Of the run. Where it holds ``clients/`` these stay, as with ``keep_clients``.
         engine: ``local`` or ``ray``; ``local`` can go on with what ``ray`` began.
         console: Where to show progress.
+        rounds: How many of training the run should have, None for as many as it had. One that has finished goes on,
+            too, where no finishing rounds made another model of the shared one.
+        from_round: Go on after this round instead, one of those that are kept, and forget the later ones.
 
     Returns:
         The folder.
 
     Raises:
-        InputError: It isn't the folder of a run, or the run has finished.
+        InputError: It isn't the folder of a run, or the run has finished, or can't be had with those rounds.
         KeyboardInterrupt: Stopped by the user; it can go on again.
     """
     _check_engine(engine)
     folder = folder.absolute()
-    experiment = experiment_of(absolute(resumable(folder)))
+    experiment = experiment_of(absolute(resumable(folder, rounds, from_round)))
     _prepare(experiment, console)
     keep, pooled = (folder / "clients").is_dir(), any(folder.glob("clients.state*"))
-    if any(folder.glob(f"{CHECKPOINT}/*")) and not (keep or pooled):
+    if any(RunFolder(folder).states.glob("*")) and not (keep or pooled):
         raise InputError(
             f"{folder}: the clients' states aren't here; `fedkd deploy run --resume` is for other machines"
         )
     if pooled and engine == "ray":
         raise InputError("engine must be local, got 'ray': this run keeps all clients in one file, clients.state")
     keep = keep or engine == "ray"
-    _drive(experiment, {"engine": engine, "resume": True}, folder, _storage(folder, keep), console)
-    if not keep:
+    options: dict[str, Scalar] = {"engine": engine, "resume": True, "from_round": from_round}
+    _drive(experiment, options, folder, _storage(folder, keep), console)
+    if not (keep or experiment.config.prolongable):
         _forget_clients(folder)
     return folder
 
@@ -199,6 +217,7 @@ def _introduce(experiment: Experiment, console: Console) -> None:
         f" {max(sizes)} examples; teacher {count['teacher']:,}, student {count['student']:,} parameters",
         highlight=False,
     )
+    console.print(rounds_in_words(config), highlight=False)
     if config.model.student_init == "teacher_layers":
         taken, hidden = experiment.taken_layers()
         console.print(f"the student starts from the teacher's layers, {taken} of its {hidden}", highlight=False)
@@ -211,6 +230,12 @@ def _introduce(experiment: Experiment, console: Console) -> None:
 def _storage(folder: Path, several: bool) -> dict[str, Scalar]:
     """Where the clients keep their state: a folder each where they stay or Ray's processes write, else one file."""
     return {"state-dir": str(folder / "clients")} if several else {"state-file": str(folder / "clients.state")}
+
+
+def forget_states(folder: Path) -> None:
+    """Remove all from which a finished run could be prolonged."""
+    _forget_clients(folder)
+    shutil.rmtree(folder / FINAL_CHECKPOINT, ignore_errors=True)
 
 
 def _forget_clients(folder: Path) -> None:

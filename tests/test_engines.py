@@ -221,7 +221,6 @@ def test_apps_hold_the_servers_student_after_every_round_also_with_lost_state(tm
     from clients.node.state_folder import StateFolder
     from clients.node.transport import from_records
     from fedkd.base.tensors import digest
-    from fedkd.config.settings import hash_of
     from fedkd.protocol.messages import read_answer, read_offer
     from fedkd.protocol.resolve import experiment_of
 
@@ -237,7 +236,7 @@ def test_apps_hold_the_servers_student_after_every_round_also_with_lost_state(tm
         if read_answer(from_records("answer", reply)).needs_dense:
             asked.append((offer.round, partition))
         else:
-            run = f"{offer.run}:{hash_of(experiment_of(context.run_config).config)}"
+            run = f"{offer.run}:{experiment_of(context.run_config).fingerprint}"
             seen.append((offer.round, partition, offer.base, digest(StateFolder(folder, run).load().base)))
         return reply
 

@@ -218,4 +218,5 @@ def test_what_cant_go_on_is_refused_in_one_line(tmp_path):
     (folder / "checkpoint" / "round-1.safetensors").unlink()
     assert "this run has finished" in refused("--resume", folder)
     assert f"or `fedkd run --resume {folder}`" in refused("--task", "tests.tiny:task", "--out", folder)
-    assert "--resume takes the run's own settings: drop 'rounds'" in refused("--resume", folder, "--rounds", "5")
+    assert "--resume takes the run's own settings: drop 'seed'" in refused("--resume", folder, "--seed", "5")
+    assert "--from-round takes --resume RUN" in refused("--from-round", "5")

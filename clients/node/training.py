@@ -15,7 +15,7 @@ from fedkd.protocol.finishing import experiment_at
 from fedkd.protocol.local import Local
 from fedkd.protocol.messages import Answer
 from fedkd.protocol.resolve import experiment_of
-from fedkd.protocol.state import Offer
+from fedkd.protocol.state import ClientState, Offer
 
 log = logging.getLogger("fedkd.client")
 
@@ -36,7 +36,7 @@ def take_part(offer: Offer, context: Context, fresh: bool, import_seconds: float
     store = _store(context, offer, first, local)
     # What a client kept before the finishing rounds has other shapes, and a place of its own.
     earlier = store if local is first else _store(context, offer, first, first)
-    state = store.load(offer.round) or earlier.load(offer.round) or new_client(first)
+    state = _best([store.load(offer.round), earlier.load(offer.round)], offer.round) or new_client(first)
     base = follow(state, offer, experiment)
     if base is None:
         log.warning("round %d: can't go on from round %d, so it asks for the dense model", offer.round, state.round)
@@ -49,6 +49,17 @@ def take_part(offer: Offer, context: Context, fresh: bool, import_seconds: float
     if experiment.evaluates(offer.round):
         metrics |= local.teacher_quality(state.local.get("teacher"), held_out)
     return Answer(partition, upload.blob, upload.examples, metrics)
+
+
+def _best(found: list[ClientState | None], round_: int) -> ClientState | None:
+    """The newest of an earlier round; else the oldest there is, where the server has gone back further than all."""
+    states = [state for state in found if state]
+    earlier = [state for state in states if state.round < round_]
+    return max(earlier, key=_round, default=None) or min(states, key=_round, default=None)
+
+
+def _round(state: ClientState) -> int:
+    return state.round
 
 
 def _store(context: Context, offer: Offer, first: Local, stage: Local) -> StateFolder | StateFile:

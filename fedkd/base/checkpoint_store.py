@@ -55,8 +55,23 @@ class CheckpointStore:
 
         A damaged file is left alone and named in a warning.
         """
-        rounds = best_first(self._rounds(), before)
+        rounds = best_first(self.rounds(), before)
         return next((saved for round_ in rounds if (saved := self._read(round_))), None)
+
+    def load_round(self, round_: int) -> Saved | None:
+        """Return the state of one round, None where there is none, or none that is whole."""
+        return self._read(round_) if round_ in self.rounds() else None
+
+    def newest(self) -> tuple[str, Saved] | None:
+        """Return owner and state of the newest whole file, whoever's it is; None where none is whole."""
+        read = (self._unpacked(round_) for round_ in reversed(self.rounds()))
+        return next((found for found in read if found), None)
+
+    def forget_after(self, round_: int) -> None:
+        """Remove the states of later rounds than one, off the disk when this returns."""
+        for later in (later for later in self.rounds() if later > round_):
+            self._path(later).unlink()
+        sync_folder(self.folder)
 
     def save(self, saved: Saved) -> None:
         """Write a state, on disk when this returns; of the others one stays, see ``beside``.
@@ -71,7 +86,7 @@ class CheckpointStore:
             for left in self.folder.glob(".round-*.tmp"):
                 left.unlink()  # a process that died left it
             replace_file(self._path(saved.round), pack(saved, self.owner), mode=0o600)
-            for round_ in set(self._rounds()) - {saved.round, beside(self._rounds(), saved.round)}:
+            for round_ in set(self.rounds()) - {saved.round, beside(self.rounds(), saved.round)}:
                 self._path(round_).unlink()
             sync_folder(self.folder)
         except OSError as error:
@@ -79,7 +94,7 @@ class CheckpointStore:
                 f"{self._path(saved.round)} can't be written ({error.strerror}); the state before is intact"
             ) from None
 
-    def _rounds(self) -> list[int]:
+    def rounds(self) -> list[int]:
         """Rounds of which there are files, ascending."""
         files = self.folder.iterdir() if self.folder.is_dir() else ()
         return sorted(int(found[1]) for file in files if (found := _NAME.fullmatch(file.name)))
@@ -88,14 +103,18 @@ class CheckpointStore:
         return self.folder / f"round-{round_}.safetensors"
 
     def _read(self, round_: int) -> Saved | None:
+        """Read a file; one that is damaged, or another owner's, counts as none."""
+        owner, saved = self._unpacked(round_) or ("", None)
+        return saved if saved and owner == self.owner and saved.round == round_ else None
+
+    def _unpacked(self, round_: int) -> tuple[str, Saved] | None:
         """Read a file, or say why it counts as none."""
         path = self._path(round_)
         try:
-            owner, saved = unpack(path.read_bytes())
+            return unpack(path.read_bytes())
         except (OSError, DamagedError) as error:
             log.warning("%s counts as none: %s", path, error)
             return None
-        return saved if owner == self.owner and saved.round == round_ else None
 
 
 def best_first(rounds: Sequence[int], before: int | None) -> Sequence[int]:

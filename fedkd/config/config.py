@@ -76,3 +76,8 @@ class Config:
     def total_rounds(self) -> int:
         """Rounds of training and of finishing together."""
         return self.rounds + (self.edge.finish_rounds if self.edge.sparsity or self.edge.reshapes else 0)
+
+    @property
+    def prolongable(self) -> bool:
+        """Whether a finished run can go on training: no finishing round has made another model of the shared one."""
+        return self.total_rounds == self.rounds

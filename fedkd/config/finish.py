@@ -3,7 +3,7 @@
 import re
 
 from fedkd.base.errors import InputError
-from fedkd.config.config import Scalar
+from fedkd.config.config import Config, Scalar
 
 _PRUNE = re.compile(r"prune (channels|weights) (\d+(?:\.\d+)?) ?%")
 _KEYS = {"channels": "edge.channels", "weights": "edge.sparsity"}
@@ -29,6 +29,27 @@ def parse_finish(text: str) -> dict[str, Scalar]:
     if len({key for key, _ in given}) < len(given):
         raise InputError(f"--finish must name each step once, got {text!r}")
     return settings | dict(given)
+
+
+def finish_in_words(config: Config) -> str:
+    """What finishing rounds do, as ``parse_finish`` takes it."""
+    edge = config.edge
+    pruned = (("channels", edge.channels), ("weights", edge.sparsity))
+    steps = [f"prune {what} {100 * share:g}%" for what, share in pruned if share]
+    return ", ".join(steps + (["qat int8"] if edge.qat else [])) or "none"
+
+
+def rounds_in_words(config: Config) -> str:
+    """How many rounds a run has, finishing rounds included.
+
+    >>> rounds_in_words(Config(rounds=3))
+    '6 rounds: 3 of training, then 3 finishing rounds (prune weights 50%)'
+    """
+    last = config.total_rounds - config.rounds
+    if not last:
+        return f"{config.rounds} rounds of training, no finishing rounds"
+    finishing = f"{last} finishing round{'s' if last > 1 else ''} ({finish_in_words(config)})"
+    return f"{config.total_rounds} rounds: {config.rounds} of training, then {finishing}"
 
 
 def _setting(step: str) -> tuple[str, Scalar]:

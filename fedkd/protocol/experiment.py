@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fedkd.base import runtime
+from fedkd.base.contents import hash_record
 from fedkd.base.errors import InputError
 from fedkd.base.seeding import Purpose, generator, integer
 from fedkd.base.tensors import Spec, Weights
 from fedkd.compress.prune import polynomial_sparsity
 from fedkd.config.config import Config
-from fedkd.config.settings import hash_of
+from fedkd.config.deciding import deciding
 from fedkd.data.dataset import EVALUATION_BATCH, Dataset
 from fedkd.data.partition import hold_out
 from fedkd.exchange import schedule
@@ -24,6 +25,7 @@ from fedkd.exchange.coding import Coding
 from fedkd.exchange.compressors import compressor
 from fedkd.objectives.metric import Metric
 from fedkd.objectives.objective import quality
+from fedkd.protocol.contents import contents_of
 from fedkd.protocol.local import ROLES, Local, keras_trainer, models_of
 from fedkd.protocol.run_cache import RunCache
 from fedkd.tasks.task import Task
@@ -51,9 +53,18 @@ class Experiment:
     cache: RunCache = field(default_factory=RunCache, init=False, repr=False)
 
     @cached_property
+    def contents(self) -> dict[str, str]:
+        """SHA-256 of what server and clients are both given, read once; see ``fedkd.protocol.contents``."""
+        return contents_of(self.task, self.config)
+
+    @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (64 hex digits) of all settings."""
-        return hash_of(self.config)
+        """SHA-256 (64 hex digits) of all that decides a result: settings, examples, teacher weights; no paths.
+
+        The same on server and clients, so that it leaves out what only one of them has: the calibration file, which a
+        checkpoint knows (``server.given``), and a node's own examples.
+        """
+        return hash_record({"settings": deciding(self.config), "contents": self.contents})
 
     def client_data(self, partition_id: int, own: Dataset | None = None) -> tuple[Dataset, Dataset]:
         """Return what a client trains on and what it holds out, which no model of the run is trained on.

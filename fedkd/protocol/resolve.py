@@ -12,7 +12,7 @@ from fedkd.base.seeding import Purpose, generator
 from fedkd.config.config import Config, Scalar
 from fedkd.config.methods import method
 from fedkd.config.sections import CALIBRATED
-from fedkd.config.settings import build, check_settings, to_settings
+from fedkd.config.settings import build, check_settings, hash_of, to_settings
 from fedkd.data.dataset import Dataset
 from fedkd.data.partition import choose, chosen_clients, client_count, partition
 from fedkd.exchange.chain import chain_of
@@ -86,7 +86,7 @@ def _calibration_rows(task: Task, config: Config) -> tuple[np.ndarray, np.ndarra
 
 
 # What a run needs beside the experiment itself; never part of it, so that it can't change a result.
-RUN_KEYS = ("name", "out", "engine", "overwrite", "resume", "experiment")
+RUN_KEYS = ("name", "out", "engine", "overwrite", "resume", "from_round", "experiment")
 
 
 def experiment_of(run_config: Mapping[str, Scalar]) -> Experiment:
@@ -108,9 +108,9 @@ def experiment_of(run_config: Mapping[str, Scalar]) -> Experiment:
 def hold(experiment: Experiment) -> str:
     """Keep an experiment as that of the process, and return what ``experiment`` is in the configuration of its apps."""
     with _lock:
-        if _kept.get(experiment.fingerprint) is not experiment:
+        if _kept.get(hash_of(experiment.config)) is not experiment:
             _keep(_given(to_settings(experiment.config)), experiment)
-    return experiment.fingerprint
+    return hash_of(experiment.config)
 
 
 def forget() -> None:
@@ -121,7 +121,7 @@ def forget() -> None:
 
 def _keep(given: "_Given", experiment: Experiment) -> None:
     _kept.clear()
-    for key in (given, _given(to_settings(experiment.config)), experiment.fingerprint):
+    for key in (given, _given(to_settings(experiment.config)), hash_of(experiment.config)):
         _kept[key] = experiment
 
 
@@ -130,7 +130,7 @@ def _given(run_config: Mapping[str, Scalar]) -> "_Given":
 
 
 _Given = tuple[tuple[str, Scalar], ...]
-# The experiment of the process, by the settings it was asked for with, by all its settings and by its fingerprint: the
+# The experiment of the process, by the settings it was asked for with, by all its settings and by their hash: the
 # data are large, and compiling takes seconds.
 _kept: dict[object, Experiment] = {}
 _lock = threading.Lock()

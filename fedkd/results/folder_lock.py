@@ -3,11 +3,12 @@
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from fedkd.base.errors import InputError
+from fedkd.base.files import check_free, missing, remove_empty, take_folder
 
 
 @contextmanager
@@ -37,3 +38,34 @@ def remove(path: Path) -> None:
     if path.exists():
         with alone(path):
             shutil.rmtree(path)
+
+
+@contextmanager
+def reserved(
+    path: Path, overwrite: bool, kind: str, is_one: Callable[[Path], bool], other_way: str = ""
+) -> Iterator[None]:
+    """Take a folder at once, and hold it while what will be in it is prepared.
+
+    From the first instant on nobody else can take it. It is empty, or, with ``overwrite``, what is to be replaced,
+    which stays as it is: whoever replaces it does so at the end. Where preparing fails, a folder that was made goes.
+
+    Args:
+        path: The folder.
+        overwrite: Whether one of its kind may be replaced.
+        kind: See ``fedkd.base.files.check_free``, as of what follows.
+        is_one: Tells a folder of its kind.
+        other_way: What else could be done with one that exists.
+
+    Raises:
+        InputError: See ``fedkd.base.files.take_folder``; or another process holds it.
+    """
+    check_free(path, overwrite, kind, is_one, other_way)
+    made = missing(path)
+    if made or not overwrite:
+        take_folder(path, False, kind, is_one, remove, other_way)
+    with alone(path):
+        try:
+            yield
+        except BaseException:
+            remove_empty(made)
+            raise

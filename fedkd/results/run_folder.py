@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from fedkd.base.errors import InputError, RunError
-from fedkd.base.files import check_free, replace_file
+from fedkd.base.files import replace_file, take_folder
 from fedkd.config.config import Config
-from fedkd.config.settings import to_toml
+from fedkd.config.settings import build, read_toml, to_toml
 from fedkd.results.folder_lock import remove
 from fedkd.results.partition import Partition
 from fedkd.results.round import Round
@@ -18,8 +18,9 @@ from fedkd.results.run_record import RunRecord
 from fedkd.results.summary import Summary
 from fedkd.results.task_record import TaskRecord
 
-# Folder of a run's folder that holds what it needs to go on; it goes when the run has finished.
+# Folder of a run's folder that holds what it needs to go on; when the run has finished it goes, or becomes the other.
 CHECKPOINT = "checkpoint"
+FINAL_CHECKPOINT = "final_checkpoint"
 
 _MARK = "# Written by fedkd: `fedkd run` with this file repeats the run.\n"
 
@@ -41,14 +42,22 @@ class RunFolder:
         Raises:
             InputError: The folder exists and ``overwrite`` is off, or it is no run's folder, or it can't be made.
         """
-        check_free(path, overwrite, "a run", is_run)
-        try:
-            remove(path)
-            path.mkdir(parents=True)
-        except OSError as error:
-            raise InputError(f"out: {path} can't be written ({error.strerror})") from None
-        replace_file(path / "config.toml", (_MARK + to_toml(config)).encode())
-        return cls(path)
+        take_folder(path, overwrite, "a run", is_run, remove, f", or `fedkd run --resume {path}` where it stopped")
+        folder = cls(path)
+        folder.write_config(config)
+        return folder
+
+    def write_config(self, config: Config, note: str = "") -> None:
+        """Write the configuration in one step; notes of earlier times stay above it.
+
+        Args:
+            config: The run's, from now on.
+            note: What a reader of the file should know, in a line.
+        """
+        path = self.path / "config.toml"
+        lines = _text(path).splitlines() if path.is_file() else []
+        notes = [line for line in lines[1:] if line.startswith("# ")] + ([f"# {note}"] if note else [])
+        replace_file(path, (_MARK + "".join(f"{line}\n" for line in notes) + to_toml(config)).encode())
 
     def keep(self, rounds: int) -> None:
         """Cut the history to the rounds that won't be run again."""
@@ -83,9 +92,26 @@ class RunFolder:
         """Write the summary in one step."""
         replace_file(self.path / "summary.json", (json.dumps(summary.to_json(), indent=2) + "\n").encode())
 
+    @property
+    def states(self) -> Path:
+        """The folder of the server's states: of a run that stopped, or those a finished one can be prolonged from."""
+        final = self.path / FINAL_CHECKPOINT
+        return final if final.is_dir() and not (self.path / CHECKPOINT).is_dir() else self.path / CHECKPOINT
+
     def finish(self) -> None:
-        """Remove what the run would need to go on."""
-        shutil.rmtree(self.path / CHECKPOINT)
+        """Put the server's states aside where the run can be prolonged, else remove them."""
+        checkpoint, final = self.path / CHECKPOINT, self.path / FINAL_CHECKPOINT
+        if build(read_toml(self.path / "config.toml")).prolongable:
+            shutil.rmtree(final, ignore_errors=True)
+            checkpoint.rename(final)
+        else:
+            shutil.rmtree(checkpoint)
+
+    def reopen(self) -> None:
+        """Have a run go on: a finished one's states take their place again, and its summary is no longer true."""
+        if self.states.name == FINAL_CHECKPOINT:
+            self.states.rename(self.path / CHECKPOINT)
+        (self.path / "summary.json").unlink(missing_ok=True)
 
     @property
     def history(self) -> tuple[Round, ...]:

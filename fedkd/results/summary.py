@@ -58,6 +58,7 @@ class Summary:
         traffic: Bytes per client, see ``server.results.traffic``.
         speed: ``seconds`` and ``client_updates_per_second``.
         shared_sha256: Of the shared model at the end of training, 64 hex digits; None where none is shared.
+        versions: Of the packages that computed it, by name.
         files: A row for each device file.
     """
 
@@ -76,6 +77,7 @@ class Summary:
     traffic: Mapping[str, float | None] = field(default_factory=dict)
     speed: Mapping[str, float | None] = field(default_factory=dict)
     shared_sha256: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
     files: Sequence[DeviceFile] = ()
 
     @property
@@ -99,6 +101,7 @@ class Summary:
             "traffic": dict(self.traffic),
             "speed": dict(self.speed),
             "shared_sha256": self.shared_sha256,
+            "versions": dict(self.versions),
             "edge": [file.to_json() for file in self.files],
         }
 
@@ -130,6 +133,7 @@ class Summary:
             traffic=numbers(table(data, "traffic", where), where),
             speed=numbers(table(data, "speed", where), where),
             shared_sha256=data.get("shared_sha256"),
+            versions={name: str(found) for name, found in table(data, "versions", where).items()},
             files=tuple(DeviceFile.from_json(file, where) for file in files),
         )
 

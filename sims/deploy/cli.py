@@ -20,6 +20,12 @@ RoundsOption = Annotated[int | None, typer.Option(help="Rounds of training. (def
 SeedOption = Annotated[int | None, typer.Option(help="Same seed, same bytes. (default: 0)")]
 ConfigOption = Annotated[Path | None, typer.Option(help="Settings as a TOML file; options override it.")]
 OutOption = Annotated[Path | None, typer.Option(help="Folder to write. (default: runs/TASK-METHOD-SEED)")]
+FromRoundOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", min=1, help="With --resume: go back to the end of round N, one of the two kept, and on from there."
+    ),
+]
 OverwriteOption = Annotated[bool, typer.Option(help="Replace the folder of an earlier one.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="Any key of the configuration, e.g. train.epochs=5. May be repeated.")
@@ -83,6 +89,7 @@ def run(
     seed: SeedOption = None,
     overwrite: OverwriteOption = False,
     resume: Annotated[bool, typer.Option(help="Go on with the run in --out, which stopped.")] = False,
+    from_round: FromRoundOption = None,
     set_: SetOption = None,
 ) -> None:
     """Start a run on nodes that have their own data, and wait for its end."""
@@ -90,7 +97,8 @@ def run(
         from sims.deploy.submit import submit
 
         console = Console()
-        submit(folder, _settings(config, task, data, method, rounds, seed, set_), out, overwrite, resume, console)
+        settings = _settings(config, task, data, method, rounds, seed, set_)
+        submit(folder, settings, out, overwrite, resume, console, from_round or 0)
         console.print(f"done: {out}; `fedkd report {out}` makes its page", highlight=False)
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import tomli_w
 
 from fedkd.base.errors import InputError
-from fedkd.base.files import check_free
+from fedkd.base.files import replace_folder
+from fedkd.results.folder_lock import reserved
 from sims.deploy import scripts
 from sims.deploy.keys import VALID_DAYS, Signed, authority, node_pair, server, write_secret
 
@@ -71,18 +72,18 @@ def write_deployment(deployment: Deployment, overwrite: bool) -> None:
         if not _HOST.fullmatch(host):
             raise InputError(f"--host must be a host name or an address without a port, got {host!r}")
     final = deployment.folder.absolute()
-    check_free(final, overwrite, "a deployment", lambda path: (path / MARK).is_file())
-    draft = final.with_name(f".{final.name}.{os.getpid()}.tmp")
-    try:
-        draft.mkdir(parents=True, mode=0o700)
-        _write(Deployment(draft, deployment.nodes, deployment.hosts, deployment.task, deployment.control), final)
-        if final.exists():
-            shutil.rmtree(final)
-        os.replace(draft, final)
-    except OSError as error:
-        raise InputError(f"{final}: can't be written ({error.strerror})") from None
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    with reserved(final, overwrite, "a deployment", lambda path: (path / MARK).is_file()):
+        draft = final.with_name(f".{final.name}.{os.getpid()}.tmp")
+        try:
+            draft.mkdir(mode=0o700)
+            _write(Deployment(draft, deployment.nodes, deployment.hosts, deployment.task, deployment.control), final)
+            if overwrite:
+                shutil.rmtree(final)
+            replace_folder(draft, final)
+        except OSError as error:
+            raise InputError(f"{final}: can't be written ({error.strerror})") from None
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
 
 
 def _write(draft: Deployment, final: Path) -> None:

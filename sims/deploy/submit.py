@@ -8,8 +8,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fedkd.base.errors import RunError
+from fedkd.base.errors import InputError, RunError
 from fedkd.config.config import Scalar
+from fedkd.config.finish import rounds_in_words
 from fedkd.config.settings import check_settings, read_toml, to_settings
 from fedkd.protocol.resolve import experiment_of
 from fedkd.results.resuming import check_resumable
@@ -22,7 +23,13 @@ from sims.run import absolute
 
 
 def submit(
-    folder: Path, settings: Mapping[str, Scalar], out: Path, overwrite: bool, resume: bool, console: Console
+    folder: Path,
+    settings: Mapping[str, Scalar],
+    out: Path,
+    overwrite: bool,
+    resume: bool,
+    console: Console,
+    from_round: int = 0,
 ) -> None:
     """Start a run on all nodes of a deployment and wait for its end.
 
@@ -34,11 +41,14 @@ def submit(
         overwrite: Replace the folder of an earlier run.
         resume: Go on with the run of that folder, which stopped.
         console: Where to show progress, if this is that machine.
+        from_round: With ``resume``: go on after this round, one of those that are kept; 0 for the last.
 
     Raises:
         InputError: The folder is no deployment's, or a setting breaks a rule.
         RunError: Flower doesn't answer, or the run failed.
     """
+    if from_round and not resume:
+        raise InputError(f"--from-round takes --resume, there is no run to go back in, got {from_round} without")
     made, out = read_toml(folder / MARK), out.absolute()
     given = {"clients": made["nodes"], "task": made["task"], "partition.kind": "nodes"}
     before = out / "config.toml"
@@ -46,10 +56,11 @@ def submit(
     given |= {**(read_toml(before) if known else {}), **settings}
     config = experiment_of(absolute(check_settings(given))).config
     if known:
-        check_resumable(out, config)
+        check_resumable(out, config, from_round)
     env = flower.environment(folder.absolute() / "admin")
     options: dict[str, Scalar] = {"out": str(out), "engine": "deployment", "overwrite": overwrite, "resume": resume}
-    run_config = {**to_settings(config), **options}
+    run_config = {**to_settings(config), **options, "from_round": from_round}
+    console.print(rounds_in_words(config), highlight=False)
     with tempfile.TemporaryDirectory() as work:
         write_app(Path(work), run_config)
         run = flower.start(env, Path(work))

@@ -9,20 +9,19 @@ from pathlib import Path
 from rich.console import Console
 
 from fedkd.base.errors import InputError, RunError
-from fedkd.base.files import check_free
 from fedkd.config.config import Scalar
+from fedkd.config.finish import rounds_in_words
 from fedkd.config.settings import check_settings, to_settings
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.resolve import experiment_of
-from fedkd.results.folder_lock import remove
-from fedkd.results.run_folder import is_run, run_path
+from fedkd.results.run_folder import run_path
 from fedkd.tasks.own import write_own
 from sims.deploy import flower
 from sims.deploy.app_folder import write_app
 from sims.deploy.folder import Deployment, write_deployment
 from sims.deploy.processes import Processes, free_ports, last_message, wait_for_port
 from sims.deploy.signals import interruptible
-from sims.run import absolute, how_far, write_partition
+from sims.run import absolute, forget_states, how_far, taken, write_partition
 
 SUPERLINK, SUPEREXEC = "superlink", "superexec"
 LOOPBACK = "127.0.0.1"
@@ -150,20 +149,30 @@ def up(settings: Mapping[str, Scalar], nodes: int, out: Path | None, overwrite: 
         raise InputError("partition.kind must be iid, dirichlet, shards or natural with --local, which deals the data")
     config = experiment.config
     folder = run_path(out, config).absolute()
-    check_free(folder, overwrite, "a run", is_run)
-    remove(folder)  # lest the progress bar show the rounds of the run before
-    run_config = {**to_settings(config), "out": str(folder), "engine": "deployment", "overwrite": overwrite}
+    console.print(rounds_in_words(config), highlight=False)
+    run_config = {**to_settings(config), "out": str(folder), "engine": "deployment", "resume": True}  # of no rounds yet
     with _work() as work, _interrupted(folder, config.total_rounds):
-        federation = LocalFederation(work, experiment)
+        with taken(folder, config, overwrite):
+            federation = _started(work, experiment, console)
         try:
-            with console.status(f"starting a SuperLink and {nodes} SuperNodes"):
-                federation.start()
-                run = federation.submit(run_config)
-            _watch(federation, run, folder, console)
+            _watch(federation, federation.submit(run_config), folder, console)
+            forget_states(folder)  # the nodes' go with them
         finally:
             federation.processes.stop()
             write_partition(experiment, folder)
     return folder
+
+
+def _started(work: Path, experiment: Experiment, console: Console) -> LocalFederation:
+    """A federation that is up, or nothing left of it."""
+    federation = LocalFederation(work, experiment)
+    try:
+        with console.status(f"starting a SuperLink and {experiment.config.clients} SuperNodes"):
+            federation.start()
+    except BaseException:
+        federation.processes.stop()
+        raise
+    return federation
 
 
 def _watch(federation: LocalFederation, run: str, folder: Path, console: Console) -> None:

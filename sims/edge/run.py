@@ -81,7 +81,7 @@ def run_search(order: Order, console: Console) -> results.Search:
 
         source = open_source(order.path, order.task, order.data, order.calibration, order.seed)
     check_drop(order.limits, source.task.objective.metrics[0])
-    with appearing(order.out) as folder:
+    with appearing(order.out, order.overwrite) as folder:
         bench = _bench(source, order.limits, folder)
         found = _search(source, bench, console)
         if not found.candidates:

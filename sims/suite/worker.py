@@ -3,7 +3,6 @@
 import gc
 import multiprocessing
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -17,6 +16,7 @@ from rich.console import Console
 
 from fedkd.base.errors import InputError, RunError
 from fedkd.config.settings import to_settings
+from fedkd.results.folder_lock import remove
 from sims.suite.folder import write_origin
 from sims.suite.plan import Job
 
@@ -98,11 +98,12 @@ def _end_with_suite() -> None:
 def _run(job: Job) -> str:
     """Run a cell in a fresh folder; return what went wrong, if something did."""
     _print_into(job.log)
-    shutil.rmtree(job.folder, ignore_errors=True)
     try:
-        from sims.run import run
+        remove(job.folder)
+        from sims.run import forget_states, run
 
         run(to_settings(job.config), "local", job.folder, True, False, Console(width=120))
+        forget_states(job.folder)  # a suite has many cells
         write_origin(job.folder)
         return ""
     except (InputError, RunError) as error:

@@ -1,5 +1,6 @@
 """Laws of a run that is handed to a deployment."""
 
+import io
 import stat
 import tomllib
 
@@ -45,11 +46,21 @@ def test_a_run_that_goes_on_has_the_settings_it_had(deployment, submitted, tmp_p
     before = {"clients": 2, "partition.kind": "nodes", "rounds": 7, "train.epochs": 3}
     RunFolder.create(out, experiment_of(absolute(before)).config, False)
     submit(deployment.folder, {}, out, False, True, quiet)
-    submit(deployment.folder, {"rounds": 7}, out, False, True, quiet)
+    submit(deployment.folder, {"train.epochs": 3}, out, False, True, quiet)
     assert [(c["rounds"], c["train"]["epochs"], c["resume"]) for c in submitted] == [(7, 3, True)] * 2
-    with pytest.raises(InputError, match=r"rounds must be 7, as in .*config.toml, for a run to go on, got 8"):
-        submit(deployment.folder, {"rounds": 8}, out, False, True, quiet)
+    with pytest.raises(InputError, match=r"config.toml: these settings differ: train.epochs was 3, is 4"):
+        submit(deployment.folder, {"train.epochs": 4}, out, False, True, quiet)
     assert len(submitted) == 2
+
+
+def test_a_run_may_be_made_longer_or_go_back(deployment, submitted, tmp_path):
+    out, said = tmp_path / "run", Console(record=True, width=200, quiet=False, file=io.StringIO())
+    RunFolder.create(out, experiment_of(absolute({"clients": 2, "partition.kind": "nodes", "rounds": 7})).config, False)
+    submit(deployment.folder, {"rounds": 9, "threads": 3}, out, False, True, said, 6)
+    assert [(c["rounds"], c["from_round"], c["resume"]) for c in submitted] == [(9, 6, True)]
+    assert "12 rounds: 9 of training, then 3 finishing rounds (prune weights 50%)" in said.export_text()
+    with pytest.raises(InputError, match="--from-round takes --resume"):
+        submit(deployment.folder, {}, tmp_path / "other", False, False, said, 6)
 
 
 def test_a_run_that_failed_names_a_log_that_nobody_could_have_put_there(deployment, submitted, tmp_path, monkeypatch):

@@ -1,0 +1,42 @@
+"""The settings that decide what a run comes to: it can go on only with those it began with."""
+
+from collections.abc import Mapping
+
+from fedkd.config.config import Config, Scalar
+from fedkd.config.settings import to_settings
+
+# What can't change a round that has ended. A run may be made longer, and get more threads.
+_FREE = ("threads", "rounds")
+# Paths, whose content counts instead (see ``fedkd.protocol.contents``).
+_PATHS = ("data",)
+# That one is given at all decides more: where teachers start, and whether training rows are set aside.
+_OPTIONAL_FILES = ("model.teacher_weights", "edge.calibration_file")
+
+
+def deciding(config: Config) -> dict[str, Scalar]:
+    """Settings, by their dotted keys, that a run has from its first round to its last, without any path."""
+    settings = {key: value for key, value in to_settings(config).items() if key not in (*_FREE, *_PATHS)}
+    settings |= {key: "given" for key in _OPTIONAL_FILES if settings[key]}
+    return settings | {"task": _without_path(config.task)}
+
+
+def differing(before: Mapping[str, Scalar], now: Mapping[str, Scalar]) -> list[str]:
+    """Say which settings are others than before, each as ``KEY was X, is Y``.
+
+    >>> differing({"seed": 0, "task": "digits"}, {"seed": 1, "task": "digits"})
+    ['seed was 0, is 1']
+    """
+    keys = [*now, *(key for key in before if key not in now)]
+    return [f"{k} was {_said(before, k)}, is {_said(now, k)}" for k in keys if before.get(k) != now.get(k)]
+
+
+def _said(settings: Mapping[str, Scalar], key: str) -> str:
+    return repr(settings[key]) if key in settings else "unknown"
+
+
+def _without_path(task: str) -> str:
+    """What a task is but for where its data lie: the columns of ``hf:NAME#COLUMNS`` and the function stay."""
+    kind, _, place = task.partition(":")
+    if kind not in ("npz", "hf"):
+        return task
+    return kind + "".join(place.partition("#")[1:])
