@@ -11,6 +11,7 @@ from fedkd.base.affine import scale_and_zero
 from fedkd.base.errors import InputError
 from fedkd.compress.fake_quant import ActivationRange, QuantDepthwiseConv2D
 from fedkd.compress.fold import folds
+from fedkd.compress.ids import check_ids
 from fedkd.compress.layers import NEW, traits_of
 from fedkd.models.graph import Chain, Graph, Node, activation_name, copy, functional, graph_of, rebuild
 
@@ -50,6 +51,7 @@ def quantize_aware(model: keras.Model, per_tensor: bool = False) -> QuantizeAwar
         Jacob et al., CVPR 2018, section 3.
     """
     plain = functional(model)
+    check_ids(plain)
     calls = _Calls(graph_of(plain))
 
     def call(operation: Any, sources: tuple[str, ...], *args: Any, **kwargs: Any) -> Any:
@@ -67,7 +69,9 @@ def quantize_aware(model: keras.Model, per_tensor: bool = False) -> QuantizeAwar
 
 def skipped(model: keras.Model) -> dict[str, str]:
     """The layers whose rounding a quantization-aware copy of a model wouldn't see, and why; errors of that."""
-    return _Calls(graph_of(functional(model))).skipped()
+    plain = functional(model)
+    check_ids(plain)
+    return _Calls(graph_of(plain)).skipped()
 
 
 def unaware(aware: keras.Model, plain: keras.Model) -> keras.Model:
@@ -77,7 +81,7 @@ def unaware(aware: keras.Model, plain: keras.Model) -> keras.Model:
         aware: From ``quantize_aware(plain)``, trained; not changed.
         plain: Changed in place.
     """
-    for layer in plain.layers:
+    for layer in functional(plain).layers:
         if layer.weights:
             layer.set_weights(_taken(layer, aware))
     return plain
@@ -227,9 +231,6 @@ def _check(node: Node) -> None:
     """Raise InputError on a call for which no rounding makes sense."""
     if isinstance(node.operation, ActivationRange):
         raise InputError(f"the model is quantization-aware already: it has the range {node.name!r}")
-    floats = node.kind == "Embedding" and keras.backend.is_float_dtype(node.operation.input.dtype)
-    if floats:
-        raise InputError(f"word ids of {node.name!r} must be integers, got floats; give their Input dtype='int32'")
 
 
 def _is_relu(node: Node) -> bool:

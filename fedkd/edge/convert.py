@@ -229,7 +229,7 @@ def _flatbuffer(saved: Path, work: Path, precision: str, model: "keras.Model") -
     """Convert the SavedModel of a model to one precision."""
     import tensorflow as tf
 
-    from fedkd.edge.inference import check_ids
+    from fedkd.compress.ids import check_ids
     from fedkd.edge.litert_internals import scale_whole_tensors
 
     dtype, shape = model.inputs[0].dtype, tuple(model.inputs[0].shape[1:])

@@ -1,6 +1,5 @@
 """A Keras model as devices run it: in float32, in inference, and held against Keras before it becomes a file."""
 
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +7,11 @@ import keras
 import numpy as np
 
 from fedkd.base.errors import InputError
-from fedkd.base.keras_internals import Call, all_layers, call_behind
+from fedkd.base.keras_internals import all_layers
 
 _SHARE = 1e-4  # of the outputs' range, that a float32 file may be off
 _ROUNDING = 1e-5  # of the largest output, for outputs that hardly vary
 _REDUCED = ("float16", "bfloat16", "float64")
-# What looks ids up, beside layers that hold a table.
-_LOOKUPS = ("Cast", "CategoryEncoding", "OneHot")
 
 
 def load(path: Path) -> keras.Model:
@@ -81,52 +78,6 @@ def check_outputs(model: keras.Model, rows: np.ndarray, found: np.ndarray) -> No
         f"a file must compute what its model computes, within {_SHARE:g} of the outputs' range; in float32 it is off by"
         f" {off:.3g} of {size:.3g}: no accuracy of it would mean anything; replace the layer that is converted wrongly"
     )
-
-
-def check_ids(model: keras.Model) -> None:
-    """Raise InputError where ids enter a model as floats: 8 bits hold too few, and rounding one gives another word.
-
-    Args:
-        model: Functional or Sequential.
-    """
-    for tensor, (operation, inputs) in _calls_behind(model.outputs):
-        if isinstance(operation, keras.Model):
-            check_ids(operation)
-        if _looks_up(operation, tensor) and _floats_enter(inputs):
-            raise InputError(
-                f"word ids of {operation.name!r} must be integers, got floats; give their Input dtype='int32'"
-            )
-
-
-def _calls_behind(
-    tensors: Sequence[keras.KerasTensor], beyond: Callable[[Any], bool] = lambda _: True
-) -> Iterator[tuple[keras.KerasTensor, Call]]:
-    """Each tensor on the way to some, these included, and the call that made it; not ``beyond`` some operations."""
-    waiting, seen = list(tensors), set[int]()
-    while waiting:
-        tensor = waiting.pop()
-        if id(tensor) in seen:
-            continue
-        seen.add(id(tensor))
-        call = call_behind(tensor)
-        yield tensor, call
-        if beyond(call.operation):
-            waiting += call.inputs
-
-
-def _looks_up(operation: Any, tensor: keras.KerasTensor) -> bool:
-    """Whether an operation takes ids, as a table does, or makes some of floats."""
-    kind = type(operation).__name__
-    if kind in _LOOKUPS:
-        return kind != "Cast" or keras.backend.is_int_dtype(tensor.dtype)
-    layers = all_layers(operation) if isinstance(operation, keras.layers.Layer) else []
-    return not isinstance(operation, keras.Model) and any(isinstance(each, keras.layers.Embedding) for each in layers)
-
-
-def _floats_enter(tensors: Sequence[keras.KerasTensor]) -> bool:
-    """Whether one is made of an input of floats by operations without weights: then it may still hold ids."""
-    calls = _calls_behind(tensors, beyond=lambda operation: not getattr(operation, "weights", ()))
-    return any(not call.inputs and keras.backend.is_float_dtype(tensor.dtype) for tensor, call in calls)
 
 
 def _in_float32(model: keras.Model) -> keras.Model:

@@ -6,9 +6,9 @@ import pytest
 from keras import layers
 
 from fedkd.base.errors import InputError
+from fedkd.compress.ids import check_ids
 from fedkd.compress.qat import quantize_aware
 from fedkd.edge.convert import convert_here
-from fedkd.edge.inference import check_ids
 from fedkd.edge.runtime import describe, predict
 
 RNG = np.random.default_rng(0)
