@@ -1,4 +1,4 @@
-"""BatchNormalization as part of the convolution before it, as a converter makes it."""
+"""BatchNormalization as part of the convolution or dense layer before it, as a converter makes it."""
 
 from typing import Any
 
@@ -11,20 +11,20 @@ from fedkd.models.graph import Graph, copy, functional, graph_of, rebuild
 
 
 def folds(graph: Graph) -> dict[str, str]:
-    """Names of the normalisations that follow a convolution which nothing else reads, and of these convolutions."""
+    """Names of the normalisations behind a convolution or dense layer that nothing else reads, and of these layers."""
     readers, found = graph.sole_readers(), {}
     for node in graph.nodes:
         reader = readers.get(node.name)
         if reader is None or not isinstance(reader.operation, layers.BatchNormalization):
             continue
-        convolution = inherited_traits(node.operation).folds and node.activation == "linear"
-        if convolution and reader.operation.axis in (-1, len(reader.shape) - 1):
+        linear = inherited_traits(node.operation).folds and node.activation == "linear"
+        if linear and reader.operation.axis in (-1, len(reader.shape) - 1):
             found[reader.name] = node.name
     return found
 
 
 def folded(model: keras.Model) -> keras.Model:
-    """Return a copy of a model without the normalisations that its convolutions can take in: it computes the same.
+    """Return a copy of a model without the normalisations that layers before them can take in: it computes the same.
 
     For clusters above all: a file has only the folded kernel, whose filters a normalisation would scale apart.
 

@@ -79,7 +79,7 @@ TRAITS: Mapping[str, LayerTraits] = {
     "SeparableConv2D": _convolution(layers.SeparableConv2D, Separable(), apart=True),
     "Conv1DTranspose": LayerTraits(layers.Conv1DTranspose, macs=INPUT),
     "Conv2DTranspose": LayerTraits(layers.Conv2DTranspose, macs=INPUT),
-    "Dense": LayerTraits(layers.Dense, Mixing(), size="units", macs=OUTPUT, twin=QuantDense),
+    "Dense": LayerTraits(layers.Dense, Mixing(), size="units", macs=OUTPUT, folds=True, twin=QuantDense),
     # TFLite's gather from a table keeps its scale.
     "Embedding": LayerTraits(layers.Embedding, macs=NOTHING, twin=QuantEmbedding, scale=SAME),
     "BatchNormalization": LayerTraits(channels=KEEPS, scale=NEW, fused=True),

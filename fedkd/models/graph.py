@@ -74,10 +74,13 @@ class Chain:
     def __init__(self, name: str, parts: Sequence[keras.layers.Layer]) -> None:
         self.name, self.parts = name, parts
 
-    def __call__(self, x: keras.KerasTensor) -> keras.KerasTensor:
-        """Call each part on what the one before returned."""
+    def __call__(self, x: keras.KerasTensor, training: bool | None = None, mask: Any = None) -> keras.KerasTensor:
+        """Call each part on what the one before returned, and say whether to train to those that ask for it.
+
+        Keras finds the mask by the tensor.
+        """
         for part in self.parts:
-            x = part(x)
+            x = part(x, training=training) if _trains(part) else part(x)
         return x
 
 
@@ -122,10 +125,14 @@ def _opened(operation: keras.Operation, *args: Any, **kwargs: Any) -> Any:
     training = {name: value for name, value in kwargs.items() if name == "training" and value is not None}
 
     def call(inside: Any, *arguments: Any, **named: Any) -> Any:
-        takes = isinstance(inside, keras.layers.Layer) and "training" in inspect.signature(inside.call).parameters
-        return _opened(inside, *arguments, **(named | training if takes else named))
+        return _opened(inside, *arguments, **(named | training if _trains(inside) else named))
 
     return run_graph(_without_sequence(operation), _entering(operation, args, kwargs), call)
+
+
+def _trains(operation: Any) -> bool:
+    """Whether an operation's call asks whether to train."""
+    return isinstance(operation, keras.layers.Layer) and "training" in inspect.signature(operation.call).parameters
 
 
 def _entering(model: keras.Model, args: Any, kwargs: Any) -> list[keras.KerasTensor]:

@@ -7,10 +7,10 @@ from keras import layers
 
 from fedkd.compress.fold import folded
 from tests.compress.test_channels import randomised
-from tests.compress.test_qat import cnn, depthwise, residual, temporal
+from tests.compress.test_qat import cnn, dense_norm_of_steps, dense_norms, depthwise, residual, temporal
 
 
-@pytest.mark.parametrize("make", [cnn, depthwise, residual, temporal])
+@pytest.mark.parametrize("make", [cnn, depthwise, residual, temporal, dense_norms, dense_norm_of_steps])
 def test_a_folded_model_computes_the_same_without_normalisations(make):
     model = randomised(make())
     whole = folded(model)
