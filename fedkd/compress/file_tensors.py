@@ -63,6 +63,8 @@ class Calls:
         if getattr(layer, "weights", ()) and layer.compute_dtype != "float32":
             return f"it computes in {layer.compute_dtype}"
         if node.kind == "BatchNormalization" and not self._folded(node):
+            if node.name in self._folds:
+                return f"it becomes part of {self._folds[node.name]}, whose rounding isn't seen"
             return "it follows no convolution or dense layer that it could be folded into"
         if isinstance(layer, layers.ReLU) and not (self._is_relu(node) or _is_leaky(layer)):
             return "its ceiling or threshold takes operations of its own"

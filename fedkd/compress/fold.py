@@ -67,6 +67,6 @@ def _taken_in(convolution: layers.Layer, norm: layers.BatchNormalization) -> lis
     *kernels, last = convolution.get_weights()[: -1 if convolution.use_bias else None]
     bias = np.asarray(convolution.bias, np.float64) if convolution.use_bias else 0.0
     kernel = inherited_traits(convolution).kernel
-    assert kernel is not None
-    channels = last.shape[-kernel.axes :]
+    # A transposed convolution's has the channels that it gives before those that it reads.
+    channels = last.shape[-kernel.axes :] if kernel else (last.shape[-2], 1)
     return [*kernels, last * scale.reshape(channels), (bias - mean) * scale + shift]

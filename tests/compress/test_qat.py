@@ -140,6 +140,19 @@ def ceilings():
     return keras.Model(inputs, layers.Dense(3)(layers.ReLU(max_value=2.0)(layers.Flatten()(x))))
 
 
+def augmented():
+    x = inputs = keras.Input((8, 8, 1))
+    for layer in (
+        layers.RandomFlip(),
+        layers.RandomRotation(0.1),
+        layers.RandomZoom(0.2),
+        layers.RandomTranslation(0.1, 0.1),
+    ):
+        x = layer(x)
+    x = layers.GaussianDropout(0.1)(layers.Conv2D(4, 3, activation="relu")(layers.RandomContrast(0.2)(x)))
+    return keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
+
+
 def int8(model, rows, folder, precision="int8"):
     """Convert in this process; a child would take seconds to start."""
     folder.mkdir()
@@ -159,6 +172,7 @@ def int8(model, rows, folder, precision="int8"):
         dense_norms,
         dense_norm_of_steps,
         ceilings,
+        augmented,
     ],
 )
 def test_no_scale_of_the_file_comes_from_the_calibration_set(make, tmp_path):
