@@ -234,6 +234,24 @@ def test_a_model_that_cannot_be_converted_is_one_line_and_not_trained(model, tmp
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_that_computes_something_else_has_no_accuracy(tmp_path, monkeypatch):
+    """As if it were exported in training, with each example's own statistics."""
+
+    def export(model, folder):
+        signature = [keras.InputSpec(shape=(1, *model.inputs[0].shape[1:]), dtype="float32")]
+        model.export(folder, verbose=False, input_signature=signature)
+
+    inputs = keras.Input((6, 6, 1))
+    x = layers.BatchNormalization()(layers.Conv2D(4, 3)(layers.Resizing(6, 6)(inputs)))
+    keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x))).save(tmp_path / "m.keras")
+    monkeypatch.setattr("fedkd.edge.inference.export", export)
+    monkeypatch.setattr("sims.edge.source.fine_tuned", lambda *_: lambda model: pytest.fail("trained"))
+    said = call(tmp_path / "m.keras", "--task", TASK, "--budget", BUDGET, "--out", tmp_path / "edge")
+    assert said.exit_code == 2
+    assert "a file must compute what its model computes, within 0.0001 of" in " ".join(said.stderr.split())
+    assert [path.name for path in tmp_path.iterdir()] == ["m.keras"]
+
+
 def test_ctrl_c_leaves_nothing(model, tmp_path, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
