@@ -107,7 +107,8 @@ def _measured(
     """Convert to each precision and run the files, each in a process of its own."""
     source.model.save(folder / source.file)
     modules, task = layer_modules(source.model), experiment.task
-    for item in convert(folder / source.file, source.examples, folder, source.precisions, modules=modules):
+    path, rows = folder / source.file, task.test.x
+    for item in convert(path, source.examples, folder, source.precisions, modules=modules, rows=rows):
         if item.path is None:
             yield DeviceFile(item.precision, error=item.error)
             continue

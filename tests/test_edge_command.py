@@ -36,10 +36,11 @@ def hashes(folder):
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.tflite")}
 
 
-def convert(path, rows, out, precisions, stem, modules):
+def convert(path, rows, out, precisions, stem, modules, compared):
     """Without a child process, whose start takes most of the time; one precision fails."""
     with tempfile.TemporaryDirectory(dir=out) as work:
         np.save(Path(work, "calibration.npy"), rows)
+        np.save(Path(work, "rows.npy"), compared)
         whole = [each for each in precisions if each != "int16x8"]
         done = list(convert_here(path, Path(work), out / stem, whole, modules))
     return done + [Conversion("int16x8", None, "the converter died of SIGSEGV")] * ("int16x8" in precisions)
@@ -222,7 +223,7 @@ def test_source_for_a_firmware_takes_tensorflow_lite_micro(model, tmp_path, monk
 
 
 def test_a_model_that_cannot_be_converted_is_one_line_and_not_trained(model, tmp_path, monkeypatch):
-    def fails(path, rows, out, precisions, stem, modules):
+    def fails(path, rows, out, precisions, stem, modules, compared):
         return [Conversion(each, None, f"{path}: no kernel") for each in precisions]
 
     monkeypatch.setattr("sims.edge.candidate.convert", fails)
@@ -231,6 +232,24 @@ def test_a_model_that_cannot_be_converted_is_one_line_and_not_trained(model, tmp
     assert said.exit_code == 2
     assert said.stderr.strip().endswith("no file of it could be made: float32: model.keras: no kernel")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_computes_something_else_has_no_accuracy(tmp_path, monkeypatch):
+    """As if it were exported in training, with each example's own statistics."""
+
+    def export(model, folder):
+        signature = [keras.InputSpec(shape=(1, *model.inputs[0].shape[1:]), dtype="float32")]
+        model.export(folder, verbose=False, input_signature=signature)
+
+    inputs = keras.Input((6, 6, 1))
+    x = layers.BatchNormalization()(layers.Conv2D(4, 3)(layers.Resizing(6, 6)(inputs)))
+    keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x))).save(tmp_path / "m.keras")
+    monkeypatch.setattr("fedkd.edge.inference.export", export)
+    monkeypatch.setattr("sims.edge.source.fine_tuned", lambda *_: lambda model: pytest.fail("trained"))
+    said = call(tmp_path / "m.keras", "--task", TASK, "--budget", BUDGET, "--out", tmp_path / "edge")
+    assert said.exit_code == 2
+    assert "a file must compute what its model computes, within 0.0001 of" in " ".join(said.stderr.split())
+    assert [path.name for path in tmp_path.iterdir()] == ["m.keras"]
 
 
 def test_ctrl_c_leaves_nothing(model, tmp_path, monkeypatch):

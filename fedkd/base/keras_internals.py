@@ -5,10 +5,10 @@
 
 import random
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import MethodType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import keras
@@ -40,6 +40,20 @@ def call_behind(tensor: keras.KerasTensor) -> Call:
     """Return the call that made a symbolic tensor; an input of a model was called with none."""
     operation, call, _ = tensor._keras_history
     return Call(operation, operation._inbound_nodes[call].input_tensors)
+
+
+def run_graph(model: keras.Model, inputs: Sequence[keras.KerasTensor], call: Callable[..., Any]) -> Any:
+    """Make the calls of a functional model again.
+
+    Args:
+        model: Its operations are called as they are.
+        inputs: What takes the place of its inputs.
+        call: Makes each call, given the operation and its arguments.
+
+    Returns:
+        What takes the place of its outputs, in their structure.
+    """
+    return model._run_through_graph(inputs, operation_fn=lambda operation: operation, call_fn=call)
 
 
 def all_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:

@@ -4,12 +4,13 @@ import math
 from typing import NamedTuple
 
 import keras
-from keras import layers
 
 from fedkd.compress.fake_quant import ActivationRange
 from fedkd.compress.layers import INPUT, NOTHING, inherited_traits
 from fedkd.models.graph import Node, functional, graph_of
 from fedkd.models.inspect import is_kernel
+
+_FOLDED = ("moving_mean", "moving_variance")  # statistics of normalisations
 
 
 class Cost(NamedTuple):
@@ -56,8 +57,8 @@ def layer_parameters(node: Node) -> int:
     layer = node.operation
     if isinstance(layer, ActivationRange):
         return 0
-    held = [layer.gamma, layer.beta] if isinstance(layer, layers.BatchNormalization) else getattr(layer, "weights", ())
-    return sum(math.prod(weight.shape) for weight in held if weight is not None)
+    held = getattr(layer, "weights", ())
+    return sum(math.prod(weight.shape) for weight in held if weight.name not in _FOLDED)
 
 
 def _kernels(node: Node) -> list[keras.Variable]:

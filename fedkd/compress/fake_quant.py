@@ -40,11 +40,12 @@ class ActivationRange(layers.Layer):
 
     Args:
         momentum: Share of the old average in the new.
+        ceiling: Of the ReLU before it; None where there is none. The range never goes beyond, and so cuts as it does.
     """
 
-    def __init__(self, momentum: float = 0.9, **kwargs: Any) -> None:
+    def __init__(self, momentum: float = 0.9, ceiling: float | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.momentum = momentum
+        self.momentum, self.ceiling = momentum, ceiling
 
     def build(self, input_shape: Any) -> None:
         """Create both ends of the range."""
@@ -55,8 +56,9 @@ class ActivationRange(layers.Layer):
         """Round x, float32 of any shape; while training, move the range towards that of x first."""
         if training:
             share = ops.where(self.high > self.low, 1.0 - self.momentum, 1.0)
+            highest = ops.max(x) if self.ceiling is None else ops.minimum(ops.max(x), self.ceiling)
             self.low.assign(self.low + share * (ops.minimum(ops.min(x), 0.0) - self.low))
-            self.high.assign(self.high + share * (ops.maximum(ops.max(x), 0.0) - self.high))
+            self.high.assign(self.high + share * (ops.maximum(highest, 0.0) - self.high))
         return fake_quant_with_min_max_vars(x, self.low, ops.maximum(self.high, self.low + _SMALLEST))
 
     def compute_output_spec(self, x: keras.KerasTensor, training: bool = False) -> keras.KerasTensor:
@@ -65,7 +67,7 @@ class ActivationRange(layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Return what a saved model needs to build this layer again."""
-        return {**super().get_config(), "momentum": self.momentum}
+        return {**super().get_config(), "momentum": self.momentum, "ceiling": self.ceiling}
 
 
 class _Convolution(layers.Layer):
@@ -145,6 +147,46 @@ class QuantDense(layers.Dense):
     def kernel(self) -> Any:
         """The rounded kernel."""
         return rounded_kernel(super().kernel, None)
+
+
+@keras.saving.register_keras_serializable(_PACKAGE)
+class QuantDenseBatchNorm(layers.Dense):
+    """Dense layer and the BatchNormalization behind it as one, for a file has one kernel of both: that is rounded.
+
+    Its steps are those of the kernel times the scale that inference has; training normalises by its batch, as ever.
+
+    Args:
+        units: See ``keras.layers.Dense``, as further ones; its activation comes after the normalisation.
+        norm: The normalisation, of the last axis.
+    """
+
+    def __init__(self, units: int, norm: Any, **kwargs: Any) -> None:
+        super().__init__(units, **kwargs)
+        self.norm = keras.saving.deserialize_keras_object(norm) if isinstance(norm, dict) else norm
+
+    def build(self, input_shape: Any) -> None:
+        """Create the weights of both."""
+        super().build(input_shape)
+        if not self.norm.built:  # one that comes from a file is
+            self.norm.build((*input_shape[:-1], self.units))
+
+    def call(self, inputs: Any, training: bool = False, mask: Any = None) -> Any:
+        """Return activation(norm(inputs @ kernel + bias)), (n, ..., units), of the kernel that the file will hold."""
+        norm = self.norm
+        scale = (norm.gamma if norm.scale else 1.0) / ops.sqrt(norm.moving_variance + norm.epsilon)
+        bias = self.bias if self.use_bias else 0.0
+        if training and norm.trainable:
+            scale = ops.stop_gradient(ops.where(ops.abs(scale) < _SMALLEST, _SMALLEST, scale))
+            before = ops.matmul(inputs, rounded_kernel(self.kernel * scale, None) / scale) + bias
+            out = norm(before, training=True, mask=mask)
+        else:
+            shift = (bias - norm.moving_mean) * scale + (norm.beta if norm.center else 0.0)
+            out = ops.matmul(inputs, rounded_kernel(self.kernel * scale, None)) + shift
+        return out if self.activation is None else self.activation(out)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what a saved model needs to build this layer again."""
+        return {**super().get_config(), "norm": keras.saving.serialize_keras_object(self.norm)}
 
 
 @keras.saving.register_keras_serializable(_PACKAGE)

@@ -1,4 +1,4 @@
-"""BatchNormalization as part of the convolution before it, as a converter makes it."""
+"""BatchNormalization as part of the convolution or dense layer before it, as a converter makes it."""
 
 from typing import Any
 
@@ -11,20 +11,20 @@ from fedkd.models.graph import Graph, copy, functional, graph_of, rebuild
 
 
 def folds(graph: Graph) -> dict[str, str]:
-    """Names of the normalisations that follow a convolution which nothing else reads, and of these convolutions."""
+    """Names of the normalisations behind a convolution or dense layer that nothing else reads, and of these layers."""
     readers, found = graph.sole_readers(), {}
     for node in graph.nodes:
         reader = readers.get(node.name)
         if reader is None or not isinstance(reader.operation, layers.BatchNormalization):
             continue
-        convolution = inherited_traits(node.operation).folds and node.activation == "linear"
-        if convolution and reader.operation.axis in (-1, len(reader.shape) - 1):
+        linear = inherited_traits(node.operation).folds and node.activation == "linear"
+        if linear and reader.operation.axis in (-1, len(reader.shape) - 1):
             found[reader.name] = node.name
     return found
 
 
 def folded(model: keras.Model) -> keras.Model:
-    """Return a copy of a model without the normalisations that its convolutions can take in: it computes the same.
+    """Return a copy of a model without the normalisations that layers before them can take in: it computes the same.
 
     For clusters above all: a file has only the folded kernel, whose filters a normalisation would scale apart.
 
@@ -67,6 +67,6 @@ def _taken_in(convolution: layers.Layer, norm: layers.BatchNormalization) -> lis
     *kernels, last = convolution.get_weights()[: -1 if convolution.use_bias else None]
     bias = np.asarray(convolution.bias, np.float64) if convolution.use_bias else 0.0
     kernel = inherited_traits(convolution).kernel
-    assert kernel is not None
-    channels = last.shape[-kernel.axes :]
+    # A transposed convolution's has the channels that it gives before those that it reads.
+    channels = last.shape[-kernel.axes :] if kernel else (last.shape[-2], 1)
     return [*kernels, last * scale.reshape(channels), (bias - mean) * scale + shift]

@@ -77,9 +77,9 @@ TRAITS: Mapping[str, LayerTraits] = {
     "DepthwiseConv2D": _convolution(layers.DepthwiseConv2D, Depthwise(), QuantDepthwiseConv2D),
     "SeparableConv1D": _convolution(layers.SeparableConv1D, Separable()),
     "SeparableConv2D": _convolution(layers.SeparableConv2D, Separable(), apart=True),
-    "Conv1DTranspose": LayerTraits(layers.Conv1DTranspose, macs=INPUT),
-    "Conv2DTranspose": LayerTraits(layers.Conv2DTranspose, macs=INPUT),
-    "Dense": LayerTraits(layers.Dense, Mixing(), size="units", macs=OUTPUT, twin=QuantDense),
+    "Conv1DTranspose": LayerTraits(layers.Conv1DTranspose, macs=INPUT, folds=True),
+    "Conv2DTranspose": LayerTraits(layers.Conv2DTranspose, macs=INPUT, folds=True),
+    "Dense": LayerTraits(layers.Dense, Mixing(), size="units", macs=OUTPUT, folds=True, twin=QuantDense),
     # TFLite's gather from a table keeps its scale.
     "Embedding": LayerTraits(layers.Embedding, macs=NOTHING, twin=QuantEmbedding, scale=SAME),
     "BatchNormalization": LayerTraits(channels=KEEPS, scale=NEW, fused=True),
@@ -111,6 +111,15 @@ TRAITS: Mapping[str, LayerTraits] = {
     "SpatialDropout1D": _PASSES,
     "SpatialDropout2D": _PASSES,
     "GaussianNoise": _PASSES,
+    "GaussianDropout": _PASSES,
+    "AlphaDropout": _PASSES,
+    # Augmentation, which a file doesn't have.
+    "RandomFlip": _PASSES,
+    "RandomRotation": _PASSES,
+    "RandomTranslation": _PASSES,
+    "RandomZoom": _PASSES,
+    "RandomContrast": _PASSES,
+    "RandomBrightness": _PASSES,
     # TFLite's poolings keep their scale, that of averages included.
     "MaxPooling1D": _PASSES,
     "MaxPooling2D": _PASSES,

@@ -1,6 +1,6 @@
 """A model that trains with what int8 does to its kernels and activations."""
 
-from functools import partial
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import keras
@@ -9,14 +9,12 @@ from keras import layers
 
 from fedkd.base.affine import scale_and_zero
 from fedkd.base.errors import InputError
-from fedkd.compress.fake_quant import ActivationRange, QuantDepthwiseConv2D
-from fedkd.compress.fold import folds
-from fedkd.compress.layers import NEW, traits_of
-from fedkd.models.graph import Chain, Graph, Node, activation_name, copy, functional, graph_of, rebuild
+from fedkd.compress.fake_quant import ActivationRange, QuantDenseBatchNorm, QuantDepthwiseConv2D
+from fedkd.compress.file_tensors import FUSED, Calls
+from fedkd.compress.ids import check_ids
+from fedkd.compress.layers import traits_of
+from fedkd.models.graph import Chain, activation_name, copy, functional, graph_of, rebuild
 
-# From int8 to int8 with scales that TFLite fixes.
-_FIXED_SCALE = {"softmax", "sigmoid", "tanh"}
-_FUSED = {"linear", "relu", "relu6"}
 _STAND_INS = 16
 
 
@@ -50,24 +48,37 @@ def quantize_aware(model: keras.Model, per_tensor: bool = False) -> QuantizeAwar
         Jacob et al., CVPR 2018, section 3.
     """
     plain = functional(model)
-    calls = _Calls(graph_of(plain))
+    check_ids(plain)
+    calls = Calls(graph_of(plain))
+
+    joined = calls.joined()
+    normalised = {dense: norm for norm, dense in joined.items()}
+
+    def make(operation: Any) -> Any:
+        if operation.name in normalised:
+            return _normalised(operation, plain.get_layer(normalised[operation.name]))
+        # Its range cuts where it would, and TFLite has it with other ceilings as operations of their own.
+        if calls.ceiling(operation.name) is not None:
+            return layers.ReLU(name=operation.name)
+        return _rounded(operation, per_tensor)
 
     def call(operation: Any, sources: tuple[str, ...], *args: Any, **kwargs: Any) -> Any:
-        out = operation(*args, **kwargs)
-        return _ranged(out, operation.name) if calls.end_in_a_tensor(operation.name) else out
+        out = args[0] if operation.name in joined else operation(*args, **kwargs)
+        ends = calls.end_in_a_tensor(operation.name)
+        return _ranged(out, operation.name, calls.ceiling(operation.name)) if ends else out
 
-    aware = rebuild(
-        plain, partial(_rounded, per_tensor=per_tensor), call, enter=lambda tensor: _ranged(tensor, tensor.name)
-    )
+    aware = rebuild(plain, make, call, enter=lambda tensor: _ranged(tensor, tensor.name))
     for layer in plain.layers:
         if layer.weights:
-            _give(layer, aware)
+            _give(layer, aware, joined)
     return QuantizeAware(aware, calls.skipped())
 
 
 def skipped(model: keras.Model) -> dict[str, str]:
     """The layers whose rounding a quantization-aware copy of a model wouldn't see, and why; errors of that."""
-    return _Calls(graph_of(functional(model))).skipped()
+    plain = functional(model)
+    check_ids(plain)
+    return Calls(graph_of(plain)).skipped()
 
 
 def unaware(aware: keras.Model, plain: keras.Model) -> keras.Model:
@@ -77,9 +88,11 @@ def unaware(aware: keras.Model, plain: keras.Model) -> keras.Model:
         aware: From ``quantize_aware(plain)``, trained; not changed.
         plain: Changed in place.
     """
-    for layer in plain.layers:
+    flat = functional(plain)
+    joined = Calls(graph_of(flat)).joined()
+    for layer in flat.layers:
         if layer.weights:
-            layer.set_weights(_taken(layer, aware))
+            layer.set_weights(_taken(layer, aware, joined))
     return plain
 
 
@@ -113,16 +126,39 @@ def learned_scales(model: keras.Model) -> dict[str, tuple[float, int]]:
         By the range's name.
 
     Raises:
-        InputError: A range is empty, for the model wasn't trained.
+        InputError: A range is empty, for the model wasn't trained or a layer is dead, or it isn't finite.
     """
     ranges = [layer for layer in model.layers if isinstance(layer, ActivationRange)]
-    return {layer.name: scale_and_zero(float(layer.low), float(layer.high), 8) for layer in ranges}
+    ends = {layer.name: (float(layer.low), float(layer.high)) for layer in ranges}
+    if ends and all(low == high for low, high in ends.values()):
+        raise InputError(f"{model.name} must be trained before its scales are read, got ranges that are all empty")
+    return {name: _scale(name, low, high) for name, (low, high) in ends.items()}
 
 
-def _ranged(tensor: keras.KerasTensor, name: str) -> keras.KerasTensor:
+def _scale(name: str, low: float, high: float) -> tuple[float, int]:
+    """Scale and zero point of a range, or an InputError that names the layer before it."""
+    layer = name.removesuffix("_range")
+    if low == high:
+        raise InputError(
+            f"layer {layer!r} must give something else than 0 on what the model was trained with, got a dead layer;"
+            " take it out, or train the model again from other weights or with a lower learning rate"
+        )
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise InputError(
+            f"layer {layer!r} must give finite numbers, got {low} to {high}; train it again with a lower learning rate"
+        )
+    return scale_and_zero(low, high, 8)
+
+
+def _ranged(tensor: keras.KerasTensor, name: str, ceiling: float | None = None) -> keras.KerasTensor:
     """Put a range behind a tensor of floats; ids and masks have none."""
     floats = keras.backend.is_float_dtype(tensor.dtype)
-    return ActivationRange(name=f"{name}_range")(tensor) if floats else tensor
+    return ActivationRange(name=f"{name}_range", ceiling=ceiling)(tensor) if floats else tensor
+
+
+def _normalised(dense: layers.Dense, norm: layers.BatchNormalization) -> QuantDenseBatchNorm:
+    """What takes the place of a dense layer and the normalisation behind it."""
+    return QuantDenseBatchNorm(norm=copy(norm), **dense.get_config())
 
 
 def _rounded(operation: keras.Operation, per_tensor: bool) -> keras.Operation | Chain:
@@ -133,7 +169,7 @@ def _rounded(operation: keras.Operation, per_tensor: bool) -> keras.Operation | 
     if traits.twin is None:
         return copy(operation)
     config = operation.get_config() | ({"per_tensor": per_tensor} if traits.per_filter else {})
-    if activation in _FUSED:
+    if activation in FUSED:
         return traits.twin.from_config(config)
     return _before_activation(operation, traits.twin.from_config({**config, "activation": "linear"}))
 
@@ -157,84 +193,23 @@ def _apart(layer: layers.SeparableConv2D, per_tensor: bool) -> Chain:
     return Chain(name, [first, ActivationRange(name=f"{name}_depthwise_range"), *parts])
 
 
-def _taken(layer: keras.layers.Layer, aware: keras.Model) -> list[np.ndarray]:
-    """A layer's weights, from the layer or the two that stand for it."""
+def _taken(layer: keras.layers.Layer, aware: keras.Model, joined: Mapping[str, str]) -> list[np.ndarray]:
+    """A layer's weights, from the layer, the two or the part of one that stand for it."""
+    if layer.name in joined:
+        return aware.get_layer(joined[layer.name]).norm.get_weights()
     weights = aware.get_layer(layer.name).get_weights()
     if traits_of(layer).apart:
         return aware.get_layer(f"{layer.name}_depthwise").get_weights() + weights
-    return weights
+    return weights[: len(layer.weights)]  # before those of a normalisation
 
 
-def _give(layer: keras.layers.Layer, aware: keras.Model) -> None:
+def _give(layer: keras.layers.Layer, aware: keras.Model, joined: Mapping[str, str]) -> None:
     weights = layer.get_weights()
+    if layer.name in joined:
+        aware.get_layer(joined[layer.name]).norm.set_weights(weights)
+        return
     if traits_of(layer).apart:
         aware.get_layer(f"{layer.name}_depthwise").set_weights(weights[:1])
         weights = weights[1:]
-    aware.get_layer(layer.name).set_weights(weights)
-
-
-class _Calls:
-    """What TFLite makes of a model's calls."""
-
-    def __init__(self, graph: Graph) -> None:
-        self._nodes = {node.name: node for node in graph.nodes}
-        self._sole_reader, self._folds = graph.sole_readers(), folds(graph)
-        for node in graph.nodes:
-            _check(node)
-
-    def end_in_a_tensor(self, name: str) -> bool:
-        """Whether a call's output is a tensor of the file with a scale of its own."""
-        node, reader = self._nodes[name], self._sole_reader.get(name)
-        traits = traits_of(node.operation)
-        known = traits.rounded or traits.scale == NEW or node.kind == "Activation"
-        if not known or node.activation in _FIXED_SCALE:
-            return False
-        return reader is None or not (reader.kind == "Concatenate" or self._fused(node, reader))
-
-    def skipped(self) -> dict[str, str]:
-        """Why the scales of some layers aren't learned."""
-        reasons = {name: self._reason(node) for name, node in self._nodes.items()}
-        return {name: reason for name, reason in reasons.items() if reason}
-
-    def _reason(self, node: Node) -> str:
-        layer, traits = node.operation, traits_of(node.operation)
-        if getattr(layer, "weights", ()) and layer.compute_dtype != "float32":
-            return f"it computes in {layer.compute_dtype}"
-        if node.kind == "BatchNormalization" and not self._folded(node):
-            return "it follows no convolution that it could be folded into"
-        if traits.pairwise and len(node.sources) != 2:
-            return f"{node.kind} of {len(node.sources)} tensors takes several operations, or a constant"
-        if traits.rounded or node.kind == "Activation":
-            known = node.activation in _FUSED | _FIXED_SCALE
-            return "" if known else f"activation {node.activation!r} takes operations of its own"
-        return "" if traits.scale else f"no recipe for {node.kind}"
-
-    def _fused(self, node: Node, reader: Node) -> bool:
-        """Whether TFLite computes both in one operation, so that nothing is rounded between them."""
-        if reader.kind == "BatchNormalization":
-            return self._folded(reader)
-        traits = traits_of(node.operation)
-        before = traits.rounded and node.activation == "linear"
-        before = before or traits.pairwise or (node.kind == "BatchNormalization" and self._folded(node))
-        return before and _is_relu(reader)
-
-    def _folded(self, norm: Node) -> bool:
-        """Whether a normalisation becomes part of the convolution before it."""
-        return norm.name in self._folds and traits_of(self._nodes[self._folds[norm.name]].operation).rounded
-
-
-def _check(node: Node) -> None:
-    """Raise InputError on a call for which no rounding makes sense."""
-    if isinstance(node.operation, ActivationRange):
-        raise InputError(f"the model is quantization-aware already: it has the range {node.name!r}")
-    floats = node.kind == "Embedding" and keras.backend.is_float_dtype(node.operation.input.dtype)
-    if floats:
-        raise InputError(f"word ids of {node.name!r} must be integers, got floats; give their Input dtype='int32'")
-
-
-def _is_relu(node: Node) -> bool:
-    """Whether TFLite has it as the end of another operation: up to infinity or 6, nothing below 0."""
-    layer = node.operation
-    if isinstance(layer, layers.ReLU):
-        return not layer.negative_slope and not layer.threshold and layer.max_value in (None, 6)
-    return traits_of(layer).relu or (node.kind == "Activation" and node.activation in ("relu", "relu6"))
+    twin = aware.get_layer(layer.name)
+    twin.set_weights([*weights, *twin.get_weights()[len(weights) :]])

@@ -20,7 +20,7 @@ from fedkd.compress.importance import Measure, Scores, gathered
 from fedkd.compress.kernels import Kernel
 from fedkd.compress.layers import inherited_traits, makes_channels
 from fedkd.compress.remove_channels import remove_channels
-from fedkd.models.graph import Node, functional
+from fedkd.models.graph import Node, calls_behind, functional
 
 _ROWS = 32  # examples whose patches are held at a time
 # Directions with less of the examples' energy than this are noise of float32; the kernel isn't changed along them.
@@ -88,7 +88,8 @@ def _readers(found: Channels) -> list[Node]:
 def _inputs(model: keras.Model, name: str, x: np.ndarray) -> np.ndarray:
     """What a layer of a model reads."""
     plain = functional(model)
-    until = keras.Model(plain.inputs[0], plain.get_layer(name).input)
+    call = next(call for _, call in calls_behind(plain.outputs) if call.operation.name == name)
+    until = keras.Model(plain.inputs[0], call.inputs[0])
     parts = [np.asarray(until(x[i : i + _ROWS], training=False)) for i in range(0, len(x), _ROWS)]
     return np.concatenate(parts)
 

@@ -12,16 +12,21 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 
 from fedkd.base.errors import InputError
 from fedkd.config.sections import CALIBRATED, PRECISIONS
 from fedkd.edge.child import ending, last_message, run_module
+from fedkd.edge.runtime import predict
+
+if TYPE_CHECKING:
+    import keras
 
 _MISSING_OPS = re.compile(r"^(Custom|TF Select) ops:")
 _ERROR_LENGTH = 300
+_COMPARED = 32  # rows on which a float32 file is held against Keras
 # Modules of this project's layers, which Keras finds by registered name.
 _OWN_LAYERS = ("fedkd.compress.fake_quant", "fedkd.models.transformer")
 
@@ -48,18 +53,23 @@ def convert(
     precisions: Sequence[str] = PRECISIONS,
     stem: str = "student",
     modules: Sequence[str] = (),
+    rows: np.ndarray | None = None,
 ) -> list[Conversion]:
     """Write `<out_dir>/<stem>_<precision>.tflite` for each precision, with the batch fixed to 1.
 
-    One child process does them all; when it dies in one precision, a fresh child takes up the rest.
+    One child process does them all; when it dies in one precision, a fresh child takes up the rest. A model of which
+    a float32 file doesn't compute what Keras computes, within 1e-4 of the outputs' range, fails in every precision.
 
     Args:
-        model_path: A .keras file of one input (float32, or int32 ids) and one output (logits).
+        model_path: A .keras file of one input (float32, or int32 ids) and one output (logits). One that was trained
+            in other floats becomes float32 first.
         calibration: Rows (n, *input_shape) that show integers the range of every activation; a hundred or so.
         out_dir: Made if missing. Each file appears whole or not at all.
         precisions: Some of PRECISIONS. Integers are so at both ends, but ids stay int32.
         stem: Start of the file names.
         modules: Python modules that define the user's own layers, for Keras looks these up by registered name.
+        rows: Real rows (n, *input_shape), on the first of which a float32 file is held against Keras; those of
+            `calibration` where None. Where there are none, nothing is compared.
 
     Returns:
         One Conversion a precision, in the order asked.
@@ -71,7 +81,7 @@ def convert(
     out_dir.mkdir(parents=True, exist_ok=True)
     done: list[Conversion] = []
     while len(done) < len(precisions):
-        done += _run_child(model_path, calibration, out_dir / stem, modules, precisions[len(done) :])
+        done += _run_child(model_path, calibration, rows, out_dir / stem, modules, precisions[len(done) :])
     return done
 
 
@@ -89,12 +99,19 @@ def _check(model_path: Path, calibration: np.ndarray, precisions: Sequence[str])
 
 
 def _run_child(
-    model_path: Path, calibration: np.ndarray, prefix: Path, modules: Sequence[str], precisions: Sequence[str]
+    model_path: Path,
+    calibration: np.ndarray,
+    rows: np.ndarray | None,
+    prefix: Path,
+    modules: Sequence[str],
+    precisions: Sequence[str],
 ) -> list[Conversion]:
     """Convert until the child ends; the precision a signal interrupted gets an error and is the last one returned."""
     # Beside the files, so that os.replace stays on one file system; removed here, for a dead child can't.
     with tempfile.TemporaryDirectory(prefix=".convert-", dir=prefix.parent) as work:
         np.save(Path(work, "calibration.npy"), calibration, allow_pickle=False)
+        if rows is not None:
+            np.save(Path(work, "rows.npy"), rows[:_COMPARED], allow_pickle=False)
         child = run_module("fedkd.edge.convert", str(model_path), work, str(prefix), *precisions, "--modules", *modules)
     done = [_parse(line) for line in child.stdout.splitlines()]
     left = precisions[len(done) :]
@@ -151,60 +168,78 @@ def convert_here(
 
     Args:
         model_path: A .keras file of one input and one output.
-        work: Scratch directory on the file system of `prefix`, holding calibration.npy.
+        work: Scratch directory on the file system of `prefix`, holding calibration.npy, and rows.npy where a float32
+            file is to be held against Keras on other rows than those.
         prefix: Path of the TFLite files up to `_<precision>.tflite`.
         precisions: Some of PRECISIONS.
         modules: See `convert`.
 
     Yields:
-        A Conversion as each is done; a model that can't be loaded fails them all alike.
+        A Conversion as each is done; a model that can't be loaded, or that becomes another in a float32 file, fails
+        them all alike.
     """
     # Any exception is an answer here: this process exists to find out whether conversion works.
     try:
         for module in (*_OWN_LAYERS, *modules):
             importlib.import_module(module)
-        dtype, shape = _export(model_path, work / "saved_model")
+        model = _proven(model_path, work)
     except Exception as error:
         yield from (Conversion(precision, None, _summary(error)) for precision in precisions)
         return
     for precision in precisions:
         try:
-            path = _write(_flatbuffer(work, precision, dtype, shape), work, Path(f"{prefix}_{precision}.tflite"))
-            yield Conversion(precision, path, None)
+            content = _flatbuffer(work / "saved_model", work, precision, model)
+            yield Conversion(precision, _write(content, work, Path(f"{prefix}_{precision}.tflite")), None)
         except Exception as error:
             yield Conversion(precision, None, _summary(error))
 
 
-def _export(model_path: Path, saved_model: Path) -> tuple[str, tuple[int, ...]]:
-    """Write a SavedModel of batch 1; return dtype and shape of a row.
+def _proven(model_path: Path, work: Path) -> "keras.Model":
+    """Load a model, write its SavedModel, and see that a float32 file of it computes what it computes.
 
-    A free batch would put SHAPE and PACK into the file, and Flex ops where there is an LSTM.
+    A quantization-aware model is compared without its rounding, of which a last bit of float32 makes a whole step.
     """
-    import keras
+    from fedkd.compress.fake_quant import ActivationRange
+    from fedkd.compress.in_floats import in_floats
+    from fedkd.edge.inference import check_outputs, export, load
 
-    model = keras.saving.load_model(model_path, compile=False)
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise InputError(f"the model must have 1 input and 1 output, got {len(model.inputs)} and {len(model.outputs)}")
-    dtype, shape = model.inputs[0].dtype, tuple(model.inputs[0].shape[1:])
-    if None in shape:
-        raise InputError(f"the model's input shape must be fixed, got {shape}")
-    signature = [keras.InputSpec(shape=(1, *shape), dtype=dtype)]
-    model.export(saved_model, verbose=False, input_signature=signature)
-    return dtype, shape
+    model = load(model_path)
+    export(model, work / "saved_model")
+    rows = _compared(work, model)
+    if not len(rows):
+        return model
+    plain, saved = model, work / "saved_model"
+    if any(isinstance(layer, ActivationRange) for layer in model.layers):
+        plain, saved = in_floats(model), work / "in_floats"
+        export(plain, saved)
+    path = _write(_flatbuffer(saved, work, "float32", plain), work, work / "proof.tflite")
+    check_outputs(plain, rows, predict(path, rows))
+    return model
 
 
-def _flatbuffer(work: Path, precision: str, dtype: str, shape: tuple[int, ...]) -> bytes:
-    """Convert the SavedModel to one precision."""
+def _compared(work: Path, model: "keras.Model") -> np.ndarray:
+    """Some rows to hold a file against Keras on; none where there are none, or none that fit."""
+    given = work / "rows.npy"
+    rows = np.load(given if given.is_file() else work / "calibration.npy", allow_pickle=False)[:_COMPARED]
+    tensor = model.inputs[0]
+    return rows.astype(tensor.dtype) if rows.shape[1:] == tuple(tensor.shape[1:]) else rows[:0]
+
+
+def _flatbuffer(saved: Path, work: Path, precision: str, model: "keras.Model") -> bytes:
+    """Convert the SavedModel of a model to one precision."""
     import tensorflow as tf
 
+    from fedkd.compress.ids import check_ids
     from fedkd.edge.litert_internals import scale_whole_tensors
 
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(work / "saved_model"))
+    dtype, shape = model.inputs[0].dtype, tuple(model.inputs[0].shape[1:])
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved))
     if precision != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if precision == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if precision in CALIBRATED:
+        check_ids(model)
         rows = _calibration(work, dtype, shape)
         converter.representative_dataset = lambda: ([row] for row in rows[:, np.newaxis])
         wide, kinds = precision == "int16x8", tf.lite.OpsSet

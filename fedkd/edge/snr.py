@@ -8,10 +8,10 @@ import keras
 import numpy as np
 
 from fedkd.compress.cost import layer_macs, layer_parameters
-from fedkd.compress.fake_quant import ActivationRange
-from fedkd.compress.layers import TRAITS, traits_of
+from fedkd.compress.in_floats import in_floats
+from fedkd.compress.layers import traits_of
 from fedkd.edge.activations import activations
-from fedkd.models.graph import Graph, Node, copy, functional, graph_of, rebuild
+from fedkd.models.graph import Graph, Node, functional, graph_of
 
 _EXACT = 200.0  # dB of what is equal to the last bit
 
@@ -54,7 +54,7 @@ def layer_table(model: keras.Model, path: Path | None, x: np.ndarray) -> list[La
     Raises:
         InputError: The model's graph can't be seen, or the file is missing, is not TFLite or can't run here.
     """
-    plain = _in_floats(functional(model))
+    plain = in_floats(functional(model))
     graph = graph_of(plain)
     compared = [node for node in graph.nodes if path and (layer_macs(node) or node.kind == "Embedding")]
     ends = {node.name: _fused(graph, node) for node in compared}
@@ -73,25 +73,6 @@ def layer_table(model: keras.Model, path: Path | None, x: np.ndarray) -> list[La
         for node in graph.nodes
         if layer_parameters(node)
     ]
-
-
-def _in_floats(model: keras.Model) -> keras.Model:
-    """A copy of a model that rounds nothing."""
-    floats = {traits.twin: traits.layer for traits in TRAITS.values() if traits.twin and traits.layer}
-
-    def make(operation: keras.Operation) -> keras.Operation:
-        if isinstance(operation, ActivationRange):
-            return keras.layers.Identity(name=operation.name)
-        config = operation.get_config()
-        if type(operation) not in floats:
-            return copy(operation)
-        return floats[type(operation)].from_config({k: v for k, v in config.items() if k != "per_tensor"})
-
-    plain = rebuild(model, make)
-    for layer in model.layers:
-        if layer.weights and not isinstance(layer, ActivationRange):
-            plain.get_layer(layer.name).set_weights(layer.get_weights())
-    return plain
 
 
 def _fused(graph: Graph, node: Node) -> list[Node]:

@@ -1,12 +1,14 @@
 """What feeds what in a functional Keras model, and its copies with other layers."""
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import keras
 
 from fedkd.base.errors import InputError
+from fedkd.base.keras_internals import Call, call_behind, run_graph
 
 INPUT = ""  # stands among a node's sources for an input of the model
 
@@ -72,27 +74,94 @@ class Chain:
     def __init__(self, name: str, parts: Sequence[keras.layers.Layer]) -> None:
         self.name, self.parts = name, parts
 
-    def __call__(self, x: keras.KerasTensor) -> keras.KerasTensor:
-        """Call each part on what the one before returned."""
+    def __call__(self, x: keras.KerasTensor, training: bool | None = None, mask: Any = None) -> keras.KerasTensor:
+        """Call each part on what the one before returned, and say whether to train to those that ask for it.
+
+        Keras finds the mask by the tensor.
+        """
         for part in self.parts:
-            x = part(x)
+            x = part(x, training=training) if _trains(part) else part(x)
         return x
 
 
 def functional(model: keras.Model) -> keras.Model:
-    """Return the model as a functional one, with the same layers.
+    """Return the model as a functional one, with the same layers; those of models inside it take these models' places.
 
     Raises:
-        InputError: Its class has a ``call`` of its own, whose graph can't be seen, or it has no input yet.
+        InputError: Its class has a ``call`` of its own, whose graph can't be seen, or it has no input yet; or a model
+            inside it has a layer of a name that is another's, too, or is called in a way that can't be followed.
     """
-    if isinstance(model, keras.Sequential):
-        if not model.built:
-            raise InputError(f"{model.name}: a Sequential must start with keras.Input, got one without")
-        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-    own_call = any("call" in vars(kind) for kind in type(model).__mro__ if not kind.__module__.startswith("keras."))
-    if own_call or not hasattr(model, "operations"):
+    if isinstance(model, keras.Sequential) and not model.built:
+        raise InputError(f"{model.name}: a Sequential must start with keras.Input, got one without")
+    if not _has_graph(model):
         raise InputError(f"the model must be functional or Sequential, got {type(model).__name__} with its own call")
-    return model
+    model = _without_sequence(model)
+    if not any(map(_has_graph, model.operations)):
+        return model
+    _check_names(model)
+    outputs = run_graph(model, model.inputs, _opened)
+    return keras.Model(model.input, outputs, name=model.name)
+
+
+def _has_graph(operation: Any) -> bool:
+    """Whether it is a model whose calls can be seen."""
+    kinds = type(operation).__mro__
+    own_call = any("call" in vars(kind) for kind in kinds if not kind.__module__.startswith("keras."))
+    seen = hasattr(operation, "operations") or (isinstance(operation, keras.Sequential) and operation.built)
+    return isinstance(operation, keras.Model) and not own_call and seen
+
+
+def _without_sequence(model: keras.Model) -> keras.Model:
+    """A Sequential as a functional model."""
+    if not isinstance(model, keras.Sequential):
+        return model
+    return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+
+
+def _opened(operation: keras.Operation, *args: Any, **kwargs: Any) -> Any:
+    """Make a call; of a model, the calls in it, which train or don't as it was told to."""
+    if not _has_graph(operation):
+        return operation(*args, **kwargs)
+    training = {name: value for name, value in kwargs.items() if name == "training" and value is not None}
+
+    def call(inside: Any, *arguments: Any, **named: Any) -> Any:
+        return _opened(inside, *arguments, **(named | training if _trains(inside) else named))
+
+    return run_graph(_without_sequence(operation), _entering(operation, args, kwargs), call)
+
+
+def _trains(operation: Any) -> bool:
+    """Whether an operation's call asks whether to train."""
+    return isinstance(operation, keras.layers.Layer) and "training" in inspect.signature(operation.call).parameters
+
+
+def _entering(model: keras.Model, args: Any, kwargs: Any) -> list[keras.KerasTensor]:
+    """What a model inside another is called with, in the dtypes of its inputs."""
+    given, wanted = _tensors(args), model.inputs
+    known = set(kwargs) <= {"training", "mask"} and kwargs.get("mask") is None and not isinstance(args[0], dict)
+    if not known or len(args) > 1 or [len(x.shape) for x in given] != [len(x.shape) for x in wanted]:
+        raise InputError(
+            f"model {model.name!r} must be called with one tensor for each of its inputs, of the same axes, and without"
+            " a mask; call it so, or give its layers to the model around it"
+        )
+    pairs = zip(given, wanted, strict=True)
+    return [x if x.dtype == own.dtype else keras.ops.cast(x, own.dtype) for x, own in pairs]
+
+
+def _check_names(model: keras.Model) -> None:
+    """Raise InputError where two layers would have one name."""
+    found: dict[str, keras.Operation] = {}
+    waiting: list[Any] = list(model.operations)
+    while waiting:
+        operation = waiting.pop()
+        if _has_graph(operation):
+            inside = _without_sequence(operation).operations
+            waiting += [each for each in inside if not isinstance(each, keras.layers.InputLayer)]
+        elif found.setdefault(operation.name, operation) is not operation:
+            raise InputError(
+                f"{model.name}: layers of models inside it must have names of their own, got two of {operation.name!r};"
+                " name one otherwise"
+            )
 
 
 def graph_of(model: keras.Model, make: Callable[[keras.Operation], keras.Operation] | None = None) -> Graph:
@@ -184,6 +253,30 @@ def _rebuilt(
 
     new = keras.models.clone_model(model, clone_function=make, call_function=wrapped)
     return new, frozenset(source.get(id(tensor), INPUT) for tensor in new.outputs)
+
+
+def calls_behind(
+    tensors: Sequence[keras.KerasTensor], beyond: Callable[[Any], bool] = lambda _: True
+) -> Iterator[tuple[keras.KerasTensor, Call]]:
+    """Walk back from some symbolic tensors to the inputs they are made of.
+
+    Args:
+        tensors: Where to start.
+        beyond: Tells of an operation whether to go on behind it.
+
+    Yields:
+        Each tensor on the way, the first ones included, and the call that made it.
+    """
+    waiting, seen = list(tensors), set[int]()
+    while waiting:
+        tensor = waiting.pop()
+        if id(tensor) in seen:
+            continue
+        seen.add(id(tensor))
+        call = call_behind(tensor)
+        yield tensor, call
+        if beyond(call.operation):
+            waiting += call.inputs
 
 
 def _tensors(*values: Any) -> list[keras.KerasTensor]:

@@ -11,9 +11,11 @@ from keras import layers
 
 from fedkd.base.errors import InputError
 from fedkd.compress.constraints import keep_clusters, kernels
+from fedkd.compress.cost import cost
 from fedkd.compress.fake_quant import ActivationRange, QuantConv1D, rounded_kernel
 from fedkd.compress.fold import folded
-from fedkd.compress.qat import learned_scales, quantize_aware
+from fedkd.compress.in_floats import in_floats
+from fedkd.compress.qat import learned_scales, quantize_aware, unaware
 from fedkd.edge.convert import convert, convert_here
 from fedkd.edge.runtime import describe, predict
 
@@ -115,6 +117,42 @@ def words():
     return keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling1D()(x)))
 
 
+def dense_norms(dropout=0.1):
+    x = inputs = keras.Input((16,))
+    for options in ({}, {"use_bias": False}, {"activation": "linear"}):
+        x = layers.BatchNormalization(momentum=0.5, scale=bool(options))(layers.Dense(8, **options)(x))
+        x = layers.Dropout(dropout)(layers.ReLU()(x))
+    return keras.Model(inputs, layers.Dense(4)(x))
+
+
+def dense_norm_of_steps():
+    x = inputs = keras.Input((6, 4))
+    x = layers.BatchNormalization(momentum=0.5)(layers.Dense(5)(x))
+    return keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
+
+
+def ceilings():
+    """Some cut, some never do."""
+    x = inputs = keras.Input((8, 8, 1))
+    x = layers.ReLU(max_value=0.5)(layers.BatchNormalization(momentum=0.5)(layers.Conv2D(4, 3)(x)))
+    x = layers.ReLU(max_value=20)(layers.Conv2D(4, 3)(x))
+    x = layers.ReLU(max_value=1.0)(layers.Add()([x, layers.Conv2D(4, 1)(x)]))
+    return keras.Model(inputs, layers.Dense(3)(layers.ReLU(max_value=2.0)(layers.Flatten()(x))))
+
+
+def augmented():
+    x = inputs = keras.Input((8, 8, 1))
+    for layer in (
+        layers.RandomFlip(),
+        layers.RandomRotation(0.1),
+        layers.RandomZoom(0.2),
+        layers.RandomTranslation(0.1, 0.1),
+    ):
+        x = layer(x)
+    x = layers.GaussianDropout(0.1)(layers.Conv2D(4, 3, activation="relu")(layers.RandomContrast(0.2)(x)))
+    return keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
+
+
 def int8(model, rows, folder, precision="int8"):
     """Convert in this process; a child would take seconds to start."""
     folder.mkdir()
@@ -126,7 +164,16 @@ def int8(model, rows, folder, precision="int8"):
 
 
 @pytest.mark.parametrize(
-    "make", [*(pytest.param(m, marks=SLOW) for m in (cnn, depthwise, residual, temporal)), softmax_end, words]
+    "make",
+    [
+        *(pytest.param(m, marks=SLOW) for m in (cnn, depthwise, residual, temporal)),
+        softmax_end,
+        words,
+        dense_norms,
+        dense_norm_of_steps,
+        ceilings,
+        augmented,
+    ],
 )
 def test_no_scale_of_the_file_comes_from_the_calibration_set(make, tmp_path):
     """Two files calibrated on different data are equal byte by byte, and each answers within two steps of the model."""
@@ -215,12 +262,13 @@ def test_a_range_is_that_of_the_first_batch_then_an_average():
 def test_what_the_model_cannot_see_is_named():
     x = inputs = keras.Input((8, 4))
     x = layers.LayerNormalization(name="norm")(layers.Dense(4, activation="swish", name="swish")(x))
-    x = layers.BatchNormalization(name="late")(layers.Dense(4, name="dense")(x))
+    x = layers.BatchNormalization(name="late")(layers.Dense(4, activation="relu", name="dense")(x))
+    x = layers.ReLU(threshold=0.5, name="threshold")(x)
     x = layers.Add(name="three")([x, x, x])
     x = layers.DepthwiseConv1D(3, name="depth")(layers.Dense(4, activation=layers.LeakyReLU(), name="leaky")(x))
     model = keras.Model(inputs, layers.Dense(3, activation="softmax", name="end")(layers.Flatten()(x)))
     skipped = quantize_aware(model).skipped
-    assert set(skipped) == {"norm", "swish", "late", "three", "leaky", "depth"}
+    assert set(skipped) == {"norm", "swish", "late", "threshold", "three", "leaky", "depth"}
     assert skipped["norm"] == "no recipe for LayerNormalization"
     assert re.search("folded", skipped["late"])
 
@@ -242,3 +290,64 @@ def test_what_cannot_be_made_aware_is_refused():
         quantize_aware(keras.Model(floats, layers.Embedding(9, 2, name="table")(floats)))
     with pytest.raises(InputError, match=r"must start with keras\.Input"):
         quantize_aware(keras.Sequential([layers.Dense(3)]))
+
+
+def test_a_dense_layer_with_its_normalisation_trains_as_the_two_do():
+    """But for the rounding of the kernel; and gives them their weights back."""
+    keras.utils.set_random_seed(0)
+    plain = dense_norms(dropout=0)
+    aware = quantize_aware(plain).model
+    given = keras.models.clone_model(plain)
+    assert all(map(np.array_equal, unaware(aware, given).get_weights(), plain.get_weights()))
+    for layer in ranges(aware):
+        layer.call = lambda x, training=False: x
+    x = np.random.default_rng(0).normal(size=(64, 16)).astype(np.float32)
+    for training in (True, False):
+        found, expected = np.asarray(aware(x, training=training)), np.asarray(plain(x, training=training))
+        assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.999
+    unaware(aware, given)
+    moved = [layer.get_weights()[-2:] for layer in given.layers if isinstance(layer, layers.BatchNormalization)]
+    wanted = [layer.get_weights()[-2:] for layer in plain.layers if isinstance(layer, layers.BatchNormalization)]
+    assert np.concatenate(moved[0]) == pytest.approx(np.concatenate(wanted[0]), abs=0.02)
+
+
+def test_a_model_counts_alike_with_and_without_rounding():
+    """Whatever stands for its layers there."""
+    assert cost(quantize_aware(dense_norms()).model) == cost(dense_norms())
+
+
+def test_a_ceiling_is_cut_by_the_range_and_kept_without_rounding():
+    keras.utils.set_random_seed(0)
+    plain = ceilings()
+    aware = quantize_aware(plain).model
+    x = np.random.default_rng(0).normal(size=(40, 8, 8, 1)).astype(np.float32)
+    aware(x, training=True)
+    assert max(float(layer.high) for layer in ranges(aware) if layer.ceiling == 0.5) == 0.5
+    floats = in_floats(aware)
+    assert [layer.ceiling for layer in ranges(aware) if layer.ceiling] == [0.5, 20.0, 1.0, 2.0]
+    held = [floats.get_layer(layer.name).get_weights() for layer in plain.layers if layer.weights]
+    plain.set_weights([weight for weights in held for weight in weights])
+    assert np.asarray(floats(x)) == pytest.approx(np.asarray(plain(x)), abs=1e-5)
+
+
+def test_a_ceiling_before_a_concatenation_is_named():
+    """What is concatenated has one range, which can't cut each part where it should."""
+    inputs = keras.Input((8, 8, 1))
+    parts = [layers.ReLU(max_value=top, name=f"to_{top}")(layers.Conv2D(2, 1)(inputs)) for top in (1, 6)]
+    assert set(quantize_aware(keras.Model(inputs, layers.Concatenate()(parts))).skipped) == {"to_1"}
+
+
+def test_scales_of_what_gives_nothing_are_refused_by_name():
+    inputs = keras.Input((4,))
+    dead = layers.Dense(3, activation="relu", name="dead")
+    model = keras.Model(inputs, layers.Dense(2)(dead(inputs)))
+    dead.set_weights([np.zeros((4, 3)), -np.ones(3)])
+    aware = quantize_aware(model).model
+    with pytest.raises(InputError, match="must be trained before its scales are read"):
+        learned_scales(aware)
+    aware(np.random.default_rng(0).random((32, 4)).astype(np.float32), training=True)
+    with pytest.raises(InputError, match=r"layer 'dead' must give something else than 0 .* take it out, or train"):
+        learned_scales(aware)
+    aware.get_layer("dead_range").high.assign(np.inf)
+    with pytest.raises(InputError, match=r"layer 'dead' must give finite numbers, got 0\.0 to inf"):
+        learned_scales(aware)

@@ -1,0 +1,106 @@
+"""A Keras model as devices run it: in float32, in inference, and held against Keras before it becomes a file."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from fedkd.base.errors import InputError
+from fedkd.base.keras_internals import all_layers
+
+_SHARE = 1e-4  # of the outputs' range, that a float32 file may be off
+_ROUNDING = 1e-5  # of the largest output, for outputs that hardly vary
+_REDUCED = ("float16", "bfloat16", "float64")
+
+
+def load(path: Path) -> keras.Model:
+    """Load a model for devices, in float32 whatever it was trained in.
+
+    Args:
+        path: A .keras file; the modules of its layers are imported.
+
+    Returns:
+        Of one input of a fixed shape and one output.
+
+    Raises:
+        InputError: It has other ends, or Keras has quantised it. Keras raises others where it can't load the file.
+    """
+    model = keras.saving.load_model(path, compile=False)
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise InputError(f"the model must have 1 input and 1 output, got {len(model.inputs)} and {len(model.outputs)}")
+    if None in (shape := tuple(model.inputs[0].shape[1:])):
+        raise InputError(f"the model's input shape must be fixed, got {shape}")
+    for layer in all_layers(model):
+        if mode := getattr(layer, "quantization_mode", None):
+            raise InputError(
+                f"layer {layer.name!r} must hold floats, got {mode} by Keras' model.quantize, which the converter gets"
+                " wrong; give the model from before that"
+            )
+    return _in_float32(model)
+
+
+def export(model: keras.Model, folder: Path) -> None:
+    """Write a SavedModel of a model's inference, with the batch fixed to 1.
+
+    A free batch would put SHAPE and PACK into the file, and Flex ops where there is an LSTM. ``model.export`` leaves
+    it open whether the model trains: layers of preprocessing and augmentation then take it that it does.
+
+    Args:
+        model: Of one input and one output.
+        folder: Of the SavedModel.
+    """
+    source = model.inputs[0]
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    signature = [keras.InputSpec(shape=(1, *source.shape[1:]), dtype=source.dtype)]
+    archive.add_endpoint("serve", lambda x: model(x, training=False), input_signature=signature)
+    archive.write_out(folder, verbose=False)
+
+
+def check_outputs(model: keras.Model, rows: np.ndarray, found: np.ndarray) -> None:
+    """Hold what a float32 file answers against its model.
+
+    Args:
+        model: That the file was made of.
+        rows: Real examples (n, *input_shape), n at least 1.
+        found: The file's outputs for these, float32 (n, ...).
+
+    Raises:
+        InputError: They differ by more than 1e-4 of the outputs' range.
+    """
+    expected = np.asarray(model(rows, training=False), np.float64)
+    size = float(np.ptp(expected))
+    off = np.where(np.isnan(expected) & np.isnan(found), 0.0, np.abs(found - expected)).max()
+    if not np.isfinite(size) or off <= _SHARE * size + _ROUNDING * float(np.abs(expected).max()):
+        return
+    raise InputError(
+        f"a file must compute what its model computes, within {_SHARE:g} of the outputs' range; in float32 it is off by"
+        f" {off:.3g} of {size:.3g}: no accuracy of it would mean anything; replace the layer that is converted wrongly"
+    )
+
+
+def _in_float32(model: keras.Model) -> keras.Model:
+    """The model itself, or a copy of one of other floats."""
+    layers = all_layers(model)
+    used = {dtype for layer in layers for dtype in (layer.compute_dtype, layer.variable_dtype)}
+    if not used & set(_REDUCED):
+        return model
+    copy = type(model).from_config(_of_float32(model.get_config()))
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def _of_float32(config: Any) -> Any:
+    """A configuration in which every dtype of floats is float32."""
+    if isinstance(config, dict):
+        if config.get("class_name") == "DTypePolicy":
+            return "float32"
+        return {key: "float32" if _reduced(key, value) else _of_float32(value) for key, value in config.items()}
+    if isinstance(config, list | tuple):
+        return type(config)(map(_of_float32, config))
+    return config
+
+
+def _reduced(key: str, value: Any) -> bool:
+    return key == "dtype" and isinstance(value, str) and value.removeprefix("mixed_") in _REDUCED
