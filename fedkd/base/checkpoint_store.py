@@ -130,7 +130,11 @@ def pack(saved: Saved, owner: str) -> bytes:
         TypeError: An array is of a dtype that wouldn't come back, such as bfloat16.
     """
     text = json.dumps({"owner": owner, "round": saved.round, **saved.header})
-    data = bytes(save({name: _writable(name, array) for name, array in saved.tensors.items()}, {"fedkd": text, "sha256": _NO_HASH}))
+    data = bytes(
+        save(
+            {name: _writable(name, array) for name, array in saved.tensors.items()}, {"fedkd": text, "sha256": _NO_HASH}
+        )
+    )
     end = _end_of_header(data)
     return _with_hash(data[:end], _NO_HASH, hashlib.sha256(data).hexdigest()) + data[end:]
 

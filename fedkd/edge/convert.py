@@ -1,7 +1,6 @@
 """From a .keras file to TFLite files, in a child process, for the converter can take its process down with it."""
 
 import argparse
-import importlib
 import json
 import os
 import re
@@ -17,6 +16,7 @@ from typing import TextIO
 import numpy as np
 
 from fedkd.base.errors import InputError
+from fedkd.base.user_code import import_module
 from fedkd.config.sections import CALIBRATED, PRECISIONS
 from fedkd.edge.child import ending, last_message, run_module
 
@@ -162,7 +162,7 @@ def convert_here(
     # Any exception is an answer here: this process exists to find out whether conversion works.
     try:
         for module in (*_OWN_LAYERS, *modules):
-            importlib.import_module(module)
+            import_module(module)
         dtype, shape = _export(model_path, work / "saved_model")
     except Exception as error:
         yield from (Conversion(precision, None, _summary(error)) for precision in precisions)

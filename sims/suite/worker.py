@@ -16,6 +16,7 @@ from pathlib import Path
 from rich.console import Console
 
 from fedkd.base.errors import InputError, RunError
+from fedkd.base.python import safe_path
 from fedkd.config.settings import to_settings
 from sims.suite.folder import write_origin
 from sims.suite.plan import Job
@@ -32,7 +33,8 @@ class Worker:
         # The process inherits this: Ctrl-C is the suite's, which then stops it.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            self._process.start()
+            with safe_path():
+                self._process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         theirs.close()
