@@ -7,7 +7,6 @@ from typing import Annotated, NoReturn
 import click
 import typer
 from click.core import ParameterSource
-from rich.console import Console
 from rich.table import Column, Table
 
 from fedkd.base.errors import InputError
@@ -19,6 +18,8 @@ from sims.deploy.cli import app as deploy
 from sims.edge.cli import edge
 from sims.exit_codes import BAD_INPUT, INTERRUPTED, errors_for_people
 from sims.hub import hub, publish
+from sims.options import TrustOption
+from sims.terminal import Terminal
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich",
@@ -85,6 +86,7 @@ def run(
         Path | None,
         typer.Option(metavar="RUN", help="Go on with a run that stopped, as if it never had."),
     ] = None,
+    trust: TrustOption = False,
     set_: SetOption = None,
 ) -> None:
     """Train a federation, make device files of its student, and write a report."""
@@ -99,10 +101,10 @@ def run(
         from sims.run import resume as go_on
         from sims.run import run as run_experiment
 
-        console = Console()
+        console = Terminal()
         if resume:
-            _check_alone("resume", "engine")
-            show_report(go_on(resume, engine, console), console)
+            _check_alone("resume", "engine", "trust")
+            show_report(go_on(resume, engine, console, trust), console)
             return
         flags |= parse_finish(finish) if finish is not None else {}
         settings = _without_preset(_read_run(config), method) if config else {}
@@ -133,7 +135,7 @@ def pretrain(
         flags: dict[str, Scalar | None] = {"task": task, "data": data}
         settings = {key: value for key, value in flags.items() if value is not None}
         settings |= dict(parse_assignment(text) for text in set_ or ())
-        console = Console()
+        console = Terminal()
         file = train(settings, epochs, left_out, out, overwrite, console)
         console.print(f"weights: {file}", highlight=False)
 
@@ -150,7 +152,7 @@ def suite(
     with errors_for_people():
         from sims.suite.run import run_suite
 
-        console = Console()
+        console = Terminal()
         folder = run_suite(file, out, dict(_data_path(text) for text in data or ()), console)
         console.print(f"results: {folder / 'results.md'}", highlight=False)
 
@@ -164,7 +166,7 @@ def compare(
     with errors_for_people():
         from sims.report.compare import comparison, tables, write_page
 
-        found, console = comparison(runs), Console()
+        found, console = comparison(runs), Terminal()
         console.print(*tables(found), sep="\n")
         console.print(f"page: {write_page(found, out)}", highlight=False)
 
@@ -175,7 +177,7 @@ def report(folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of
     with errors_for_people():
         from sims.report.show import show_report
 
-        show_report(folder, Console())
+        show_report(folder, Terminal())
 
 
 @app.command()
@@ -205,7 +207,7 @@ def tasks() -> None:
     table = Table("task", "what it is", Column("data", overflow="fold"), box=None)
     for name, (summary, where) in TASKS.items():
         table.add_row(name, summary, where)
-    Console().print(table)
+    Terminal().print(table)
 
 
 @app.command()
@@ -216,7 +218,7 @@ def methods() -> None:
     table = Table("method", "what it is", "from", box=None)
     for method in METHODS.values():
         table.add_row(method.name, method.summary, method.citation)
-    Console().print(table)
+    Terminal().print(table)
 
 
 def _check_alone(name: str, *also: str) -> None:

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ import numpy as np
 
 from fedkd.base.errors import InputError
 from fedkd.base.user_code import import_module
+from fedkd.base.work_folder import work_folder
 from fedkd.config.sections import CALIBRATED, PRECISIONS
 from fedkd.edge.child import ending, last_message, run_module
 
@@ -93,9 +93,10 @@ def _run_child(
 ) -> list[Conversion]:
     """Convert until the child ends; the precision a signal interrupted gets an error and is the last one returned."""
     # Beside the files, so that os.replace stays on one file system; removed here, for a dead child can't.
-    with tempfile.TemporaryDirectory(prefix=".convert-", dir=prefix.parent) as work:
+    with work_folder(prefix.parent, "convert") as work:
         np.save(Path(work, "calibration.npy"), calibration, allow_pickle=False)
-        child = run_module("fedkd.edge.convert", str(model_path), work, str(prefix), *precisions, "--modules", *modules)
+        job = str(model_path), str(work), str(prefix), *precisions, "--modules", *modules
+        child = run_module("fedkd.edge.convert", *job)
     done = [_parse(line) for line in child.stdout.splitlines()]
     left = precisions[len(done) :]
     # A signal says nothing of the other precisions; a plain exit means that no child would get any further.

@@ -11,6 +11,7 @@ from rich.console import Console
 from fedkd.base.errors import RunError
 from fedkd.config.config import Scalar
 from fedkd.config.settings import check_settings, read_toml, to_settings
+from fedkd.config.trust import trusted_settings
 from fedkd.protocol.resolve import experiment_of
 from fedkd.results.resuming import check_resumable
 from sims.deploy import flower
@@ -22,7 +23,13 @@ from sims.run import absolute
 
 
 def submit(
-    folder: Path, settings: Mapping[str, Scalar], out: Path, overwrite: bool, resume: bool, console: Console
+    folder: Path,
+    settings: Mapping[str, Scalar],
+    out: Path,
+    overwrite: bool,
+    resume: bool,
+    console: Console,
+    trust: bool = False,
 ) -> None:
     """Start a run on all nodes of a deployment and wait for its end.
 
@@ -34,6 +41,7 @@ def submit(
         overwrite: Replace the folder of an earlier run.
         resume: Go on with the run of that folder, which stopped.
         console: Where to show progress, if this is that machine.
+        trust: Whether code that the configuration of that run names may run, though ``settings`` don't name it.
 
     Raises:
         InputError: The folder is no deployment's, or a setting breaks a rule.
@@ -43,7 +51,7 @@ def submit(
     given = {"clients": made["nodes"], "task": made["task"], "partition.kind": "nodes"}
     before = out / "config.toml"
     known = resume and os.path.isfile(before)  # else it may be on another machine, or not ours to read
-    given |= {**(read_toml(before) if known else {}), **settings}
+    given |= {**(trusted_settings(before, trust, settings) if known else {}), **settings}
     config = experiment_of(absolute(check_settings(given))).config
     if known:
         check_resumable(out, config)

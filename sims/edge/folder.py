@@ -2,12 +2,12 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from fedkd.base.errors import InputError
+from fedkd.base.work_folder import work_folder
 from fedkd.results.search import RESULT
 
 
@@ -18,14 +18,20 @@ def is_search(path: Path) -> bool:
 
 @contextmanager
 def appearing(out: Path) -> Iterator[Path]:
-    """Give a folder that takes the place of ``out`` if all goes well, and is gone if not."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        holder = tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent)
-    except OSError as error:
-        raise InputError(f"out: {out} can't be written ({error.strerror})") from None
-    with holder:
-        work = Path(holder.name) / out.name
+    """Give a folder that takes the place of ``out`` if all goes well, and is gone if not.
+
+    What searches left there that were killed goes first.
+
+    Raises:
+        InputError: The folder's place can't be written.
+    """
+    holder = work_folder(out.parent, out.name)
+    with ExitStack() as stack:
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            work = stack.enter_context(holder) / out.name
+        except OSError as error:
+            raise InputError(f"out: {out} can't be written ({error.strerror})") from None
         work.mkdir()  # the holder itself is for its owner alone
         yield work
         shutil.rmtree(out, ignore_errors=True)

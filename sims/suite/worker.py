@@ -13,13 +13,12 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
-from rich.console import Console
-
 from fedkd.base.errors import InputError, RunError
 from fedkd.base.python import safe_path
 from fedkd.config.settings import to_settings
 from sims.suite.folder import write_origin
 from sims.suite.plan import Job
+from sims.terminal import Terminal
 
 _SPAWN = multiprocessing.get_context("spawn")
 
@@ -104,7 +103,7 @@ def _run(job: Job) -> str:
     try:
         from sims.run import run
 
-        run(to_settings(job.config), "local", job.folder, True, False, Console(width=120))
+        run(to_settings(job.config), "local", job.folder, True, False, Terminal(width=120))
         write_origin(job.folder)
         return ""
     except (InputError, RunError) as error:
