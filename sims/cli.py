@@ -8,7 +8,6 @@ from typing import Annotated, NoReturn
 import click
 import typer
 from click.core import ParameterSource
-from rich.console import Console
 from rich.table import Column, Table
 
 from fedkd import __version__
@@ -22,6 +21,8 @@ from sims.deploy.cli import app as deploy
 from sims.edge.cli import edge
 from sims.exit_codes import BAD_INPUT, INTERRUPTED, errors_for_people
 from sims.hub import hub, publish
+from sims.options import TrustOption
+from sims.terminal import Terminal
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich",
@@ -109,6 +110,7 @@ def run(
         ),
     ] = None,
     from_round: FromRoundOption = None,
+    trust: TrustOption = False,
     set_: SetOption = None,
 ) -> None:
     """Train a federation, make device files of its student, and write a report."""
@@ -123,10 +125,10 @@ def run(
         from sims.run import resume as go_on
         from sims.run import run as run_experiment
 
-        console = Console()
+        console = Terminal()
         if resume:
-            _check_alone("resume", "engine", "rounds", "from_round")
-            show_report(go_on(resume, engine, console, rounds, from_round or 0), console)
+            _check_alone("resume", "engine", "rounds", "from_round", "trust")
+            show_report(go_on(resume, engine, console, rounds, from_round or 0, trust), console)
             return
         if from_round:
             raise InputError(f"--from-round takes --resume RUN, the run to go back in, got {from_round} without")
@@ -159,7 +161,7 @@ def pretrain(
         flags: dict[str, Scalar | None] = {"task": task, "data": data}
         settings = {key: value for key, value in flags.items() if value is not None}
         settings |= dict(parse_assignment(text) for text in set_ or ())
-        console = Console()
+        console = Terminal()
         file = train(settings, epochs, left_out, out, overwrite, console)
         console.print(f"weights: {file}", highlight=False)
 
@@ -176,7 +178,7 @@ def suite(
     with errors_for_people():
         from sims.suite.run import run_suite
 
-        console = Console()
+        console = Terminal()
         folder = run_suite(file, out, dict(_data_path(text) for text in data or ()), console)
         console.print(f"results: {folder / 'results.md'}", highlight=False)
 
@@ -190,7 +192,7 @@ def compare(
     with errors_for_people():
         from sims.report.compare import comparison, tables, write_page
 
-        found, console = comparison(runs), Console()
+        found, console = comparison(runs), Terminal()
         console.print(*tables(found), sep="\n")
         console.print(f"page: {write_page(found, out)}", highlight=False)
 
@@ -201,7 +203,7 @@ def report(folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of
     with errors_for_people():
         from sims.report.show import show_report
 
-        show_report(folder, Console())
+        show_report(folder, Terminal())
 
 
 @app.command()
@@ -231,7 +233,7 @@ def tasks() -> None:
     table = Table("task", "what it is", Column("data", overflow="fold"), box=None)
     for name, (summary, where) in TASKS.items():
         table.add_row(name, summary, where)
-    Console().print(table)
+    Terminal().print(table)
 
 
 @app.command()
@@ -242,7 +244,7 @@ def methods() -> None:
     table = Table("method", "what it is", "from", box=None)
     for method in METHODS.values():
         table.add_row(method.name, method.summary, method.citation)
-    Console().print(table)
+    Terminal().print(table)
 
 
 def _check_alone(name: str, *also: str) -> None:

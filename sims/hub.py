@@ -1,5 +1,6 @@
 """The commands ``fedkd publish`` and ``fedkd hub``."""
 
+import logging
 import os
 import signal
 import sys
@@ -8,10 +9,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from fedkd.base.errors import RunError
 from sims.exit_codes import errors_for_people
+from sims.options import TrustOption
+from sims.terminal import Terminal
+
+_GOLDEN = (
+    "Examples that the manifest shows to everybody and that devices try the model with: array x of a file, or drawn"
+    " ones. (default: eight rows of the task's test set)"
+)
+_OTHERS = "--golden FILE.npz or --golden synthetic publishes others"
 
 hub = typer.Typer(no_args_is_help=True, help="Offer published models to devices.")
 
@@ -29,18 +37,43 @@ def publish(
         bool, typer.Option("--replace-task", help="Let task, labels or input differ from the channel's newest model.")
     ] = False,
     version: Annotated[int | None, typer.Option(help="Of the channel, above its newest. (default: the next)")] = None,
+    golden: Annotated[str, typer.Option(metavar="FILE.npz|synthetic", help=_GOLDEN)] = "",
+    trust: TrustOption = False,
 ) -> None:
     """Sign a run's model for devices, as the newest of a channel."""
     with errors_for_people():
         from server.hub.publish import publish as published
 
-        manifest, repository, new = published(run, hub, file, channel, replace_task, version)
-        console, size = Console(), manifest.file["bytes"]
+        manifest, repository, new = published(run, hub, file, channel, replace_task, version, golden, trust)
+        console, size = Terminal(), manifest.file["bytes"]
         what = f"{channel} version {manifest.version}: {manifest.file['name']}, {size:,} bytes"
         console.print(f"published as {what}", highlight=False, soft_wrap=True)
+        if not golden:
+            count = len(manifest.golden.x)
+            print(f"note: its manifest shows {count} rows of the test set, as they are, to whoever asks; {_OTHERS}")
         if new:
             console.print(f"devices trust: {repository.first_root}", highlight=False, soft_wrap=True)
             console.print(f"keys, to be kept: {repository.keys}", highlight=False, soft_wrap=True)
+
+
+@hub.command()
+def init(
+    folder: _HubFolder,
+    host: Annotated[list[str], typer.Option(help="Name or address that devices call; may be repeated.")],
+) -> None:
+    """Make a hub: its keys, and a certificate for the names that devices call; again, to renew the certificate."""
+    with errors_for_people():
+        from server.hub.certificate import make_certificate
+        from server.hub.repository import Repository
+
+        repository = Repository(folder)
+        repository.check_place()
+        authority, cert = make_certificate(folder, host)
+        new = repository.create()
+        print(f"certificate of {', '.join(host)}: {cert}")
+        print(f"devices take: --ca {authority} --root {repository.first_root}")
+        if new:
+            print(f"keys, to be kept: {repository.keys}")
 
 
 @hub.command()
@@ -48,22 +81,28 @@ def serve(
     folder: _HubFolder,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8443,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    cert: Annotated[Path | None, typer.Option(metavar="FILE", help="Certificate, PEM.")] = None,
+    name: Annotated[str, typer.Option(help="What devices call. (default: --host, unless that is every address)")] = "",
+    cert: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Certificate, PEM. (default: that of `fedkd hub init`)")
+    ] = None,
     key: Annotated[Path | None, typer.Option(metavar="FILE", help="Its private key, PEM.")] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Without TLS.")] = False,
 ) -> None:
     """Serve a hub over gRPC until it is stopped."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its library's own lines say again what ours do
     with errors_for_people():
-        from server.hub.certificate import read_certificate
+        from server.hub.certificate import own_files, read_certificate
         from server.hub.repository import Repository
         from server.hub.service import serving
 
-        certificate = None if insecure else read_certificate(cert, key)
+        logging.basicConfig(format="%(asctime)s %(message)s")
+        if cert is None and key is None:
+            cert, key = own_files(folder)
+        certificate = None if insecure else read_certificate(cert, key, name or host)
         stop = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: stop.set())
         with serving(Repository(folder), f"{host}:{port}", certificate) as (_, bound):
-            console = Console()
+            console = Terminal()
             console.print(f"serving {folder} on {host}:{bound}", highlight=False, soft_wrap=True)
             while not stop.wait(3600):
                 pass

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from fedkd.base.errors import InputError
 from fedkd.config.config import Scalar
 from fedkd.config.finish import parse_finish
@@ -15,6 +13,7 @@ from fedkd.results.round import Round
 from fedkd.results.run_folder import read
 from fedkd.results.summary import Summary
 from fedkd.tasks.task import Task
+from sims.terminal import Terminal
 
 if TYPE_CHECKING:
     import keras
@@ -106,7 +105,7 @@ class Run:
         """The closing table, as notebooks show it."""
         from sims.report.table import summary_table
 
-        console = Console(record=True, file=io.StringIO(), width=_WIDTH, force_jupyter=False)
+        console = Terminal(record=True, file=io.StringIO(), width=_WIDTH, force_jupyter=False)
         console.print(summary_table(self.summary, baseline=self._run.baseline_label))
         return console.export_html(inline_styles=True, code_format=_TABLE)
 
@@ -173,7 +172,7 @@ def run(
     given = {key: value for key, value in named.items() if value is not None} | dict(settings or {})
     given |= parse_finish(finish) if finish is not None else {}
     own = None if isinstance(task, str) else task
-    console = Console(quiet=not progress, highlight=False)
+    console = Terminal(quiet=not progress, highlight=False)
     folder = run_experiment(given, engine, Path(out) if out else None, overwrite, keep_clients, console, own)
     write_report(folder)
     return Run(folder)

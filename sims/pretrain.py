@@ -2,7 +2,6 @@
 
 import math
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +16,7 @@ from fedkd.base import runtime
 from fedkd.base.errors import InputError, RunError
 from fedkd.base.files import missing, remove_empty
 from fedkd.base.seeding import Purpose, generator
+from fedkd.base.work_folder import work_folder
 from fedkd.config.config import Config, Scalar
 from fedkd.config.settings import build, check_settings
 from fedkd.protocol.resolve import chosen_rows, resolve
@@ -124,7 +124,7 @@ def _check_free(file: Path, overwrite: bool) -> None:
 
 def _write(teacher: "keras.Model", file: Path) -> None:
     """Replace the file in one step: a reader, or a crash, sees the old one or the new one."""
-    with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.name}.") as folder:
+    with work_folder(file.parent, file.name) as folder:
         whole = Path(folder) / file.name
         teacher.save_weights(whole)
         os.replace(whole, file)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from fedkd.base import runtime
 from fedkd.base.errors import InputError
@@ -26,6 +26,7 @@ from fedkd.results.resuming import resumable
 from fedkd.results.run_folder import FINAL_CHECKPOINT, RunFolder, is_run, run_path
 from fedkd.tasks.registry import OBJECT, checked_task
 from fedkd.tasks.task import Task
+from sims.terminal import warn
 
 if TYPE_CHECKING:
     from sims.engines import Engine
@@ -97,7 +98,14 @@ def taken(folder: Path, config: Config, overwrite: bool) -> Iterator[None]:
         RunFolder.create(folder, config, True)
 
 
-def resume(folder: Path, engine: str, console: Console, rounds: int | None = None, from_round: int = 0) -> Path:
+def resume(
+    folder: Path,
+    engine: str,
+    console: Console,
+    rounds: int | None = None,
+    from_round: int = 0,
+    trust: bool = False,
+) -> Path:
     """Go on with a run that stopped, after the last round that is on disk, to the end it would have had.
 
     Args:
@@ -107,17 +115,19 @@ def resume(folder: Path, engine: str, console: Console, rounds: int | None = Non
         rounds: How many of training the run should have, None for as many as it had. One that has finished goes on,
             too, where no finishing rounds made another model of the shared one.
         from_round: Go on after this round instead, one of those that are kept, and forget the later ones.
+        trust: Whether code that the folder's configuration names may run.
 
     Returns:
         The folder.
 
     Raises:
-        InputError: It isn't the folder of a run, or the run has finished, or can't be had with those rounds.
+        InputError: It isn't the folder of a run, or the run has finished, or can't be had with those rounds, or its
+            configuration names code.
         KeyboardInterrupt: Stopped by the user; it can go on again.
     """
     _check_engine(engine)
     folder = folder.absolute()
-    experiment = experiment_of(absolute(resumable(folder, rounds, from_round)))
+    experiment = experiment_of(absolute(resumable(folder, rounds, from_round, trust)))
     _prepare(experiment, console)
     keep, pooled = (folder / "clients").is_dir(), any(folder.glob("clients.state*"))
     if any(RunFolder(folder).states.glob("*")) and not (keep or pooled):
@@ -212,19 +222,20 @@ def _introduce(experiment: Experiment, console: Console) -> None:
     lacking = without_examples(experiment, check(experiment))
     config, count = experiment.config, experiment.parameters
     sizes = [len(rows) for rows in experiment.rows]
-    console.print(
-        f"[bold]{config.method}[/] on [bold]{experiment.task.name}[/]: {config.clients} clients with {min(sizes)} to"
-        f" {max(sizes)} examples; teacher {count['teacher']:,}, student {count['student']:,} parameters",
-        highlight=False,
+    said = (
+        f": {config.clients} clients with {min(sizes)} to {max(sizes)} examples; teacher {count['teacher']:,}, student"
+        f" {count['student']:,} parameters"
     )
+    names = (config.method, "bold"), " on ", (experiment.task.name, "bold")
+    console.print(Text.assemble(*names, said), highlight=False)
     console.print(rounds_in_words(config), highlight=False)
     if config.model.student_init == "teacher_layers":
         taken, hidden = experiment.taken_layers()
         console.print(f"the student starts from the teacher's layers, {taken} of its {hidden}", highlight=False)
     for why in lacking.values():
-        console.print("[yellow]warning:[/] no file:", escape(why), highlight=False)
+        warn(console, f"no file: {why}")
     if count["student"] > count["teacher"]:
-        console.print("[yellow]warning:[/] the student is larger than the teacher: FedKD saves bytes by the reverse")
+        warn(console, "the student is larger than the teacher: FedKD saves bytes by the reverse")
 
 
 def _storage(folder: Path, several: bool) -> dict[str, Scalar]:

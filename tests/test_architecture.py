@@ -170,6 +170,59 @@ def test_nothing_is_unpickled():
             assert {ast.unparse(k.value) for k in keywords if k.arg == "allow_pickle"} <= {"False"}, path
 
 
+def starts_of_python(path):
+    """Lists that are a command of some Python: with ``sys.executable``, or with -m or -c, in them."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.List | ast.Tuple):
+            words = [ast.unparse(each) for each in node.elts]
+            if "sys.executable" in words or {"'-m'", "'-c'"} & set(words):
+                yield words
+
+
+def test_every_python_that_is_started_leaves_the_current_folder_alone():
+    """A numpy.py or sitecustomize.py there would run in it: -P is in its command, the folder isn't in PYTHONPATH."""
+    places = set()
+    for package in PACKAGES:
+        for path in sources(package):
+            text, known = path.read_text(), {"Path(sys.executable).parent"}
+            for words in starts_of_python(path):
+                assert "'-P'" in words, f"{path} starts {words}"
+                places.add(path.relative_to(ROOT).as_posix())
+            tree = ast.parse(text)
+            whole = [n for n in ast.walk(tree) if isinstance(n, ast.Attribute) and ast.unparse(n) == "sys.executable"]
+            held = [words for words in starts_of_python(path) if "sys.executable" in words]
+            fine = sum(text.count(each) for each in known)
+            assert len(whole) == len(held) + fine, f"{path} has sys.executable elsewhere than in a command with -P"
+            makes = path.name == "trial.py"
+            assert '"PYTHONPATH":' not in text or makes or "import_path()" in text or path.name == "emulated.py", path
+            if "multiprocessing" in {name.split(".")[0] for name in imports(path)}:
+                assert "with safe_path():" in text, path
+    assert places == {"fedkd/base/python.py", "clients/device/trial.py", "sims/bench/peers/environments.py"}
+
+
+def test_texts_reach_rich_as_texts():
+    """Folders may be called [bold]x: one console for all commands, which knows no markup; what has a style is Text."""
+    for path in sources("sims"):
+        tree = ast.parse(path.read_text())
+        calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        assert "Console" not in calls, f"{path}: sims.terminal.Terminal"
+        assert not {name for name in calls if name.endswith("from_markup")}, path
+        assert "rich.markup" not in set(imports(path)), path
+
+
+# Where a configuration is read that a person has named, that is ours, or of which no code is taken.
+READS_TOML = {"sims/cli.py", "sims/deploy/cli.py", "sims/deploy/submit.py", "sims/evaluate.py", "sims/suite/folder.py"}
+
+
+def test_a_configuration_that_a_command_finds_is_read_with_distrust():
+    found = set()
+    for package in PACKAGES:
+        for path in sources(package):
+            if re.search(r"import .*\bread_toml\b", path.read_text()):
+                found.add(path.relative_to(ROOT).as_posix())
+    assert found == READS_TOML | {"fedkd/config/trust.py"}
+
+
 def test_flower_app_lists_every_key_of_the_configuration():
     app = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["flwr"]["app"]["config"]
     flat = {f"{k}.{inner}" for k, v in app.items() if isinstance(v, dict) for inner in v}

@@ -168,7 +168,7 @@ def firmware(run):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sims.edge.search.shares", lambda *_: [])
         patch.setattr("sims.edge.search.Search._clustered", lambda *_: None)
-        return call(run, "--budget", "flash=8KB,drop=60", "--c-array"), run / "edge"
+        return call(run, "--trust", "--budget", "flash=8KB,drop=60", "--c-array"), run / "edge"
 
 
 needs_micro = pytest.mark.skipif(not TFLM.installed(), reason="has wheels for Linux on x86-64 only")

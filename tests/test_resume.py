@@ -47,7 +47,7 @@ def start(folder, keep=False):
 
 
 def go_on(folder):
-    return resume(folder, "local", QUIET)
+    return resume(folder, "local", QUIET, trust=True)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import IO, Protocol
 from urllib.parse import quote
 
-from tuf.api.exceptions import DownloadError, DownloadLengthMismatchError, SlowRetrievalError
+from tuf.api.exceptions import DownloadError, DownloadHTTPError, DownloadLengthMismatchError, SlowRetrievalError
 from tuf.ngclient import FetcherInterface
 
-_ATTEMPTS = 5
-_PAUSE = 0.5
+from clients.device.backoff import pauses
 
 
 class Source(Protocol):
@@ -49,9 +48,28 @@ class Fetcher(FetcherInterface):
         self._deadline, self._seconds = time.monotonic() + seconds, seconds
 
     def _fetch(self, url: str) -> Iterator[bytes]:
-        """Read a small file from its beginning."""
-        _, chunks = self._source.read(url, 0, self._left())
-        return self._in_time(chunks)
+        """Read a small file from its beginning; again, as long as nothing of it has come."""
+        left = pauses()
+        while True:
+            begun = False
+            try:
+                for chunk in self._in_time(self._source.read(url, 0, self._left())[1]):
+                    begun = True
+                    yield chunk
+                return
+            except DownloadError as error:
+                if begun or not self._rested(error, left):
+                    raise
+
+    def _rested(self, error: DownloadError, left: Iterator[float]) -> bool:
+        """Wait before another attempt; False where there is none: all were made, or another would end alike."""
+        if isinstance(error, DownloadHTTPError | SlowRetrievalError | DownloadLengthMismatchError):
+            return False
+        pause = next(left, None)
+        if pause is None:
+            return False
+        time.sleep(min(pause, self._left()))
+        return True
 
     def _in_time(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         for chunk in chunks:
@@ -84,25 +102,19 @@ class Fetcher(FetcherInterface):
         part.unlink(missing_ok=True)
 
     def _complete(self, url: str, part: Path, length: int) -> None:
-        """Fetch what is missing of a file, again and again while that gets it further."""
+        """Fetch what is missing of a file, again after a pause where the connection breaks."""
         part.touch()
-        for attempt in range(_ATTEMPTS):
-            before = part.stat().st_size
-            if before >= length:
-                return
+        left = pauses()
+        while part.stat().st_size < length:
             try:
                 self._append(url, part, length)
                 return
-            except SlowRetrievalError:
-                raise
             except DownloadLengthMismatchError:
                 part.unlink(missing_ok=True)
                 raise
-            except DownloadError:
-                self._left()
-                if part.stat().st_size <= before or attempt == _ATTEMPTS - 1:
+            except DownloadError as error:
+                if not self._rested(error, left):
                     raise
-                time.sleep(_PAUSE)
 
     def _append(self, url: str, part: Path, length: int) -> None:
         offset = part.stat().st_size

@@ -1,7 +1,7 @@
 """The link to a hub over gRPC."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,19 @@ from typing import Any
 import grpc
 from tuf.api.exceptions import DownloadError, DownloadHTTPError
 
+from clients.device.backoff import pauses
 from clients.device.errors import UpdateFailed, one_line
 from clients.device.protocol import hub_pb2, hub_pb2_grpc
 
 _SECONDS = 10.0
-_OPTIONS = [("grpc.max_receive_message_length", 1 << 20)]
+# gRPC's own pause after a connection that failed, which it draws around this; ours come on top.
+_OPTIONS = [
+    ("grpc.max_receive_message_length", 1 << 20),
+    ("grpc.initial_reconnect_backoff_ms", 250),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+]
+# What may be over in a moment: nobody there, a connection that was turned away, a hub that has no room.
+_PASSING = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}
 
 
 @dataclass(frozen=True)
@@ -61,8 +69,7 @@ class Hub:
             UpdateFailed: The hub can't be reached, or has nothing that suits.
         """
         self.answers = False
-        with self._failing():
-            advice = self._stub.CheckIn(hub_pb2.Profile(**vars(profile)), timeout=_SECONDS)
+        advice = self._asked(self._stub.CheckIn, hub_pb2.Profile(**vars(profile)))
         self.answers = True
         if advice.channel not in profile.channels:
             raise UpdateFailed(f"the hub has nothing for this device: {advice.reason or repr(advice.channel)}")
@@ -74,8 +81,7 @@ class Hub:
         Raises:
             UpdateFailed: The hub can't be reached.
         """
-        with self._failing():
-            self._stub.Report(hub_pb2.Outcome(**fields), timeout=_SECONDS)
+        self._asked(self._stub.Report, hub_pb2.Outcome(**fields))
 
     def read(self, path: str, offset: int, seconds: float) -> tuple[int, Iterator[bytes]]:
         """See ``clients.device.fetch.Source``."""
@@ -91,12 +97,17 @@ class Hub:
                 raise DownloadHTTPError(said, 404) from error
             raise DownloadError(said) from error
 
-    @contextmanager
-    def _failing(self) -> Iterator[None]:
-        try:
-            yield
-        except grpc.RpcError as error:
-            raise UpdateFailed(f"hub {self.address}: {_said(error)}") from error
+    def _asked(self, method: Callable[..., Any], request: Any) -> Any:
+        """Call a method, again after a pause while what keeps it from being answered may pass."""
+        left = pauses()
+        while True:
+            try:
+                return method(request, timeout=_SECONDS)
+            except grpc.RpcError as error:
+                pause = next(left, None) if error.code() in _PASSING else None
+                if pause is None:
+                    raise UpdateFailed(f"hub {self.address}: {_said(error)}") from error
+            time.sleep(pause)
 
 
 def _said(error: Any) -> str:

@@ -15,6 +15,7 @@ from clients.device.errors import ModelRefused
 from clients.device.protocol.manifest import Manifest
 
 _SECONDS = 120.0
+_PLACE = Path(__file__).parents[2]
 
 
 class Answer(NamedTuple):
@@ -42,8 +43,8 @@ def run(model: Path, x: np.ndarray, seconds: float = _SECONDS) -> Answer:
     """
     given = io.BytesIO()
     np.save(given, x, allow_pickle=False)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     command = [sys.executable, "-P", "-m", "clients.device.child", str(model)]  # -P: nothing of the current folder
+    environment = {**os.environ, "PYTHONPATH": _import_path()}
     try:
         child = subprocess.run(
             command, env=environment, input=given.getvalue(), capture_output=True, timeout=seconds, check=False
@@ -53,6 +54,12 @@ def run(model: Path, x: np.ndarray, seconds: float = _SECONDS) -> Answer:
     if child.returncode:
         raise ModelRefused(f"the model can't run here: {_cause(child)}")
     return _answer(child.stdout)
+
+
+def _import_path() -> str:
+    """This process's import path without the current folder; what is installed beside this file stays, at the end."""
+    here = os.path.realpath(os.getcwd())
+    return os.pathsep.join([*(path for path in sys.path if path and os.path.realpath(path) != here), str(_PLACE)])
 
 
 def check_golden(model: Path, manifest: Manifest) -> tuple[Answer, float]:

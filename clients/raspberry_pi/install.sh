@@ -1,6 +1,8 @@
 #!/bin/sh
 # Makes a Raspberry Pi a node of a federation (client) or a device that runs its models (device). See --help.
 set -eu
+# No Python started here, often as root, imports anything of the current folder (Python 3.11 and newer, as needed below).
+export PYTHONSAFEPATH=1
 
 # Measured by `python -m sims.emulate.needs`, rounded up; docs/raspberry_pi.md has the figures.
 CLIENT_MEMORY_MB=1700

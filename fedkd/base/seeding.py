@@ -20,6 +20,7 @@ class Purpose(IntEnum):
     EXAMPLES = 9
     PRETRAINING = 10
     SEARCH = 11
+    GOLDEN = 12
 
 
 def generator(seed: int, purpose: Purpose, *path: int) -> np.random.Generator:

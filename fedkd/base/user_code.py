@@ -25,6 +25,17 @@ class _CurrentFolder:
         return PathFinder.find_spec(name, [os.getcwd()]) if path is None else None
 
 
+def import_module(name: str) -> ModuleType:
+    """Import a module by its name: an installed one, or else one in the current folder.
+
+    Raises:
+        Exception: Whatever importing it raises.
+    """
+    if _CurrentFolder not in sys.meta_path:
+        sys.meta_path.append(_CurrentFolder)
+    return importlib.import_module(name)
+
+
 def import_function(name: str) -> Callable[..., Any]:
     """Import a function by its name: from an installed module, or else from one in the current folder.
 
@@ -33,10 +44,8 @@ def import_function(name: str) -> Callable[..., Any]:
         Exception: Whatever importing the module raises, or AttributeError where it has no such function.
     """
     module, _, function = name.partition(":")
-    if _CurrentFolder not in sys.meta_path:
-        sys.meta_path.append(_CurrentFolder)
     try:
-        return getattr(importlib.import_module(module), function)
+        return getattr(import_module(module), function)
     except (AttributeError, ImportError) as error:
         if hidden := hidden_module(error):
             raise InputError(hidden) from None

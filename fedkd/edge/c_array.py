@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from fedkd.base.affine import quantize
 from fedkd.base.errors import InputError
+from fedkd.base.work_folder import work_folder
 from fedkd.edge.interpreter import End, ends, opened
 from fedkd.edge.litert import REFERENCE
 from fedkd.edge.ops import ops
@@ -205,7 +205,7 @@ def _escaped(text: str) -> str:
 def _write(out_dir: Path, texts: dict[str, str]) -> list[Path]:
     """Put all files in their places once all are written."""
     out_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".c-array-", dir=out_dir) as work:
+    with work_folder(out_dir, "c-array") as work:
         for name, text in texts.items():
             Path(work, name).write_text(text, encoding="ascii")
         for name in texts:

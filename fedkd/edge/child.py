@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from fedkd.base.errors import InputError
+from fedkd.base.python import import_path, python
 
 Child = subprocess.CompletedProcess[str]
 
@@ -25,19 +26,23 @@ _LENGTH = 300
 def run_module(name: str, *arguments: str) -> Child:
     """Run a module of this project in a child process and return how it ended and what it said.
 
-    It has this process's environment and import path, and the current folder after that (``-P`` keeps Python from
-    putting it first); TensorFlow as backend, quiet, and off the GPU.
+    It has this process's environment and import path, without the current folder; TensorFlow as backend, quiet, and
+    off the GPU.
     """
     environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([*(path or os.getcwd() for path in sys.path), os.getcwd()]),
+        "PYTHONPATH": import_path(),
         "KERAS_BACKEND": "tensorflow",
         "TF_CPP_MIN_LOG_LEVEL": "2",
         "CUDA_VISIBLE_DEVICES": "-1",
     }
-    command = [sys.executable, "-P", "-m", name, *arguments]
     return subprocess.run(
-        command, env=environment, capture_output=True, encoding="utf-8", errors="replace", check=False
+        python("-m", name, *arguments),
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
     )
 
 

@@ -1,13 +1,11 @@
 """From a .keras file to TFLite files, in a child process, for the converter can take its process down with it."""
 
 import argparse
-import importlib
 import json
 import os
 import re
 import signal
 import subprocess
-import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +15,8 @@ from typing import TYPE_CHECKING, TextIO
 import numpy as np
 
 from fedkd.base.errors import InputError
+from fedkd.base.user_code import import_module
+from fedkd.base.work_folder import work_folder
 from fedkd.config.sections import CALIBRATED, PRECISIONS
 from fedkd.edge.child import ending, last_message, run_module
 from fedkd.edge.runtime import predict
@@ -108,11 +108,12 @@ def _run_child(
 ) -> list[Conversion]:
     """Convert until the child ends; the precision a signal interrupted gets an error and is the last one returned."""
     # Beside the files, so that os.replace stays on one file system; removed here, for a dead child can't.
-    with tempfile.TemporaryDirectory(prefix=".convert-", dir=prefix.parent) as work:
+    with work_folder(prefix.parent, "convert") as work:
         np.save(Path(work, "calibration.npy"), calibration, allow_pickle=False)
         if rows is not None:
             np.save(Path(work, "rows.npy"), rows[:_COMPARED], allow_pickle=False)
-        child = run_module("fedkd.edge.convert", str(model_path), work, str(prefix), *precisions, "--modules", *modules)
+        job = str(model_path), str(work), str(prefix), *precisions, "--modules", *modules
+        child = run_module("fedkd.edge.convert", *job)
     done = [_parse(line) for line in child.stdout.splitlines()]
     left = precisions[len(done) :]
     # A signal says nothing of the other precisions; a plain exit means that no child would get any further.
@@ -181,7 +182,7 @@ def convert_here(
     # Any exception is an answer here: this process exists to find out whether conversion works.
     try:
         for module in (*_OWN_LAYERS, *modules):
-            importlib.import_module(module)
+            import_module(module)
         model = _proven(model_path, work)
     except Exception as error:
         yield from (Conversion(precision, None, _summary(error)) for precision in precisions)

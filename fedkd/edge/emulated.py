@@ -80,8 +80,8 @@ class Pi4:
         environment = {"PYTHONPATH": f"{self.packages}:{_PROJECT}", "LANG": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1"}
         machine = [str(self.qemu), "-cpu", "cortex-a72", "-L", str(self.sysroot)]
         return subprocess.run(
-            # Without -S, Python would look for packages of this machine's, too.
-            [*machine, str(self.python), "-S", *arguments],
+            # Without -S, Python would look for packages of this machine's, too; without -P, in the current folder.
+            [*machine, str(self.python), "-S", "-P", *arguments],
             env=environment, capture_output=True, encoding="utf-8", errors="replace", check=False,
         )  # fmt: skip
 

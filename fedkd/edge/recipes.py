@@ -10,7 +10,6 @@ import json
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fedkd.base.errors import InputError
+from fedkd.base.work_folder import work_folder
 from fedkd.edge.child import ending, last_message, run_module
 from fedkd.edge.litert_internals import read_model
 
@@ -64,9 +64,9 @@ def apply_recipe(source: Path, rules: Sequence[Rule], calibration: np.ndarray, o
     if importlib.util.find_spec("ai_edge_quantizer") is None:
         raise InputError("ai-edge-quantizer isn't installed: pip install 'fedkd[quantizer]'")
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".recipe-", dir=out.parent) as work:
+    with work_folder(out.parent, "recipe") as work:
         np.save(Path(work, "calibration.npy"), calibration, allow_pickle=False)
-        child = run_module("fedkd.edge.recipes", str(source), work, json.dumps(rules))
+        child = run_module("fedkd.edge.recipes", str(source), str(work), json.dumps(rules))
         if child.returncode:
             raise InputError(f"{source} can't be quantized by the recipe: it {ending(child)}{last_message(child)}")
         os.replace(Path(work, "made.tflite"), out)

@@ -16,13 +16,17 @@ import numpy as np
 from fedkd.base.errors import InputError
 from fedkd.models.inspect import head
 
+# Place of the weights in a .keras.
+_HELD = "model.weights.h5"
+# Bytes that a file's weights may have for each of the model's, and beside these: an optimiser's, a head of its own.
+_EACH, _MORE = 32, 64 << 20
+
 
 class Stored(NamedTuple):
-    """A tensor of a file: its shape, the name of its layer, and whether it holds NaN or Inf."""
+    """A tensor of a file: its shape, and the name of its layer."""
 
     shape: tuple[int, ...]
     layer: str
-    finite: bool
 
 
 def load_weights(model: keras.Model, path: Path) -> None:
@@ -39,8 +43,10 @@ def load_weights(model: keras.Model, path: Path) -> None:
         InputError: The file can't be read, or isn't of such a model: it names the first tensor that differs.
     """
     last = head(model)
-    (wanted, place), (found, _) = _of_model(model, last.name), _of_file(path)
-    if difference := _difference(*(_without(tensors, place) for tensors in (wanted, found))):
+    wanted, place = _of_model(model, last.name)
+    found, _ = _of_file(path, _EACH * model.count_params() + _MORE)
+    wanted, found = _without(wanted, place), _without(found, place)
+    if difference := _difference(wanted, found) or _not_finite(path, wanted):  # no value is read before shapes agree
         raise InputError(f"{path}: doesn't fit the teacher: {difference}")
     kept = last.get_weights()
     with warnings.catch_warnings():
@@ -55,10 +61,16 @@ def _difference(wanted: dict[str, Stored], found: dict[str, Stored]) -> str:
             return f"{name} ({tensor.layer}) of shape {tensor.shape} is missing"
         if found[name].shape != tensor.shape:
             return f"{name} ({tensor.layer}) must have shape {tensor.shape}, got {found[name].shape}"
-        if not found[name].finite:
-            return f"{name} ({tensor.layer}) holds NaN or Inf"
     extra = next((name for name in found if name not in wanted), None)
     return f"{extra} of shape {found[extra].shape} has no place in it" if extra else ""
+
+
+def _not_finite(path: Path, tensors: dict[str, Stored]) -> str:
+    with _opened(path) as file:
+        for name, tensor in tensors.items():
+            if file[name].dtype.kind == "f" and not np.isfinite(file[name][()]).all():
+                return f"{name} ({tensor.layer}) holds NaN or Inf"
+    return ""
 
 
 def _without(tensors: dict[str, Stored], place: str) -> dict[str, Stored]:
@@ -74,10 +86,21 @@ def _of_model(model: keras.Model, layer: str) -> tuple[dict[str, Stored], str]:
     return tensors, places[layer]
 
 
-def _of_file(path: Path) -> tuple[dict[str, Stored], dict[str, str]]:
-    """Tensors of a file by their places, and the places of its layers by their names."""
+def _of_file(path: Path, most: int | None = None) -> tuple[dict[str, Stored], dict[str, str]]:
+    """Tensors of a file by their places, and the places of its layers by their names.
+
+    Args:
+        path: The file.
+        most: Bytes that its tensors may have once they are unpacked, for then they will be; None for any.
+    """
     try:
+        if most is not None and path.suffix == ".keras":
+            with zipfile.ZipFile(path) as archive:
+                size = archive.getinfo(_HELD).file_size
+            _check_size(size, most)
         with _opened(path) as file:
+            if most is not None:
+                _check_size(sum(item.nbytes for name, item in _datasets(file) if name.startswith("layers/")), most)
             tensors, layers = dict(_tensors(file)), file.get("layers", {})
             places = {group["vars"].attrs["name"]: f"layers/{name}/" for name, group in layers.items()}
     except Exception as error:  # zipfile, zlib and HDF5 raise a dozen kinds on damaged files
@@ -93,15 +116,24 @@ def _opened(path: Path) -> Iterator[h5py.File]:
         with h5py.File(path) as file:
             yield file
         return
-    with zipfile.ZipFile(path) as archive, h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as file:
+    with zipfile.ZipFile(path) as archive, h5py.File(io.BytesIO(archive.read(_HELD))) as file:
         yield file
 
 
 def _tensors(file: h5py.File) -> Iterator[tuple[str, Stored]]:
     """Tensors of layers by their places, without the states of random layers, nor those of an optimiser."""
-    datasets: list[tuple[str, h5py.Dataset]] = []
-    file.visititems(lambda name, item: datasets.append((name, item)) if isinstance(item, h5py.Dataset) else None)
-    for name, item in datasets:
+    for name, item in _datasets(file):
         if name.startswith("layers/") and "/seed_generator/" not in name:
-            finite = item.dtype.kind != "f" or bool(np.isfinite(item[()]).all())
-            yield name, Stored(tuple(item.shape), str(item.parent.attrs.get("name", "")), finite)
+            yield name, Stored(tuple(item.shape), str(item.parent.attrs.get("name", "")))
+
+
+def _datasets(file: h5py.File) -> list[tuple[str, h5py.Dataset]]:
+    found: list[tuple[str, h5py.Dataset]] = []
+    file.visititems(lambda name, item: found.append((name, item)) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+def _check_size(size: int, most: int) -> None:
+    """A few kilobytes can unpack to terabytes of zeros."""
+    if size > most:
+        raise ValueError(f"its weights unpack to {size:,} bytes, the teacher's are {most:,} at most")

@@ -48,12 +48,13 @@ def without_examples(experiment: Experiment, skipped: Mapping[str, str]) -> dict
     return found
 
 
-def read_rows(path: Path, like: np.ndarray) -> np.ndarray:
+def read_rows(path: Path, like: np.ndarray, option: str = "--calibration") -> np.ndarray:
     """Read the array ``x`` of an .npz file: examples as the model takes them, in the dtype of the task's.
 
     Args:
         path: The file.
         like: The task's own examples (n, *input_shape).
+        option: What takes the file, for messages.
 
     Raises:
         InputError: The file is missing or malformed, or its examples have another shape or kind, or aren't finite.
@@ -62,7 +63,7 @@ def read_rows(path: Path, like: np.ndarray) -> np.ndarray:
         with np.load(path, allow_pickle=False) as file:
             x = file["x"]
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; --calibration takes an .npz with examples as its array x") from None
+        raise InputError(f"{path}: no such file; {option} takes an .npz with examples as its array x") from None
     except Exception as error:  # numpy, zipfile and zlib raise a dozen kinds on damaged files
         raise InputError(f"{path}: not a readable .npz file with an array x ({error})") from None
     same_kind = (x.dtype.kind == "f") == (like.dtype.kind == "f") and x.dtype.kind in "fiu"

@@ -5,27 +5,30 @@ from pathlib import Path
 from fedkd.base.errors import InputError
 from fedkd.config.config import Config, Scalar
 from fedkd.config.deciding import deciding, differing
-from fedkd.config.settings import build, read_toml, to_settings
+from fedkd.config.settings import build, to_settings
+from fedkd.config.trust import trusted_settings
 from fedkd.results.run_folder import CHECKPOINT, RunFolder, is_run
 
 
-def resumable(path: Path, rounds: int | None = None, from_round: int = 0) -> dict[str, Scalar]:
+def resumable(path: Path, rounds: int | None = None, from_round: int = 0, trust: bool = True) -> dict[str, Scalar]:
     """The settings of a run that can go on in its folder.
 
     Args:
         path: The folder.
         rounds: How many of training it should have, None for as many as it had; a finished run needs more.
         from_round: The round to go back to; 0 for the last.
+        trust: Whether code that its configuration names may run; to compare settings, none does.
 
     Returns:
         All settings by their dotted keys, with those rounds.
 
     Raises:
-        InputError: There is no run, or it has finished and can't be prolonged, or needn't.
+        InputError: There is no run, or it has finished and can't be prolonged, or needn't, or its configuration names
+            code.
     """
     if not is_run(path):
         raise InputError(f"{path}: no run that could go on; a run's folder holds the config.toml that fedkd wrote")
-    settings = to_settings(build(read_toml(path / "config.toml")))
+    settings = to_settings(build(trusted_settings(path / "config.toml", trust)))
     before, asked = settings["rounds"], settings["rounds"] if rounds is None else rounds
     _check_unfinished(path, build(settings), asked == before and not from_round)
     return settings | {"rounds": asked}

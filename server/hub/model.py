@@ -9,22 +9,23 @@ from typing import Any
 import numpy as np
 
 from clients.device.errors import ModelRefused
-from clients.device.protocol.manifest import LARGEST_MANIFEST, LARGEST_MODEL, Golden, Manifest
+from clients.device.protocol.manifest import LARGEST_MODEL, Golden, Manifest
 from clients.device.trial import run
 from fedkd.base.errors import InputError
-from fedkd.config.settings import build, read_toml
+from fedkd.config.settings import build
+from fedkd.config.trust import trusted_settings
 from fedkd.edge.measure import measure
 from fedkd.results.device_file import DeviceFile
 from fedkd.results.run_folder import read
 from fedkd.results.search import RESULT, Search, read_search
 from fedkd.tasks.registry import load_task
+from fedkd.tasks.task import Task
+from server.hub.golden import SYNTHETIC, golden_rows
 
-EXAMPLES = 8
 # Kernels of two processors round int8 to neighbouring steps: at most 2 apart on an emulated Raspberry Pi 4.
 _STEPS = 3
 # A share of the golden logits' range. Files of 8-bit kernels and float activations round these anew on each machine.
 _FLOAT, _DYNAMIC = 0.002, 0.05
-_GOLDEN_BYTES = LARGEST_MANIFEST // 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,24 +81,26 @@ def _held(folder: Path, run: Path, file: str, known: Sequence[DeviceFile]) -> Ch
     return ChosenFile(path, run, measured.get(path.name))
 
 
-def manifest_of(found: ChosenFile, channel: str, version: int) -> Manifest:
+def manifest_of(found: ChosenFile, channel: str, version: int, golden: str = "", trust: bool = False) -> Manifest:
     """Describe a file, and run it as a device would on test examples of its task.
 
     Args:
         found: The file.
         channel: The one that devices follow.
         version: The channel's version that this becomes.
+        golden: Which examples, see ``server.hub.golden.golden_rows``.
+        trust: Whether code that the run's configuration names may run.
 
     Raises:
-        InputError: The file can't be run, or isn't of its run's task.
+        InputError: The file can't be run, or isn't of its run's task; or the configuration names code.
     """
-    config = build(read_toml(found.run / "config.toml"))
+    config = build(trusted_settings(found.run / "config.toml", trust))
     task = load_task(config.task, config.model, config.data)
     if task.objective.kind != "classification":
         raise InputError(f"{found.path}: devices decide among classes, task {task.name!r} is {task.objective.kind}")
     if task.inputs is not None:
         raise InputError(f"{found.path}: devices feed rows as they were measured, task {task.name!r} standardises them")
-    x = task.test.x[_spread(task.test.y, min(EXAMPLES, max(1, _GOLDEN_BYTES // task.test.x[0].nbytes)))]
+    x = _examples(found, task, golden, config.seed)
     try:
         logits = run(found.path, x).logits
     except ModelRefused as error:
@@ -106,13 +109,24 @@ def manifest_of(found: ChosenFile, channel: str, version: int) -> Manifest:
         raise InputError(f"{found.path}: gives {logits.shape[1:]}, task {task.name!r} has {len(task.classes)} classes")
     precision = measure(found.path, x, ["litert"]).precision
     ends = _ends(found.path)
-    golden = Golden(x, logits, _tolerance(logits, precision, ends["output"]["scale"]))
+    answers = Golden(x, logits, _tolerance(logits, precision, ends["output"]["scale"]))
     content = found.path.read_bytes()
     file = {"name": found.path.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     return Manifest(
         channel, version, found.run.absolute().name, task.name, tuple(task.classes), file | {"precision": precision},
-        ends["input"], ends["output"], ends["ram_bytes"], found.accuracy, golden,
+        ends["input"], ends["output"], ends["ram_bytes"], found.accuracy, answers,
     )  # fmt: skip
+
+
+def _examples(found: ChosenFile, task: Task, golden: str, seed: int) -> np.ndarray:
+    """The golden ones; what a file's input holds is only asked, for that can take the process down, once it has run."""
+    if golden != SYNTHETIC:
+        return golden_rows(task, golden, {}, seed)
+    try:
+        run(found.path, task.test.x[:1])
+    except ModelRefused as error:
+        raise InputError(f"{found.path}: can't be published: {error}") from None
+    return golden_rows(task, golden, _ends(found.path)["input"], seed)
 
 
 def _ends(path: Path) -> dict[str, Any]:
@@ -130,12 +144,6 @@ def _ends(path: Path) -> dict[str, Any]:
 
 
 _INTEGERS = "round(x / scale) + zero_point, clipped to dtype, of numbers x as the task's examples hold them"
-
-
-def _spread(y: np.ndarray, count: int) -> np.ndarray:
-    """Rows whose classes are as many as can be: the first of each class, then the second."""
-    turn = np.array([int((y[:row] == label).sum()) for row, label in enumerate(y[:4096])])
-    return np.argsort(turn, kind="stable")[:count]
 
 
 def _tolerance(logits: np.ndarray, precision: str, scale: float) -> float:

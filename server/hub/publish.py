@@ -9,7 +9,14 @@ from server.hub.repository import Repository
 
 
 def publish(
-    run: Path, hub: Path, file: str, channel: str, replace_task: bool = False, version: int | None = None
+    run: Path,
+    hub: Path,
+    file: str,
+    channel: str,
+    replace_task: bool = False,
+    version: int | None = None,
+    golden: str = "",
+    trust: bool = False,
 ) -> tuple[Manifest, Repository, bool]:
     """Publish a device file of a run as the newest of a channel.
 
@@ -20,6 +27,8 @@ def publish(
         channel: The one that devices follow.
         replace_task: Whether task, labels or input may be others than those of the channel's newest model.
         version: The channel's, above its newest; None for the next.
+        golden: Which examples everybody gets to see, see ``server.hub.golden.golden_rows``.
+        trust: Whether code that the run's configuration names may run.
 
     Returns:
         What was published, where, and whether the hub is new.
@@ -34,7 +43,7 @@ def publish(
     repository, found = Repository(hub), device_file(run, file)
     repository.check_place()
     after, newest = repository.version(), _newest(repository, channel)
-    manifest = manifest_of(found, channel, _next(newest, version))
+    manifest = manifest_of(found, channel, _next(newest, version), golden, trust)
     if newest and not replace_task:
         _check_alike(manifest, newest)
     files = {manifest.file["name"]: found.path.read_bytes(), "manifest.json": _written(manifest, found.path)}

@@ -1,6 +1,7 @@
 """The TUF repository of a hub: a folder that devices trust for its signatures, wherever it lies.
 
     DIR/keys/         private keys; none of them is served
+    DIR/tls/          the certificate that devices see, its authority's, and their keys; see ``server.hub.certificate``
     DIR/repository/   metadata/ and targets/, for ``fedkd hub serve`` or any web server
 
 ``timestamp.json`` is written last. An interrupted publication therefore changes nothing: it leaves files that nobody
@@ -31,7 +32,7 @@ _SIGN_AFTER = {
     "snapshot": ("timestamp",),
     "timestamp": (),
 }
-_OWN = {"keys", "repository", "reports.jsonl", ".lock"}
+_OWN = {"keys", "repository", "tls", "reports.jsonl", ".lock"}
 
 
 class Repository:

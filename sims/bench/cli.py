@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from fedkd.base.errors import InputError
 from fedkd.config.config import Scalar
 from sims.bench.report import report, show
 from sims.exit_codes import errors_for_people
+from sims.terminal import Terminal
 
 app = typer.Typer(no_args_is_help=True, help="Measure speed and memory, as ratios to this machine's matrix products.")
 
@@ -119,9 +119,9 @@ def link(
         where = str(Path(data).absolute()) if data else ""
         settings: dict[str, Scalar] = {"task": task, "data": where, "clients": clients, "partition.kind": "iid"}
         methods = method or ["fedkd", "fedavg_teacher"]
-        with Console(stderr=True).status("two rounds of each method over slow links, which takes minutes"):
+        with Terminal(stderr=True).status("two rounds of each method over slow links, which takes minutes"):
             found = rows({**settings, "partition.examples": examples}, methods, kbits, milliseconds)
-        show({"bench": "link", "kbits": kbits, "milliseconds": milliseconds, "rows": found}, json, Console())
+        show({"bench": "link", "kbits": kbits, "milliseconds": milliseconds, "rows": found}, json, Terminal())
 
 
 def _measure(bench: str, threads: int = 0, **options: int | str) -> dict[str, Any]:
@@ -136,10 +136,10 @@ def _show(measure: Callable[[], dict[str, Any]], json: bool) -> None:
     from fedkd.base import runtime
     from sims.bench.machine import describe
 
-    with Console(stderr=True).status("measuring; other work on this machine falsifies it"):
+    with Terminal(stderr=True).status("measuring; other work on this machine falsifies it"):
         runtime.configure()  # before anything else imports TensorFlow
         result = measure()
-    show({**result, "machine": describe()}, json, Console())
+    show({**result, "machine": describe()}, json, Terminal())
 
 
 def _known(option: str, given: list[Any], known: tuple[Any, ...]) -> None:

@@ -4,6 +4,7 @@ Each of the two runs in a process of its own, whose peak of resident memory is r
 """
 
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 
 from fedkd.base import runtime
 from fedkd.base.errors import RunError
+from fedkd.base.python import import_path, python
 from fedkd.protocol.resolve import experiment_of
 from sims.bench import work
 from sims.bench.engine import run_whole_path
@@ -37,8 +39,9 @@ def rows(rate: float, rounds: int) -> list[Row]:
 
 
 def _in_process(name: str, rounds: int) -> dict[str, Any]:
-    command = [sys.executable, "-m", "sims.bench.scale", name, str(rounds)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = python("-m", "sims.bench.scale", name, str(rounds))
+    environment = {**os.environ, "PYTHONPATH": import_path()}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RunError(f"bench scale: {name} failed: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
     return json.loads(done.stdout.splitlines()[-1])

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from fedkd.config.config import Scalar
 from fedkd.config.settings import parse_assignment, read_toml
 from sims.exit_codes import errors_for_people
+from sims.options import TrustOption
+from sims.terminal import Terminal
 
 app = typer.Typer(no_args_is_help=True, help="Federations of real machines, on Flower's SuperLink and SuperNodes.")
 
@@ -51,7 +52,7 @@ def init(
         if why := check_task(task):
             print(f"warning: {why}, so that it wasn't checked; every machine needs it", file=sys.stderr)
         write_deployment(Deployment(folder, nodes, tuple(host or ["127.0.0.1"]), task), overwrite)
-        Console().print(f"what to do next: {folder / 'README.md'}", highlight=False)
+        Terminal().print(f"what to do next: {folder / 'README.md'}", highlight=False)
 
 
 @app.command()
@@ -72,7 +73,7 @@ def up(
         from sims.deploy.up import up as run
         from sims.report.show import show_report
 
-        console = Console()
+        console = Terminal()
         folder = run(_settings(config, task, data, method, rounds, seed, set_), local, out, overwrite, console)
         show_report(folder, console)
 
@@ -90,15 +91,16 @@ def run(
     overwrite: OverwriteOption = False,
     resume: Annotated[bool, typer.Option(help="Go on with the run in --out, which stopped.")] = False,
     from_round: FromRoundOption = None,
+    trust: TrustOption = False,
     set_: SetOption = None,
 ) -> None:
     """Start a run on nodes that have their own data, and wait for its end."""
     with errors_for_people():
         from sims.deploy.submit import submit
 
-        console = Console()
+        console = Terminal()
         settings = _settings(config, task, data, method, rounds, seed, set_)
-        submit(folder, settings, out, overwrite, resume, console, from_round or 0)
+        submit(folder, settings, out, overwrite, resume, console, from_round or 0, trust)
         console.print(f"done: {out}; `fedkd report {out}` makes its page", highlight=False)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fedkd.base.errors import RunError
+from fedkd.base.python import import_path
 
 _BIN = Path(sys.executable).parent
 _SECONDS = 120.0
@@ -27,7 +28,9 @@ _QUIET = {
 
 
 def environment(home: Path) -> dict[str, str]:
-    """Environment for Flower's commands: they find one another, and this process's modules, the user's own too.
+    """Environment for Flower's commands: they find one another, and this process's modules.
+
+    Not those of the current folder: the user's own there are found by ``fedkd.base.user_code``, where nothing else is.
 
     Args:
         home: Flower's folder, with its ``config.toml`` and the apps it unpacks.
@@ -37,7 +40,8 @@ def environment(home: Path) -> dict[str, str]:
         **_QUIET,
         "FLWR_HOME": str(home),
         "PATH": f"{_BIN}{os.pathsep}{os.environ.get('PATH', '')}",
-        "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in [*sys.path, ""]),
+        "PYTHONPATH": import_path(),
+        "PYTHONSAFEPATH": "1",
     }
 
 

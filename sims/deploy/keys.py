@@ -1,60 +1,14 @@
-"""Certificates and keys of a federation: a small CA, the SuperLink's certificate, and a key pair per node."""
+"""Keys of a federation: a pair per node; its certificates are of ``server.certificates``."""
 
-import datetime
-import ipaddress
 import os
 from pathlib import Path
-from typing import NamedTuple
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-# Apple and others refuse server certificates of more than 825 days; the CA lives as long, as it signs nothing else.
-VALID_DAYS = 825
-# Clocks differ: a node that is a little behind must not find the certificate not yet valid.
-_EARLIER = datetime.timedelta(hours=1)
-_CURVE = ec.SECP256R1
+from server.certificates import VALID_DAYS, Signed, authority, server
 
-
-class Signed(NamedTuple):
-    """A certificate with its private key."""
-
-    certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey
-
-    @property
-    def pem(self) -> bytes:
-        """The certificate as PEM."""
-        return self.certificate.public_bytes(Encoding.PEM)
-
-    @property
-    def key_pem(self) -> bytes:
-        """The private key as PEM (PKCS 8), without a password: services start unattended."""
-        return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-def authority(now: datetime.datetime) -> Signed:
-    """Make a CA of its own, which may sign certificates and nothing else."""
-    key = ec.generate_private_key(_CURVE())
-    name = _name("fedkd federation CA")
-    usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
-    builder = _builder(name, name, key, now)
-    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-    builder = builder.add_extension(usage, critical=True)
-    return Signed(builder.sign(key, hashes.SHA256()), key)
-
-
-def server(ca: Signed, hosts: list[str], now: datetime.datetime) -> Signed:
-    """Make the SuperLink's certificate for some host names and addresses."""
-    key = ec.generate_private_key(_CURVE())
-    builder = _builder(_name("fedkd SuperLink"), ca.certificate.subject, key, now)
-    builder = builder.add_extension(x509.SubjectAlternativeName([_alternative(host) for host in hosts]), critical=False)
-    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-    builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-    return Signed(builder.sign(ca.key, hashes.SHA256()), key)
+__all__ = ["VALID_DAYS", "Signed", "authority", "node_pair", "server", "write_secret"]
 
 
 def node_pair() -> tuple[bytes, bytes]:
@@ -68,22 +22,3 @@ def write_secret(path: Path, data: bytes) -> None:
     """Write a file that only its owner may read, from its first byte on."""
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(data)
-
-
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, now: datetime.datetime
-) -> x509.CertificateBuilder:
-    builder = x509.CertificateBuilder(issuer, subject, key.public_key(), x509.random_serial_number())
-    builder = builder.not_valid_before(now - _EARLIER).not_valid_after(now + datetime.timedelta(days=VALID_DAYS))
-    return builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-
-
-def _name(text: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
-
-
-def _alternative(host: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(host))
-    except ValueError:
-        return x509.DNSName(host)

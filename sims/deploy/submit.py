@@ -12,6 +12,7 @@ from fedkd.base.errors import InputError, RunError
 from fedkd.config.config import Scalar
 from fedkd.config.finish import rounds_in_words
 from fedkd.config.settings import check_settings, read_toml, to_settings
+from fedkd.config.trust import trusted_settings
 from fedkd.protocol.resolve import experiment_of
 from fedkd.results.resuming import check_resumable
 from sims.deploy import flower
@@ -30,6 +31,7 @@ def submit(
     resume: bool,
     console: Console,
     from_round: int = 0,
+    trust: bool = False,
 ) -> None:
     """Start a run on all nodes of a deployment and wait for its end.
 
@@ -42,6 +44,7 @@ def submit(
         resume: Go on with the run of that folder, which stopped.
         console: Where to show progress, if this is that machine.
         from_round: With ``resume``: go on after this round, one of those that are kept; 0 for the last.
+        trust: Whether code that the configuration of that run names may run, though ``settings`` don't name it.
 
     Raises:
         InputError: The folder is no deployment's, or a setting breaks a rule.
@@ -53,7 +56,7 @@ def submit(
     given = {"clients": made["nodes"], "task": made["task"], "partition.kind": "nodes"}
     before = out / "config.toml"
     known = resume and os.path.isfile(before)  # else it may be on another machine, or not ours to read
-    given |= {**(read_toml(before) if known else {}), **settings}
+    given |= {**(trusted_settings(before, trust, settings) if known else {}), **settings}
     config = experiment_of(absolute(check_settings(given))).config
     if known:
         check_resumable(out, config, from_round)

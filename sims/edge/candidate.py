@@ -1,7 +1,6 @@
 """Files of one Keras model: written, run in every runtime, held against the budget."""
 
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ import keras
 import numpy as np
 
 from fedkd.base.errors import InputError
+from fedkd.base.work_folder import work_folder
 from fedkd.compress.constraints import codebook_bytes
 from fedkd.compress.cost import Cost, cost
 from fedkd.data.dataset import EVALUATION_BATCH
@@ -105,7 +105,7 @@ class Bench:
 
     def convert(self, trained: Trained, rows: np.ndarray, precisions: Sequence[str]) -> list[Conversion]:
         """Write a file for each precision; those that can't be written have an error."""
-        with tempfile.TemporaryDirectory(prefix=".keras-", dir=self.folder) as work:
+        with work_folder(self.folder, "keras") as work:
             path = Path(work) / "model.keras"
             trained.model.save(path)
             modules, stem = layer_modules(trained.model), trained.variant.stem(self.stem)

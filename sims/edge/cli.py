@@ -9,6 +9,8 @@ from rich.console import Console
 
 from fedkd.edge.runtimes import EMULATED
 from sims.exit_codes import NOTHING_FITS, errors_for_people
+from sims.options import TrustOption
+from sims.terminal import Terminal
 
 if TYPE_CHECKING:
     from sims.edge.run import Order
@@ -35,6 +37,7 @@ def edge(
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same files.")] = 0,
     c_array: Annotated[bool, typer.Option("--c-array", help=_C_ARRAY)] = False,
     emulate: Annotated[str, typer.Option(help=_EMULATE, show_default=False)] = "",
+    trust: TrustOption = False,
 ) -> None:
     """Search the device file that meets a budget: fewer channels, fewer bits, and the training this takes."""
     with errors_for_people():
@@ -43,7 +46,8 @@ def edge(
 
         place = out or (source / "edge" if source.is_dir() else Path("runs") / f"{source.stem}-edge")
         limits = parse_budget(budget)
-        _search(Order(source, limits, place, overwrite, task, data, calibration, seed, c_array, emulate), Console())
+        order = Order(source, limits, place, overwrite, task, data, calibration, seed, c_array, emulate, trust)
+        _search(order, Terminal())
 
 
 def _search(order: "Order", console: Console) -> None:

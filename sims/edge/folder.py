@@ -1,13 +1,13 @@
 """The folder of a search: it appears whole, with edge.json in it, or not at all."""
 
 import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from fedkd.base.errors import InputError
 from fedkd.base.files import replace_folder
+from fedkd.base.work_folder import work_folder
 from fedkd.results.folder_lock import reserved
 from fedkd.results.search import RESULT
 
@@ -21,7 +21,8 @@ def is_search(path: Path) -> bool:
 def appearing(out: Path, overwrite: bool) -> Iterator[Path]:
     """Give a folder that takes the place of ``out`` if all goes well, and is gone if not.
 
-    ``out`` is taken at once, so that no other search or run can write there meanwhile.
+    ``out`` is taken at once, so that no other search or run can write there meanwhile. What searches left there that
+    were killed goes first.
 
     Args:
         out: The search's folder.
@@ -30,15 +31,13 @@ def appearing(out: Path, overwrite: bool) -> Iterator[Path]:
     Raises:
         InputError: It exists and ``overwrite`` is off, holds something else, or can't be written.
     """
-    with reserved(out, overwrite, "a search", is_search):
+    with reserved(out, overwrite, "a search", is_search), ExitStack() as stack:
         try:
-            holder = tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent)
+            work = stack.enter_context(work_folder(out.parent, out.name)) / out.name
         except OSError as error:
             raise InputError(f"out: {out} can't be written ({error.strerror})") from None
-        with holder:
-            work = Path(holder.name) / out.name
-            work.mkdir()  # the holder itself is for its owner alone
-            yield work
-            if overwrite:
-                shutil.rmtree(out)
-            replace_folder(work, out)
+        work.mkdir()  # the holder itself is for its owner alone
+        yield work
+        if overwrite:
+            shutil.rmtree(out)
+        replace_folder(work, out)

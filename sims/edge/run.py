@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.text import Text
 
 from fedkd.base import runtime
 from fedkd.base.errors import InputError
@@ -19,6 +20,7 @@ from fedkd.results.search import write_search
 from fedkd.tasks.task import Task
 from sims.bench.machine import describe
 from sims.edge.folder import appearing, is_search
+from sims.terminal import warn
 
 if TYPE_CHECKING:
     from sims.edge.candidate import Bench
@@ -41,6 +43,7 @@ class Order:
         seed: Of all that is drawn; the same seed leads to the same files.
         c_array: Write the chosen file as C++ source, too, so that it has to run in TensorFlow Lite Micro.
         device: To be emulated with the chosen file, one of ``fedkd.edge.runtimes.EMULATED``; empty for none.
+        trust: Whether code that a run's configuration names may run.
     """
 
     path: Path
@@ -53,6 +56,7 @@ class Order:
     seed: int = 0
     c_array: bool = False
     device: str = ""
+    trust: bool = False
 
     @property
     def limits(self) -> Budget:
@@ -79,7 +83,7 @@ def run_search(order: Order, console: Console) -> results.Search:
         runtime.configure()
         from sims.edge.source import open_source
 
-        source = open_source(order.path, order.task, order.data, order.calibration, order.seed)
+        source = open_source(order.path, order.task, order.data, order.calibration, order.seed, order.trust)
     check_drop(order.limits, source.task.objective.metrics[0])
     with appearing(order.out, order.overwrite) as folder:
         bench = _bench(source, order.limits, folder)
@@ -168,13 +172,14 @@ def _introduce(source: "Source", bench: "Bench", console: Console) -> None:
     from sims.edge.candidate import size_of
 
     size = size_of(source.model)
-    console.print(
-        f"[bold]{source.path}[/] on [bold]{source.task.name}[/]: {bench.metric.text(bench.reference)} in Keras,"
-        f" {size.parameters:,} parameters, {size.macs:,} multiplications",
-        highlight=False,
+    said = (
+        f": {bench.metric.text(bench.reference)} in Keras, {size.parameters:,} parameters, {size.macs:,}"
+        " multiplications"
     )
+    names = (str(source.path), "bold"), " on ", (source.task.name, "bold")
+    console.print(Text.assemble(*names, said), highlight=False)
     if size.uncounted and bench.budget.macs is not None:
-        names = ", ".join(size.uncounted)
-        console.print(f"[yellow]warning:[/] no file can meet macs: the multiplications of {names} can't be counted")
+        uncounted = ", ".join(size.uncounted)
+        warn(console, f"no file can meet macs: the multiplications of {uncounted} can't be counted")
     if not len(source.calibration):
         console.print("no calibration rows: int8 only by training that sees it; otherwise float16")

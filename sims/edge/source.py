@@ -11,7 +11,7 @@ import numpy as np
 from fedkd.base.errors import InputError
 from fedkd.base.seeding import Purpose, generator
 from fedkd.config.sections import ModelConfig
-from fedkd.config.settings import read_toml
+from fedkd.config.trust import trusted_settings
 from fedkd.models.graph import functional
 from fedkd.models.logits import with_logits
 from fedkd.protocol.calibration import calibration_rows, read_rows
@@ -70,7 +70,7 @@ class Source:
         return "student" if self.experiment else self.path.stem
 
 
-def open_source(path: Path, task: str, data: str, calibration: Path | None, seed: int) -> Source:
+def open_source(path: Path, task: str, data: str, calibration: Path | None, seed: int, trust: bool = False) -> Source:
     """Read a run, or a Keras model and its task.
 
     Args:
@@ -79,21 +79,22 @@ def open_source(path: Path, task: str, data: str, calibration: Path | None, seed
         data: File of the task's data, where it needs one.
         calibration: An .npz with the array ``x``; None for the server's rows of a run, or some training examples.
         seed: Of all that is drawn.
+        trust: Whether code that a run's configuration names may run, though ``task`` doesn't name it.
 
     Raises:
-        InputError: It is neither, can't be read, or doesn't fit the task.
+        InputError: It is neither, can't be read, or doesn't fit the task, or its configuration names code.
     """
-    source = _fitting(_of_run(path, task, data, seed) if path.is_dir() else _of_model(path, task, data, seed))
+    source = _fitting(_of_run(path, task, data, seed, trust) if path.is_dir() else _of_model(path, task, data, seed))
     if calibration is None:
         return source
     return replace(source, calibration=read_rows(calibration, source.task.train.x))
 
 
-def _of_run(folder: Path, task: str, data: str, seed: int) -> Source:
+def _of_run(folder: Path, task: str, data: str, seed: int, trust: bool) -> Source:
     config = folder / "config.toml"
     if not config.is_file():
         raise InputError(f"{folder}: not the folder of a run, it has no config.toml")
-    settings = read_toml(config) | ({"data": data} if data else {})
+    settings = trusted_settings(config, trust, {"task": task}) | ({"data": data} if data else {})
     if task and task != settings.get("task"):
         raise InputError(f"{folder}: a run of task {settings.get('task')!r}, --task says {task!r}; leave --task out")
     if not (folder / "student.keras").is_file():

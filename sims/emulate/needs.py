@@ -9,6 +9,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from fedkd.base.errors import InputError, RunError
+from fedkd.base.python import python
 from fedkd.config.config import Scalar
 from fedkd.edge.emulated import HOME, Pi4
 from sims.emulate.client import ClientPi4, play, prepare
@@ -24,8 +25,8 @@ _RESIDENT = {
         "SuperExec, always there": [str(_BIN / "flower-superexec"), "--help"],
     },
     "device": {
-        "fedkd-device": [sys.executable, "-c", "import clients.device.cli"],
-        "its child with LiteRT": [sys.executable, "-c", "import clients.device.child"],
+        "fedkd-device": python("-c", "import clients.device.cli"),
+        "its child with LiteRT": python("-c", "import clients.device.child"),
     },
 }
 # In a small process of its own, since Linux counts what the one that starts a process held as that one's peak, too.
@@ -73,7 +74,7 @@ def peak(command: list[str]) -> int:
     Raises:
         RunError: It failed.
     """
-    done = subprocess.run([sys.executable, "-c", _PEAK, *command], capture_output=True, text=True, check=False)
+    done = subprocess.run(python("-c", _PEAK, *command), capture_output=True, text=True, check=False)
     if done.returncode:
         raise RunError(f"{' '.join(command)} failed: {done.stderr.strip().splitlines()[-1]}")
     return round(int(done.stdout) * 1024 / 1e6)

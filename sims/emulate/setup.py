@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from fedkd.base.errors import RunError
+from fedkd.base.python import python as this_python
 from fedkd.edge.emulated import HOME, Pi4
 from sims.emulate.client import ClientPi4
 from sims.emulate.device import DevicePi4
@@ -143,7 +144,7 @@ def _python_packages(device: Pi4, folder: Path) -> None:
     # As on a device, where Python is the one that compiles: imports are slow enough in the emulator.
     same = python == f"{sys.version_info.major}.{sys.version_info.minor}"
     options = ["--no-warn-conflicts", "--compile" if same else "--no-compile", f"--target={folder}"]
-    pip = [sys.executable, "-m", "pip", "install", *for_pi(python), *options, *wanted]
+    pip = this_python("-m", "pip", "install", *for_pi(python), *options, *wanted)
     _call(pip, f"get {' and '.join(wanted)} for Python {python} on aarch64 from pip's index")
     folder.rename(device.packages)
 

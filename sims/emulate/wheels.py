@@ -3,7 +3,6 @@
 import json
 import re
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from fedkd.base.errors import RunError
+from fedkd.base.python import python as this_python
 from sims.exit_codes import errors_for_people
 
 _PROJECT = Path(__file__).parents[2]
@@ -56,7 +56,7 @@ def resolve(wanted: list[str], python: str) -> list[str]:
     """
     # pip compares with what is installed, unless the target is a folder of its own.
     options = ["--dry-run", "--ignore-installed", "--target=none", "--report=-"]
-    command = [sys.executable, "-m", "pip", "install", *for_pi(python), *options, *wanted]
+    command = this_python("-m", "pip", "install", *for_pi(python), *options, *wanted)
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
     )

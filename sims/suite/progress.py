@@ -49,8 +49,8 @@ class SuiteProgress:
         self.done += 1
         seconds = f"{time.monotonic() - started:.0f} s"
         _take_in(state)
-        how = f"[red]failed[/] after {seconds}" if error else f"{state.figures()} · {seconds}"
-        line = Text.from_markup(f"cell {self.done}/{self.total} [bold]{job.cell.name}[/]: {how}")
+        how = [("failed", "red"), f" after {seconds}"] if error else [f"{state.figures()} · {seconds}"]
+        line = Text.assemble(f"cell {self.done}/{self.total} ", (job.cell.name, "bold"), ": ", *how)
         self._console.print(line.append(f": {error}; see {job.log}" if error else ""), soft_wrap=True, highlight=False)
 
     def look(self) -> None:

@@ -12,13 +12,13 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
-from rich.console import Console
-
 from fedkd.base.errors import InputError, RunError
+from fedkd.base.python import safe_path
 from fedkd.config.settings import to_settings
 from fedkd.results.folder_lock import remove
 from sims.suite.folder import write_origin
 from sims.suite.plan import Job
+from sims.terminal import Terminal
 
 _SPAWN = multiprocessing.get_context("spawn")
 
@@ -32,7 +32,8 @@ class Worker:
         # The process inherits this: Ctrl-C is the suite's, which then stops it.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            self._process.start()
+            with safe_path():
+                self._process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         theirs.close()
@@ -102,7 +103,7 @@ def _run(job: Job) -> str:
         remove(job.folder)
         from sims.run import forget_states, run
 
-        run(to_settings(job.config), "local", job.folder, True, False, Console(width=120))
+        run(to_settings(job.config), "local", job.folder, True, False, Terminal(width=120))
         forget_states(job.folder)  # a suite has many cells
         write_origin(job.folder)
         return ""

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from clients.device import backoff
 from clients.device.state import State
 from server.hub.repository import Repository
 from tests.device.hubs import copied, hub, installed
@@ -13,8 +14,12 @@ from tests.device.models import release
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """Waiting for the disk proves nothing here and takes most of the time; see test_power_cuts.py for its place."""
+    """Waiting for the disk, and for a hub that is away, proves nothing here and takes most of the time.
+
+    See test_power_cuts.py and test_backoff.py for their places.
+    """
     monkeypatch.setattr(os, "fsync", lambda handle: None)
+    monkeypatch.setattr(backoff, "FIRST", 0.002)
 
 
 @pytest.fixture(scope="session")

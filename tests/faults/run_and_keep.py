@@ -28,7 +28,7 @@ def main(folder: Path) -> None:
     sims.run._forget_clients = lambda _: None
     quiet = Console(quiet=True)
     if is_run(folder):
-        sims.run.resume(folder, "local", quiet)
+        sims.run.resume(folder, "local", quiet, trust=True)
     else:
         sims.run.run(SETTINGS, "local", folder, True, False, quiet)
 

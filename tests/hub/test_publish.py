@@ -10,8 +10,10 @@ from typer.testing import CliRunner
 from clients.device.classify import classify
 from clients.device.protocol.manifest import Golden, unpack
 from clients.device.state import State
+from server.hub.golden import drawn
 from server.hub.repository import Repository
 from sims.cli import app
+from tests.device import models
 from tests.device.hubs import NOW, fetched, hub
 from tests.device.models import adder, crasher, release
 from tests.report.edges import a_candidate, an_edge, write_edge
@@ -34,6 +36,12 @@ def run(tmp_path):
 
 
 def fedkd(*arguments):
+    """Runs a command; the runs of these tests are of a task of the tests' own."""
+    trust = ["--trust"] if arguments[0] == "publish" else []
+    return untrusting(*arguments, *trust)
+
+
+def untrusting(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
@@ -179,3 +187,71 @@ def test_refresh_and_rotate_say_what_they_signed(run, tmp_path):
     fedkd("publish", run, "--hub", tmp_path / "hub")
     assert fedkd("hub", "refresh", tmp_path / "hub").output == "signed: timestamp\n"
     assert fedkd("hub", "rotate", tmp_path / "hub", "snapshot").output.startswith("new key for snapshot; signed: root,")
+
+
+def published(hub, name="default"):
+    return unpack(Repository(hub).read(f"{name}/manifest.json"))
+
+
+def test_a_run_whose_task_is_somebodys_code_is_not_published_untrusted(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("server.hub.model.load_task", lambda *_: pytest.fail("ran it"))
+    done = untrusting("publish", run, "--hub", tmp_path / "hub")
+    assert (done.exit_code, done.output.count("\n")) == (2, 1)
+    assert (
+        "config.toml: task = 'tests.device.models:task' is Python code that would run here; give --trust" in done.output
+    )
+    assert not (tmp_path / "hub").exists()
+
+
+def test_that_rows_of_the_test_set_are_shown_to_everybody_is_said(run, tmp_path):
+    said = fedkd("publish", run, "--hub", tmp_path / "hub").output
+    assert "note: its manifest shows 8 rows of the test set, as they are, to whoever asks; --golden FILE.npz" in said
+
+
+def test_golden_examples_may_be_drawn(run, tmp_path):
+    """By the run's seed: another publication shows the same ones, and no row of the test set."""
+    done = fedkd("publish", run, "--hub", tmp_path / "hub", "--golden", "synthetic")
+    assert done.exit_code == 0, done.output
+    assert "note:" not in done.output
+    fedkd("publish", run, "--hub", tmp_path / "again", "--golden", "synthetic")
+    first, second = (published(tmp_path / name).golden for name in ("hub", "again"))
+    np.testing.assert_array_equal(first.x, second.x)
+    assert first.x.shape == (8, 3)
+    rows = {row.tobytes() for row in models.task().test.x}
+    assert not rows & {row.tobytes() for row in first.x}
+    assert fetched(State(tmp_path / "device"), Repository(tmp_path / "hub")).manifest.version == 1
+
+
+def test_golden_examples_may_be_a_files(run, tmp_path):
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    np.savez(tmp_path / "mine.npz", x=x)
+    done = fedkd("publish", run, "--hub", tmp_path / "hub", "--golden", tmp_path / "mine.npz")
+    assert "note:" not in done.output
+    np.testing.assert_array_equal(published(tmp_path / "hub").golden.x, x)
+
+
+@pytest.mark.parametrize(
+    "x, said",
+    [(None, "no such file; --golden takes"), (np.zeros((2, 4), np.float32), "examples of shape (3,)"),
+     (np.full((1, 3), np.nan, np.float32), "must be finite"),
+     (np.zeros((99_999, 3), np.float32), "a manifest is small; got 99999")],
+)  # fmt: skip
+def test_a_golden_file_that_does_not_do_is_one_line(run, tmp_path, x, said):
+    if x is not None:
+        np.savez(tmp_path / "mine.npz", x=x)
+    done = fedkd("publish", run, "--hub", tmp_path / "hub", "--golden", tmp_path / "mine.npz")
+    assert (done.exit_code, done.output.count("\n")) == (2, 1)
+    assert said in done.output
+    assert not (tmp_path / "hub").exists()
+
+
+def test_drawn_examples_are_what_the_input_can_hold():
+    rng, floats = np.random.default_rng(0), np.random.default_rng(1).normal(5, 2, (200, 30)).astype(np.float32)
+    near = drawn(floats, {"dtype": "float32", "scale": 0.0, "zero_point": 0}, 100, rng)
+    assert abs(near.mean() - 5) < 0.2
+    assert abs(near.std() - 2) < 0.2
+    held = drawn(floats, {"dtype": "int8", "scale": 0.5, "zero_point": 28}, 100, rng)
+    assert (held.min() >= -78, held.max() <= 49.5, held.dtype) == (True, True, np.float32)
+    assert held.max() - held.min() > 120
+    ids = drawn(np.array([[0, 3], [9, 1]], np.int32), {"dtype": "int32", "scale": 0.0, "zero_point": 0}, 100, rng)
+    assert (ids.dtype, ids.min(), ids.max()) == (np.int32, 0, 9)

@@ -1,5 +1,8 @@
 """Laws of weights from a file."""
 
+import zipfile
+
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -82,6 +85,46 @@ def test_weights_that_are_not_numbers_are_refused(tmp_path):
     saved.save_weights(tmp_path / "w.weights.h5")
     with pytest.raises(InputError, match="holds NaN or Inf"):
         load_weights(chain([5]), tmp_path / "w.weights.h5")
+
+
+def grown(path, place, shape):
+    """Put a tensor of zeros that takes no room in the file in the place of another."""
+    with h5py.File(path, "a") as file:
+        del file[place]
+        file.create_dataset(place, shape, "f4", compression="gzip", chunks=tuple(min(n, 1024) for n in shape))
+
+
+@pytest.mark.parametrize(
+    "place, shape, words",
+    [
+        ("layers/dense/vars/0", (30_000_000, 30_000_000), "its weights unpack to 3,600,000,000,000,"),
+        ("layers/dense_1/vars/0", (20_000_000, 20_000_000), "its weights unpack to"),  # the head, of which none counts
+        ("layers/dense/vars/0", (400, 5), r"must have shape \(4, 5\), got \(400, 5\)"),
+    ],
+)
+def test_no_value_is_read_before_shapes_agree(tmp_path, monkeypatch, place, shape, words):
+    path, wanted = tmp_path / "w.weights.h5", chain([5])
+    chain([5]).save_weights(path)
+    grown(path, place, shape)
+    assert path.stat().st_size < 100_000
+    read = h5py.Dataset.__getitem__
+
+    def watched(item, *args, **given):
+        assert item.shape != shape, "its values were read"
+        return read(item, *args, **given)
+
+    monkeypatch.setattr(h5py.Dataset, "__getitem__", watched)
+    with pytest.raises(InputError, match=words):
+        load_weights(wanted, path)
+
+
+def test_a_keras_file_that_unpacks_to_more_than_the_teacher_is_not_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr("fedkd.models.weights_file._MORE", 1 << 20)
+    with zipfile.ZipFile(tmp_path / "w.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model.weights.h5", bytes(8 << 20))
+    monkeypatch.setattr(zipfile.ZipFile, "read", lambda *_: pytest.fail("unpacked it"))
+    with pytest.raises(InputError, match="its weights unpack to 8,388,608 bytes"):
+        load_weights(chain([5]), tmp_path / "w.keras")
 
 
 @pytest.mark.parametrize("name", ["w.weights.h5", "w.keras"])

@@ -4,11 +4,11 @@ import hashlib
 import platform
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from fedkd.base.errors import RunError
+from fedkd.base.python import python as this_python
 
 _REQUIREMENTS = Path(__file__).parent / "requirements"
 
@@ -72,9 +72,9 @@ def _digest(requirements: Path) -> str:
 
 def _make(home: Path, python: Path, requirements: Path) -> None:
     shutil.rmtree(home, ignore_errors=True)
-    _run([sys.executable, "-m", "venv", str(home)], f"no virtual environment in {home}")
+    _run(this_python("-m", "venv", str(home)), f"no virtual environment in {home}")
     options = ["--quiet", "--disable-pip-version-check", "--no-input"]
-    pip = [str(python), "-m", "pip", "install", *options, "--requirement", str(requirements)]
+    pip = [str(python), "-P", "-m", "pip", "install", *options, "--requirement", str(requirements)]
     _run(pip, f"can't install {requirements.name}")
 
 
