@@ -28,7 +28,7 @@ SETTINGS = {
 KEYS = {
     "name", "method", "task", "seed", "engine", "rounds", "finish_rounds", "clients", "parameters", "metrics",
     "quality", "others",
-    "traffic", "speed", "edge", "shared_sha256",
+    "traffic", "speed", "edge", "versions", "shared_sha256",
 }  # fmt: skip
 
 
