@@ -17,6 +17,7 @@ from fedkd.base.errors import InputError
 from fedkd.base.files import check_free
 from fedkd.config.config import Scalar
 from fedkd.config.settings import check_settings, to_settings
+from fedkd.config.trust import trust_option
 from fedkd.protocol.calibration import calibration_rows, without_examples
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.resolve import experiment_of, hold, resolve
@@ -70,7 +71,13 @@ def run(
     _check_engine(engine)
     experiment = _experiment(absolute(check_settings(settings)), task, engine)
     folder = run_path(out, experiment.config).absolute()
-    check_free(folder, overwrite, "a run", is_run, f", or `fedkd run --resume {folder}` where it stopped")
+    check_free(
+        folder,
+        overwrite,
+        "a run",
+        is_run,
+        f", or `fedkd run --resume {folder}{trust_option(settings)}` where it stopped",
+    )
     if not experiment.rows:
         raise InputError(
             "partition.kind must be iid, dirichlet, shards or natural: nodes with data are for `fedkd deploy`"
@@ -165,7 +172,8 @@ def _drive(
         try:
             _engines()[str(options["engine"])](config, run_config, storage)
         except KeyboardInterrupt:
-            said = f"{how_far(folder, config.total_rounds)}; `fedkd run --resume {folder}` goes on"
+            option = trust_option(to_settings(config))
+            said = f"{how_far(folder, config.total_rounds)}; `fedkd run --resume {folder}{option}` goes on"
             raise KeyboardInterrupt(said) from None
         finally:
             write_partition(experiment, folder)

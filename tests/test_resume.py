@@ -208,14 +208,16 @@ def test_what_cant_go_on_is_refused_in_one_line(tmp_path):
     written = RunFolder.create(folder, experiment_of(SETTINGS).config, False)
     (folder / "checkpoint").mkdir()
     (folder / "checkpoint" / "round-1.safetensors").touch()
-    assert "the clients' states aren't here" in refused("--resume", folder)
+    assert "the clients' states aren't here" in refused("--trust", "--resume", folder)
     (folder / "clients.state").touch()
-    assert "engine must be local, got 'ray'" in refused("--resume", folder, "--engine", "ray")
+    assert "engine must be local, got 'ray'" in refused("--trust", "--resume", folder, "--engine", "ray")
     with alone(folder):
-        assert "another process runs this" in refused("--resume", folder)
+        assert "another process runs this" in refused("--trust", "--resume", folder)
         assert "another process runs this" in refused("--task", "tests.tiny:task", "--out", folder, "--overwrite")
     written.write_summary(Summary())
     (folder / "checkpoint" / "round-1.safetensors").unlink()
-    assert "this run has finished" in refused("--resume", folder)
-    assert f"or `fedkd run --resume {folder}`" in refused("--task", "tests.tiny:task", "--out", folder)
-    assert "--resume takes the run's own settings: drop 'rounds'" in refused("--resume", folder, "--rounds", "5")
+    assert "this run has finished" in refused("--trust", "--resume", folder)
+    assert f"or `fedkd run --resume {folder} --trust`" in refused("--task", "tests.tiny:task", "--out", folder)
+    assert "--resume takes the run's own settings: drop 'rounds'" in refused(
+        "--trust", "--resume", folder, "--rounds", "5"
+    )
