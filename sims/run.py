@@ -17,6 +17,7 @@ from fedkd.base.errors import InputError
 from fedkd.config.config import Config, Scalar
 from fedkd.config.finish import rounds_in_words
 from fedkd.config.settings import check_settings, to_settings
+from fedkd.config.trust import trust_option
 from fedkd.protocol.calibration import calibration_rows, without_examples
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.resolve import experiment_of, hold, resolve
@@ -90,7 +91,8 @@ def taken(folder: Path, config: Config, overwrite: bool) -> Iterator[None]:
     Raises:
         InputError: See ``fedkd.results.folder_lock.reserved``.
     """
-    with reserved(folder, overwrite, "a run", is_run, f", or `fedkd run --resume {folder}` where it stopped"):
+    again = f"`fedkd run --resume {folder}{trust_option(to_settings(config))}`"
+    with reserved(folder, overwrite, "a run", is_run, f", or {again} where it stopped"):
         yield
         if not overwrite:
             RunFolder(folder).write_config(config)
@@ -191,7 +193,8 @@ def _drive(
         try:
             _engines()[str(options["engine"])](config, run_config, storage)
         except KeyboardInterrupt:
-            said = f"{how_far(folder, config.total_rounds)}; `fedkd run --resume {folder}` goes on"
+            option = trust_option(to_settings(config))
+            said = f"{how_far(folder, config.total_rounds)}; `fedkd run --resume {folder}{option}` goes on"
             raise KeyboardInterrupt(said) from None
         finally:
             write_partition(experiment, folder)

@@ -268,8 +268,12 @@ def test_ctrl_c_leaves_nothing(model, tmp_path, monkeypatch):
         (["none.keras", "--task", TASK], "none.keras: no such run or model"),
         (["cut.keras", "--task", TASK], "cut.keras: not a .keras file, or a damaged one"),
         (["."], "not the folder of a run, it has no config.toml"),
-        (["run"], "has no student.keras: the run was interrupted"),
-        (["run", "--task", "digits"], "a run of task 'tests.tiny:task', --task says 'digits'; leave --task out"),
+        (["run"], "config.toml: task = 'tests.tiny:task' is Python code that would run here; give --trust"),
+        (["unfinished"], "has no student.keras: the run was interrupted"),
+        (
+            ["run", "--task", "digits", "--trust"],
+            "a run of task 'tests.tiny:task', --task says 'digits'; leave --task out",
+        ),
         (["stripes.keras"], "a model's task must be given: --task NAME"),
         (["stripes.keras", "--task", "digits"], "doesn't fit task 'digits', of inputs (8, 8, 1) and outputs (10,)"),
         (["stripes.keras", "--task", TASK, "--calibration", "cut.keras"], "not a readable .npz file with an array x"),
@@ -288,8 +292,10 @@ def test_bad_input_gets_one_line_and_code_2_and_writes_nothing(model, tmp_path, 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "stripes.keras").write_bytes(model.read_bytes())
     (tmp_path / "cut.keras").write_bytes(b"PK cut short")
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.toml").write_text(f'task = "{TASK}"')
+    for name in ("run", "unfinished"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.toml").write_text(f'task = "{TASK}"')
+    (tmp_path / "run" / "student.keras").write_bytes(b"")
     np.savez(tmp_path / "rows.npz", x=np.zeros((4, 5, 5, 1), np.float32))
     before = set(tmp_path.iterdir())
     said = call("--budget", "flash=8KB", *arguments)

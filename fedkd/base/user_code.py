@@ -14,6 +14,10 @@ from fedkd.base.errors import InputError
 _OWN = ("clients", "fedkd", "server", "sims")
 
 
+# In the environment: the folder in which the command was called that started this process.
+FOLDER = "FEDKD_MODULES"
+
+
 class _CurrentFolder:
     """Finds modules in the current folder that nothing else finds.
 
@@ -22,7 +26,12 @@ class _CurrentFolder:
 
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        return PathFinder.find_spec(name, [os.getcwd()]) if path is None else None
+        return PathFinder.find_spec(name, _folders()) if path is None else None
+
+
+def _folders() -> list[str]:
+    """The current folder, and that of who started this process, where it was started in another."""
+    return [os.getcwd(), *filter(None, [os.environ.get(FOLDER)])]
 
 
 def import_module(name: str) -> ModuleType:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # In their names, before the eight letters that tempfile adds.
-_MARK = ".fedkd-work-"
+MARK = ".fedkd-work-"
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def work_folder(parent: Path, name: str) -> Iterator[Path]:
 
 def clear(parent: Path) -> None:
     """Remove hidden folders whose process is gone: a process holds its own for as long as it lives."""
-    for left in parent.glob(f".*{_MARK}????????"):
+    for left in parent.glob(f".*{MARK}????????"):
         with suppress(OSError):
             handle = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
@@ -47,7 +47,7 @@ def clear(parent: Path) -> None:
 def _held(parent: Path, name: str) -> tuple[Path, int]:
     """A new folder, and the handle that holds it; another process may clear it before it is held."""
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=f".{name}{_MARK}", dir=parent))
+        folder = Path(tempfile.mkdtemp(prefix=f".{name}{MARK}", dir=parent))
         with suppress(FileNotFoundError):
             handle = os.open(folder, os.O_RDONLY)
             fcntl.flock(handle, fcntl.LOCK_EX)

@@ -38,6 +38,11 @@ def trusted_settings(
     return settings
 
 
+def trust_option(settings: Mapping[str, Scalar]) -> str:
+    """What a command has to be given, after a space, to go on with such settings: nothing, or ``--trust``."""
+    return " --trust" if any(named_code(settings)) else ""
+
+
 def named_code(settings: Mapping[str, Scalar]) -> Iterator[tuple[str, str]]:
     """Keys that name code of the user's own, with the names.
 

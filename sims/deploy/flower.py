@@ -11,6 +11,7 @@ from typing import Any
 
 from fedkd.base.errors import RunError
 from fedkd.base.python import import_path
+from fedkd.base.user_code import FOLDER
 
 _BIN = Path(sys.executable).parent
 _SECONDS = 120.0
@@ -42,6 +43,7 @@ def environment(home: Path) -> dict[str, str]:
         "PATH": f"{_BIN}{os.pathsep}{os.environ.get('PATH', '')}",
         "PYTHONPATH": import_path(),
         "PYTHONSAFEPATH": "1",
+        FOLDER: os.getcwd(),
     }
 
 

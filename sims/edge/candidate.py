@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from fedkd.base.errors import InputError
-from fedkd.base.work_folder import work_folder
+from fedkd.base.work_folder import MARK, work_folder
 from fedkd.compress.constraints import codebook_bytes
 from fedkd.compress.cost import Cost, cost
 from fedkd.data.dataset import EVALUATION_BATCH
@@ -144,7 +144,7 @@ class Bench:
 
     def without_folder(self, text: str) -> str:
         """What was said, without the folder that files are made in, which is another each time."""
-        return re.sub(rf"{re.escape(str(self.folder))}/(\.[a-z]+-\w+/)?", "", text)
+        return re.sub(rf"{re.escape(str(self.folder))}/(\.[a-z]+{re.escape(MARK)}\w+/)?", "", text)
 
     def lost(self, quality: float | None) -> float | None:
         """What is lost against the float model; rounded, or 1.0 would be more than 1.0."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fedkd.base.errors import InputError
-from fedkd.base.user_code import import_function
+from fedkd.base.user_code import FOLDER, import_function
 from fedkd.config.sections import ModelConfig
 from fedkd.tasks.registry import load_task
 
@@ -94,3 +94,11 @@ def test_a_hidden_module_is_named_when_the_task_misses_it_later(folder):
 def test_what_is_missing_in_an_installed_module_stays_what_it_is(folder):
     with pytest.raises(AttributeError):
         import_function("json:labels")
+
+
+def test_a_module_beside_whoever_started_this_process_is_found(folder, tmp_path_factory, monkeypatch):
+    """Flower runs its apps in folders of its own."""
+    away = tmp_path_factory.mktemp("away")
+    (away / "beside_the_starter.py").write_text("def made(): return 8")
+    monkeypatch.setenv(FOLDER, str(away))
+    assert import_function("beside_the_starter:made")() == 8

@@ -16,7 +16,7 @@ import sys, time
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from sims.edge.folder import appearing
-with appearing(Path(sys.argv[2])) as folder:
+with appearing(Path(sys.argv[2]), False) as folder:
     (folder / "half").touch()
     print("here", flush=True)
     time.sleep(60)
@@ -39,13 +39,13 @@ def test_what_a_killed_search_left_goes_with_the_next_one_and_nothing_else(tmp_p
     for name in others:
         (tmp_path / name).mkdir()
     (left,) = tmp_path.glob(".edge.fedkd-work-*")
-    with appearing(tmp_path / "second") as folder:
+    with appearing(tmp_path / "second", False) as folder:
         (folder / "whole").touch()
     assert left.exists()
     holding.send_signal(signal.SIGKILL)
     holding.wait()
     assert left.exists()
-    with appearing(tmp_path / "edge") as folder:
+    with appearing(tmp_path / "edge", True) as folder:
         (folder / "whole").touch()
     assert {path.name for path in tmp_path.iterdir()} == {"edge", "second", *others}
     assert (tmp_path / "edge/whole").exists()

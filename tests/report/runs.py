@@ -61,6 +61,7 @@ def a_summary_file(**changes: Any) -> dict[str, Any]:
         },
         "speed": {"seconds": 8.0, "client_updates_per_second": 1.0},
         "shared_sha256": "0123456789ab" + "c" * 52,
+        "versions": {},
         "edge": [
             {"path": "s.tflite", "precision": "float32", "sparsity": 0.0, "bytes": 9000, "gzip_bytes": 8000}
             | {"accuracy": 0.8, "agreement": 1.0},
