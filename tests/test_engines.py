@@ -50,7 +50,14 @@ def history(folder):
 def test_run_leaves_all_it_promises(reference):
     folder, summary = reference
     assert set(summary) == KEYS
-    assert set(summary["quality"]) == {"shared", "teacher_mean", "teacher_std", "teacher_personal", "baseline"}
+    assert set(summary["quality"]) == {
+        "shared",
+        "teacher_mean",
+        "teacher_std",
+        "teacher_personal",
+        "baseline",
+        "finished",
+    }
     names = {path.name for path in folder.iterdir()}
     assert {"config.toml", "history.jsonl", "student.keras", "summary.json", "partition.json", "task.json"} <= names
     assert [row["precision"] for row in summary["edge"]] == ["float32", "float16", "dynamic", "int8"]

@@ -107,8 +107,8 @@ def model_spec(model: keras.Model) -> Spec:
     )
 
 
-# What layers call them: Keras' own, this project's tables, and names that people give.
-_KERNELS = {"kernel", "embeddings", "words", "positions", "embedding", "table", "weight", "weights", "w"}
+# What layers call them: Keras' own, this project's tables, and what people name them, or Keras what they leave unnamed.
+_KERNELS = {"kernel", "embeddings", "words", "positions", "embedding", "table", "weight", "weights", "w", "variable"}
 
 
 def is_kernel(weight: keras.Variable) -> bool:
@@ -116,7 +116,7 @@ def is_kernel(weight: keras.Variable) -> bool:
 
     It has two axes or more: biases of recurrent layers and of attention, slopes and norms may have them, too.
     """
-    return len(weight.shape) >= 2 and weight.name.rpartition("_")[2] in _KERNELS
+    return len(weight.shape) >= 2 and weight.name.rstrip("_0123456789").rpartition("_")[2] in _KERNELS
 
 
 def _leading_axes(layer: keras.layers.Layer, weight: keras.Variable) -> int:

@@ -51,17 +51,29 @@ def resolve(settings: Mapping[str, Scalar], load: Callable[..., Task] = load_tas
     calibration, rest = _calibration_rows(task, config)
     if config.partition.kind == "nodes":
         return Experiment(config, task, calibration, ())
+    try:
+        return _dealt(config, task, calibration, rest)
+    except InputError as error:
+        if not len(calibration):
+            raise
+        if {*config.edge.wanted} & {*CALIBRATED}:
+            aside = f"edge.calibration has set {len(calibration)} examples aside for the server"
+            raise InputError(f"{error}; {aside}") from None
+    # Else the same rows are set aside whatever files are wanted: which these are doesn't change what is trained.
+    return _dealt(config, task, calibration[:0], np.arange(len(task.train)))
+
+
+def _dealt(config: Config, task: Task, calibration: np.ndarray, rest: np.ndarray) -> Experiment:
+    """The experiment whose clients are dealt the rows that are left.
+
+    Raises:
+        InputError: They are too few for the partition.
+    """
     # Row numbers stand for the examples, which may be large and needn't be copied to be dealt.
     owners = None if task.train.owners is None else task.train.owners[rest]
     data = Dataset(rest, task.objective.strata(task.train.y).ids[rest], owners)
     config = replace(config, clients=client_count(config.clients, data, config.partition))
-    try:
-        parts = partition(data, config.clients, config.partition, generator(config.seed, Purpose.PARTITION))
-    except InputError as error:
-        aside = (
-            f"; edge.calibration has set {len(calibration)} examples aside for the server" if len(calibration) else ""
-        )
-        raise InputError(f"{error}{aside}") from None
+    parts = partition(data, config.clients, config.partition, generator(config.seed, Purpose.PARTITION))
     return Experiment(config, task, calibration, tuple(rest[rows] for rows in parts))
 
 
@@ -75,7 +87,6 @@ def _calibration_rows(task: Task, config: Config) -> tuple[np.ndarray, np.ndarra
     """Set aside the server's rows, never more than a tenth of the examples that are dealt to clients."""
     dealt = config.partition.kind != "nodes"
     needed = not (config.edge.qat or config.edge.calibration_file)
-    needed = needed and bool({*config.edge.wanted} & {*CALIBRATED})
     count = min(config.edge.calibration, len(task.train) // (10 if dealt else 1)) if needed else 0
     order = generator(config.seed, Purpose.CALIBRATION).permutation(len(task.train))
     if dealt and config.clients > len(task.train):

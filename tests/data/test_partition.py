@@ -219,7 +219,7 @@ def test_small_natural_clients_can_be_left_out_and_the_advice_can_be_followed():
         PartitionConfig(clients="a")
 
 
-def test_rows_are_held_back_for_int8_only_where_somebody_wants_it(tmp_path):
+def test_rows_that_nobody_wants_for_int8_are_not_held_back_where_they_are_missing(tmp_path):
     """300 clients of 5 examples: any row that is held back leaves one with fewer than its 5."""
     x, y = np.random.default_rng(0).normal(size=(1500, 4, 3)).astype(np.float32), np.arange(1500) % 2
     np.savez(
