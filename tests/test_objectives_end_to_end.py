@@ -84,6 +84,7 @@ def test_devices_that_the_hub_serves_are_for_classes_of_plain_inputs(done):
         manifest_of(found, "default", 1)
 
 
+@pytest.mark.slow
 def test_a_search_of_files_keeps_to_the_metric_and_tells_a_firmware_how_to_feed_and_read_them(done):
     kind, _, run = done
     out = run.folder.parent / "edge"

@@ -110,6 +110,7 @@ def change(folder, before, after):
     config.write_text(text.replace(before, after))
 
 
+@pytest.mark.slow
 def test_files_of_weights_and_calibration_count_by_their_content(stopped, data, tmp_path):
     from fedkd.protocol.resolve import resolve
 
@@ -141,6 +142,7 @@ def test_another_setting_is_named_and_damage_only_where_it_is(stopped):
         go_on(folder)
 
 
+@pytest.mark.slow
 def test_other_versions_are_said_in_a_line_and_recorded(stopped, monkeypatch, caplog):
     folder = stopped()
     found = {"fedkd": "9", "keras": "9.9", "tensorflow": "9", "numpy": "9"}
@@ -151,6 +153,7 @@ def test_other_versions_are_said_in_a_line_and_recorded(stopped, monkeypatch, ca
     assert set(RunFolder(folder).summary.versions) == set(found)
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_prolonged_to_the_bits_of_one_that_was_as_long_from_the_start(data, tmp_path):
     settings = {"task": f"npz:{data.path}", **SETTINGS}
     whole = run({**settings, "rounds": 6}, "local", tmp_path / "whole", False, False, QUIET)
@@ -171,6 +174,7 @@ def test_a_finished_run_is_prolonged_to_the_bits_of_one_that_was_as_long_from_th
         go_on(folder, rounds=8)
 
 
+@pytest.mark.slow
 def test_a_run_whose_finishing_rounds_have_begun_keeps_its_length(stopped, data, tmp_path):
     settings = {"task": f"npz:{data.path}", **SETTINGS, "rounds": 2, "edge.sparsity": 0.5, "edge.finish_rounds": 2}
     folder = stop_after(3, run, settings, "local", tmp_path / "run", False, False, QUIET)
@@ -199,6 +203,7 @@ def test_a_run_goes_back_to_a_round_that_is_kept(data, tmp_path):
     assert rounds(folder) == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.slow
 def test_the_later_rounds_are_gone_before_the_run_goes_on(data, tmp_path, monkeypatch):
     folder = run({"task": f"npz:{data.path}", **SETTINGS}, "local", tmp_path / "run", False, False, QUIET)
     monkeypatch.setattr("server.app._run", lambda *_: None)
