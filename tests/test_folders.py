@@ -22,6 +22,8 @@ from sims.run import run
 from sims.suite import worker
 from sims.suite.plan import Job
 
+pytestmark = pytest.mark.slow
+
 QUIET = Console(quiet=True)
 TINY = {"task": "tests.tiny:task", "clients": 2}
 

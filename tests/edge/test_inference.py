@@ -11,6 +11,8 @@ from fedkd.compress.qat import quantize_aware
 from fedkd.edge.convert import convert_here
 from fedkd.edge.runtime import describe, predict
 
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(0)
 IMAGES = RNG.normal(size=(50, 8, 8, 1)).astype(np.float32)
 IDS = np.arange(200)[:, None]
