@@ -1,7 +1,6 @@
 """The command ``fedkd``. Heavy modules are imported by the commands that need them, so that --help is quick."""
 
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -16,12 +15,11 @@ from fedkd.config.config import Scalar
 from fedkd.config.settings import parse_assignment, read_toml
 from fedkd.edge.runtimes import RUNTIMES
 from sims.bench.cli import app as bench
-from sims.deploy.cli import FromRoundOption
 from sims.deploy.cli import app as deploy
 from sims.edge.cli import edge
 from sims.exit_codes import BAD_INPUT, INTERRUPTED, errors_for_people
 from sims.hub import hub, publish
-from sims.options import TrustOption
+from sims.options import FromRoundOption, TrustOption
 from sims.terminal import Terminal
 
 app = typer.Typer(
@@ -38,8 +36,10 @@ app.command()(publish)
 def _versions(wanted: bool) -> None:
     """Say which fedkd this is, and the libraries on which a run's bytes depend."""
     if wanted:
-        libraries = ", ".join(f"{name} {version(name)}" for name in ("flwr", "keras", "tensorflow", "numpy"))
-        typer.echo(f"fedkd {__version__} ({libraries})")
+        from fedkd.base.versions import versions
+
+        found = versions("flwr", "keras", "tensorflow", "numpy")
+        typer.echo(f"fedkd {__version__} ({', '.join(f'{name} {number}' for name, number in found.items())})")
         raise typer.Exit
 
 

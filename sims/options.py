@@ -7,3 +7,9 @@ import typer
 TrustOption = Annotated[
     bool, typer.Option("--trust", help="Run the code that the run's config.toml names (as module:function).")
 ]
+FromRoundOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", min=1, help="With --resume: go back to the end of round N, one of the two kept, and on from there."
+    ),
+]

@@ -33,10 +33,9 @@ def take_part(offer: Offer, context: Context, fresh: bool, import_seconds: float
     now = experiment_at(experiment, offer.round, offer.removed_channels)
     first, local = experiment.local(partition), now.local(partition)
     local.trainer.unrolls = not fresh
-    store = _store(context, offer, first, local)
     # What a client kept before the finishing rounds has other shapes, and a place of its own.
-    earlier = store if local is first else _store(context, offer, first, first)
-    state = _best([store.load(offer.round), earlier.load(offer.round)], offer.round) or new_client(first)
+    stores = [_store(context, offer, first, stage) for stage in dict.fromkeys((local, first))]
+    state = _best([store.load(offer.round) for store in stores], offer.round) or new_client(first)
     base = follow(state, offer, experiment)
     if base is None:
         log.warning("round %d: can't go on from round %d, so it asks for the dense model", offer.round, state.round)
@@ -44,7 +43,7 @@ def take_part(offer: Offer, context: Context, fresh: bool, import_seconds: float
     data, held_out = experiment.client_data(partition, own_data(context.node_config, experiment.task))
     rng = generator(experiment.config.seed, Purpose.TRAINING, offer.round, partition)
     state, upload = client_round(state, base, offer, data, local, rng)
-    store.save(state)
+    stores[0].save(state)
     metrics = {f"loss_{role}": loss for role, loss in upload.losses.items()} | {"import_seconds": import_seconds}
     if experiment.evaluates(offer.round):
         metrics |= local.teacher_quality(state.local.get("teacher"), held_out)

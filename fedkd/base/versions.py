@@ -6,9 +6,13 @@ from importlib.metadata import PackageNotFoundError, version
 PACKAGES = ("fedkd", "keras", "tensorflow", "numpy")
 
 
-def versions() -> dict[str, str]:
-    """Versions of ``PACKAGES`` by their names, without an import of them; ``unknown`` for one that isn't installed."""
-    return {name: _version(name) for name in PACKAGES}
+def versions(*names: str) -> dict[str, str]:
+    """Versions of packages by their names, without an import of them; ``unknown`` for one that isn't installed.
+
+    Args:
+        names: Which; those of ``PACKAGES`` where none is given.
+    """
+    return {name: _version(name) for name in names or PACKAGES}
 
 
 def changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

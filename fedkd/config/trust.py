@@ -50,7 +50,6 @@ def named_code(settings: Mapping[str, Scalar]) -> Iterator[tuple[str, str]]:
     [('exchange.transforms', 'mine:noise')]
     """
     for key in _CODE:
-        for word in str(settings.get(key, "")).split() if key == "exchange.transforms" else [settings.get(key, "")]:
-            name = str(word).partition("=")[0] if key == "exchange.transforms" else str(word)
-            if ":" in name and not (key == "task" and name.startswith(_DATA)):
-                yield key, name
+        value = str(settings.get(key, ""))
+        names = [word.partition("=")[0] for word in value.split()] if key == "exchange.transforms" else [value]
+        yield from ((key, name) for name in names if ":" in name and not (key == "task" and name.startswith(_DATA)))

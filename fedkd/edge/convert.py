@@ -219,11 +219,18 @@ def _proven(model_path: Path, work: Path) -> "keras.Model":
 
 
 def _compared(work: Path, model: "keras.Model") -> np.ndarray:
-    """Some rows to hold a file against Keras on; none where there are none, or none that fit."""
-    given = work / "rows.npy"
+    """Some rows to hold a file against Keras on: those given for it, or those of calibration that fit, if any.
+
+    Raises:
+        InputError: Rows that were given for it don't fit.
+    """
+    given, tensor = work / "rows.npy", model.inputs[0]
     rows = np.load(given if given.is_file() else work / "calibration.npy", allow_pickle=False)[:_COMPARED]
-    tensor = model.inputs[0]
-    return rows.astype(tensor.dtype) if rows.shape[1:] == tuple(tensor.shape[1:]) else rows[:0]
+    if rows.shape[1:] == tuple(tensor.shape[1:]):
+        return rows.astype(tensor.dtype)
+    if given.is_file():
+        raise InputError(f"rows must have shape (n, {', '.join(map(str, tensor.shape[1:]))}), got {rows.shape}")
+    return rows[:0]
 
 
 def _flatbuffer(saved: Path, work: Path, precision: str, model: "keras.Model") -> bytes:

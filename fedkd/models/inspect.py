@@ -107,8 +107,9 @@ def model_spec(model: keras.Model) -> Spec:
     )
 
 
-# What layers call them: Keras' own, this project's tables, and what people name them, or Keras what they leave unnamed.
-_KERNELS = {"kernel", "embeddings", "words", "positions", "embedding", "table", "weight", "weights", "w", "variable"}
+# What layers call them: Keras' own, this project's tables, and what people name them.
+_KERNELS = {"kernel", "embeddings", "words", "positions", "embedding", "table", "weight", "weights", "w"}
+_UNNAMED = "variable"  # as Keras calls what a layer doesn't; of these, statistics aren't trained
 
 
 def is_kernel(weight: keras.Variable) -> bool:
@@ -116,7 +117,8 @@ def is_kernel(weight: keras.Variable) -> bool:
 
     It has two axes or more: biases of recurrent layers and of attention, slopes and norms may have them, too.
     """
-    return len(weight.shape) >= 2 and weight.name.rstrip("_0123456789").rpartition("_")[2] in _KERNELS
+    name = weight.name.rstrip("_0123456789").rpartition("_")[2]
+    return len(weight.shape) >= 2 and (name in _KERNELS or (name == _UNNAMED and weight.trainable))
 
 
 def _leading_axes(layer: keras.layers.Layer, weight: keras.Variable) -> int:

@@ -7,6 +7,7 @@ from fedkd.base.errors import InputError
 from fedkd.base.user_code import hidden_module, import_function
 from fedkd.config.sections import ModelConfig
 from fedkd.data.dataset import Dataset, checked
+from fedkd.data.ranges import check_alike
 from fedkd.tasks import digits, hugging_face, npz
 from fedkd.tasks.named import NAMED
 from fedkd.tasks.task import Task
@@ -78,6 +79,7 @@ def checked_task(task: Task, data: str = "") -> Task:
                 f"task {task.name!r}: {split} must be a fedkd.Dataset of arrays, got {type(examples).__name__}"
             )
         checked(data or task.name, split, examples, task.objective)
+    check_alike(data or task.name, task.train.x, task.test.x)
     return task
 
 

@@ -123,8 +123,10 @@ class Front:
 
     async def _taken(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Hold a connection from its first byte to its last."""
-        self._count += 1
-        host, port = writer.get_extra_info("peername")[:2]
+        if (place := writer.get_extra_info("peername")) is None:  # it has gone already
+            writer.transport.abort()
+            return
+        self._count, (host, port) = self._count + 1, place[:2]
         held, key = _Connection(f"{host}:{port}", _peer(host), writer), str(self._inner.with_name(f"{self._count}"))
         if not self._room(held):
             writer.transport.abort()

@@ -9,7 +9,7 @@ import typer
 from fedkd.config.config import Scalar
 from fedkd.config.settings import parse_assignment, read_toml
 from sims.exit_codes import errors_for_people
-from sims.options import TrustOption
+from sims.options import FromRoundOption, TrustOption
 from sims.terminal import Terminal
 
 app = typer.Typer(no_args_is_help=True, help="Federations of real machines, on Flower's SuperLink and SuperNodes.")
@@ -21,12 +21,6 @@ RoundsOption = Annotated[int | None, typer.Option(help="Rounds of training. (def
 SeedOption = Annotated[int | None, typer.Option(help="Same seed, same bytes. (default: 0)")]
 ConfigOption = Annotated[Path | None, typer.Option(help="Settings as a TOML file; options override it.")]
 OutOption = Annotated[Path | None, typer.Option(help="Folder to write. (default: runs/TASK-METHOD-SEED)")]
-FromRoundOption = Annotated[
-    int | None,
-    typer.Option(
-        metavar="N", min=1, help="With --resume: go back to the end of round N, one of the two kept, and on from there."
-    ),
-]
 OverwriteOption = Annotated[bool, typer.Option(help="Replace the folder of an earlier one.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="Any key of the configuration, e.g. train.epochs=5. May be repeated.")

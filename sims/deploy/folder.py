@@ -13,8 +13,9 @@ import tomli_w
 from fedkd.base.errors import InputError
 from fedkd.base.files import replace_folder
 from fedkd.results.folder_lock import reserved
+from server.certificates import VALID_DAYS, Signed, authority, server
 from sims.deploy import scripts
-from sims.deploy.keys import VALID_DAYS, Signed, authority, node_pair, server, write_secret
+from sims.deploy.keys import node_pair, write_secret
 
 PORT = 8000
 CONTROL = "127.0.0.1:8001"

@@ -6,10 +6,6 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from server.certificates import VALID_DAYS, Signed, authority, server
-
-__all__ = ["VALID_DAYS", "Signed", "authority", "node_pair", "server", "write_secret"]
-
 
 def node_pair() -> tuple[bytes, bytes]:
     """Make a node's private and public key in OpenSSH's form, which Flower takes for SuperNodes."""

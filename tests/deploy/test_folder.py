@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.serialization import load_ssh_private_key, l
 from typer.testing import CliRunner
 
 from fedkd.base.errors import InputError
+from server.certificates import VALID_DAYS
 from sims.cli import app
 from sims.deploy import scripts
 from sims.deploy.folder import Deployment, write_deployment
-from sims.deploy.keys import VALID_DAYS
 
 
 def test_the_superlinks_certificate_is_signed_for_its_names_and_its_own_machine(deployment):

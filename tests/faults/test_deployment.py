@@ -20,7 +20,8 @@ from fedkd.base.tensors import digest
 from fedkd.config.settings import to_settings
 from fedkd.protocol.reference import Federation
 from fedkd.protocol.resolve import experiment_of
-from sims.deploy.keys import authority, node_pair, write_secret
+from server.certificates import authority
+from sims.deploy.keys import node_pair, write_secret
 from sims.deploy.processes import Processes, free_ports, last_message, wait_for_port
 from sims.deploy.up import SUPERLINK, LocalFederation, node_name
 from sims.run import run

@@ -115,3 +115,21 @@ def test_only_kernels_and_tables_are_pruned_whatever_else_has_two_axes():
     others = {weight.path for weight in model.weights if len(weight.shape) > 1} - pruned
     assert all(name.endswith(("kernel", "embeddings")) for name in pruned)
     assert {name.rpartition("/")[2] for name in others} == {"bias", "gamma", "beta", "alpha"}
+
+
+class Unnamed(layers.Layer):
+    """Keras calls all that isn't named `variable`: what is trained may be pruned, what is measured not."""
+
+    def build(self, shape):
+        self.trained = self.add_weight(shape=(shape[-1], 4))
+        self.measured = self.add_weight(shape=(2, 4), trainable=False)
+
+    def call(self, x):
+        return ops.matmul(x, self.trained) + ops.sum(self.measured, 0)
+
+
+def test_of_weights_without_a_name_those_that_are_trained_are_kernels():
+    inputs = keras.Input((6,))
+    model = keras.Model(inputs, layers.Dense(3)(Unnamed()(inputs)))
+    found = {item.shape: item.kernel for item in model_spec(model)}
+    assert found == {(6, 4): True, (2, 4): False, (4, 3): True, (3,): False}

@@ -99,3 +99,8 @@ def test_data_that_are_no_arrays_are_refused(tmp_path):
     refused(tmp_path, replace(tiny.task(), train=streamed), "train must be a fedkd.Dataset of arrays")
     column = replace(tiny.task().train, owners=np.zeros((120, 1), int))
     refused(tmp_path, replace(tiny.task(), train=column), r"client_train must have shape \(120,\), got \(120, 1\)")
+
+
+def test_splits_of_an_own_task_are_of_one_range(tmp_path):
+    task = tiny.task()
+    refused(tmp_path, replace(task, test=replace(task.test, x=255 * task.test.x)), "x_test has values about 2.. times")
