@@ -273,3 +273,17 @@ def test_the_table_of_runtimes_needs_none_of_them():
     code = f"import sys, fedkd.edge.runtimes; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def functions(path):
+    return (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef))
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_file_and_no_function_hides_a_second_idea(package):
+    """At most 300 lines of a file, and 40 of a function without its signature and docstring."""
+    for path in sources(package):
+        assert "_pb2" in path.name or len(path.read_text().splitlines()) <= 300, path
+        for function in functions(path):
+            first = function.body[1 if ast.get_docstring(function) and len(function.body) > 1 else 0].lineno
+            assert function.end_lineno - first < 40, (path, function.name)

@@ -43,6 +43,8 @@ class Experiment:
         task: Its data and models.
         calibration: Training rows that stay with the server, for the ranges of the int8 model.
         rows: For each client the training rows it holds; empty where nodes have their own examples.
+
+    Attributes:
         cache: What this process makes once for all clients; each experiment has its own.
     """
 
