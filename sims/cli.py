@@ -19,7 +19,17 @@ from sims.deploy.cli import app as deploy
 from sims.edge.cli import edge
 from sims.exit_codes import BAD_INPUT, INTERRUPTED, errors_for_people
 from sims.hub import hub, publish
-from sims.options import FromRoundOption, TrustOption
+from sims.options import (
+    AlphaOption,
+    DataOption,
+    FromRoundOption,
+    PartitionOption,
+    SeedOption,
+    SetOption,
+    TaskOption,
+    TrustOption,
+)
+from sims.split import split
 from sims.terminal import Terminal
 
 app = typer.Typer(
@@ -31,6 +41,7 @@ app.add_typer(hub, name="hub")
 app.add_typer(deploy, name="deploy")
 app.command()(edge)
 app.command()(publish)
+app.command()(split)
 
 
 def _versions(wanted: bool) -> None:
@@ -52,15 +63,6 @@ def before_commands(
     """What comes before any command."""
 
 
-TaskOption = Annotated[
-    str | None, typer.Option(help="A name, npz:PATH, hf:NAME or package.module:function; see `fedkd tasks`.")
-]
-DataOption = Annotated[str | None, typer.Option(help="File with the data of a named task, where it needs one.")]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", help="Any key of the configuration, e.g. train.epochs=5. May be repeated.")
-]
-
-
 @app.command()
 def run(
     config: Annotated[Path | None, typer.Argument(help="Settings as a TOML file; options override it.")] = None,
@@ -71,17 +73,12 @@ def run(
     rounds: Annotated[
         int | None, typer.Option(help="Rounds of training, before finishing rounds. (default: 20)")
     ] = None,
-    partition: Annotated[
-        str | None, typer.Option(help="Who holds what: iid, dirichlet, shards or natural. (default: iid)")
-    ] = None,
-    alpha: Annotated[
-        float | None,
-        typer.Option(help="Concentration of the Dirichlet partition, above 0; small is uneven. (default: 0.5)"),
-    ] = None,
+    partition: PartitionOption = None,
+    alpha: AlphaOption = None,
     fraction: Annotated[
         float | None, typer.Option(help="Share of the clients that take part in a round, in (0, 1]. (default: 1)")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same bytes. (default: 0)")] = None,
+    seed: SeedOption = None,
     finish: Annotated[
         str | None,
         typer.Option(
