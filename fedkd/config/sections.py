@@ -63,7 +63,8 @@ class PartitionConfig:
 
     ``examples`` is how many of them are used, 0 for all. ``clients`` chooses among natural ones: their names, separated
     by spaces, ``large`` for those with ``minimum`` examples or more, or empty for all. ``library`` names who deals
-    ``iid`` and ``dirichlet``; the other kinds are always dealt by our own functions.
+    ``iid`` and ``dirichlet``; the other kinds are always dealt by our own functions, or by ``package.module:function``
+    of the user's, see ``fedkd.data.own_partition``.
     """
 
     examples: int = 0
@@ -78,7 +79,8 @@ class PartitionConfig:
         """Check the rules."""
         require(self.examples >= 0, "partition.examples", self.examples, "0 (all) or more")
         kinds = ("iid", "dirichlet", "shards", "natural", "nodes")
-        require(self.kind in kinds, "partition.kind", self.kind, f"one of {', '.join(kinds)}")
+        rule = f"one of {', '.join(kinds)}, or package.module:function"
+        require(self.kind in kinds or ":" in self.kind, "partition.kind", self.kind, rule)
         require(0 < self.alpha < math.inf, "partition.alpha", self.alpha, "above 0")
         require(self.shards >= 1, "partition.shards", self.shards, "at least 1 (shards a client)")
         require(self.minimum >= 2, "partition.minimum", self.minimum, "at least 2 (examples a client)")

@@ -54,7 +54,7 @@ def resolve(settings: Mapping[str, Scalar], load: Callable[..., Task] = load_tas
     try:
         return _dealt(config, task, calibration, rest)
     except InputError as error:
-        if not len(calibration):
+        if not len(calibration) or ":" in config.partition.kind:
             raise
         if {*config.edge.wanted} & {*CALIBRATED}:
             aside = f"edge.calibration has set {len(calibration)} examples aside for the server"
