@@ -30,13 +30,15 @@ class ModelConfig:
     """Sizes of the built-in models, where 0 leaves the choice to the task, and what both models start from.
 
     ``vocabulary`` is how many words they tell apart, 0 for 4000 where that leaves few words unknown.
-    ``teacher_weights`` is a file of Keras weights for every client's teacher; empty for those of the seed.
+    ``teacher_weights`` and ``student_weights`` are files of Keras weights for every client's teacher and for the first
+    student; empty for those of the seed.
     """
 
     teacher_width: int = 0
     student_width: int = 0
     vocabulary: int = 0
     teacher_weights: str = ""
+    student_weights: str = ""
     student_init: str = "random"
 
     def __post_init__(self) -> None:
@@ -46,10 +48,13 @@ class ModelConfig:
         rule = "0 (4000), or at least 2 (padding and unknown)"
         require(self.vocabulary == 0 or self.vocabulary >= 2, "model.vocabulary", self.vocabulary, rule)
         ends = (".weights.h5", ".keras")
-        known = not self.teacher_weights or self.teacher_weights.endswith(ends)
-        require(known, "model.teacher_weights", self.teacher_weights, "a .weights.h5 or .keras file")
+        files = {"model.teacher_weights": self.teacher_weights, "model.student_weights": self.student_weights}
+        for key, file in files.items():
+            require(not file or file.endswith(ends), key, file, "a .weights.h5 or .keras file")
         ways = ("random", "teacher_layers")
         require(self.student_init in ways, "model.student_init", self.student_init, "random or teacher_layers")
+        one = self.student_init == "random" or not self.student_weights
+        require(one, "model.student_init", self.student_init, "random where model.student_weights names a file")
 
     @property
     def words(self) -> int:

@@ -143,6 +143,6 @@ def _finishing(experiment: Experiment, removed_channels: tuple[int, ...]) -> Exp
     builder: dict[str, Any] = {
         config.exchange.shared: lambda: _reshaped(_plain(experiment, None), removed_channels, config.edge.qat)
     }
-    models = replace(config.model, teacher_weights="", student_init="random")
+    models = replace(config.model, teacher_weights="", student_weights="", student_init="random")
     config = replace(config, model=models, loss=config.loss.of_logits)
     return replace(experiment, config=config, task=replace(experiment.task, **builder))
