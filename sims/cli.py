@@ -29,6 +29,7 @@ from sims.options import (
     TaskOption,
     TrustOption,
 )
+from sims.signals import interruptible
 from sims.split import split
 from sims.terminal import Terminal
 
@@ -280,9 +281,10 @@ def _data_path(text: str) -> tuple[str, str]:
 
 
 def main() -> None:
-    """Entry point of the command: what the parser refuses gets one line and code 2, like all bad input."""
+    """Entry point of the command: what the parser refuses gets one line and code 2; SIGTERM does as Ctrl-C does."""
     try:
-        sys.exit(app(standalone_mode=False))
+        with interruptible():
+            sys.exit(app(standalone_mode=False))
     except (click.NoSuchOption, click.BadParameter) as error:
         _refuse(error.format_message())
     except click.ClickException as error:
