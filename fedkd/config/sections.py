@@ -97,7 +97,11 @@ class PartitionConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What a client does in a round."""
+    """What a client does in a round.
+
+    ``class_weights`` is how much examples count in the task loss: ``balanced`` by how rare their class is among the
+    client's own, or ``NAME=WEIGHT`` of classes, with commas between; empty for all alike.
+    """
 
     models: str = "both"
     epochs: int = 1
@@ -110,6 +114,7 @@ class TrainConfig:
     reset_student_moments: bool = False
     holdout: float = 0.1
     evaluate_every: int = 0
+    class_weights: str = ""
 
     def __post_init__(self) -> None:
         """Check the rules."""

@@ -15,6 +15,7 @@ from fedkd.config.sections import CALIBRATED
 from fedkd.config.settings import build, check_settings, hash_of, to_settings
 from fedkd.data.dataset import Dataset
 from fedkd.data.partition import choose, chosen_clients, client_count, partition
+from fedkd.distill.class_weights import class_weights
 from fedkd.exchange.chain import chain_of
 from fedkd.exchange.compressors import compressor
 from fedkd.protocol.experiment import Experiment
@@ -41,6 +42,8 @@ def resolve(settings: Mapping[str, Scalar], load: Callable[..., Task] = load_tas
     chain_of(config.exchange)
     for way in (config.exchange.up, config.exchange.down):
         compressor(way, config.exchange, config.exchange.energy_start)
+    if config.train.class_weights:
+        class_weights(config.train.class_weights, task.objective)
     _check_weights("teacher", config.model.teacher_weights, "one that `fedkd pretrain` writes")
     _check_weights("student", config.model.student_weights, "the student.keras of a run, say")
     if config.partition.examples:
