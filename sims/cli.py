@@ -7,7 +7,6 @@ from typing import Annotated, NoReturn
 import click
 import typer
 from click.core import ParameterSource
-from rich.table import Column, Table
 
 from fedkd import __version__
 from fedkd.base.errors import InputError
@@ -18,7 +17,9 @@ from sims.bench.cli import app as bench
 from sims.deploy.cli import app as deploy
 from sims.edge.cli import edge
 from sims.exit_codes import BAD_INPUT, INTERRUPTED, errors_for_people
+from sims.export import export
 from sims.hub import hub, publish
+from sims.lists import methods, tasks
 from sims.options import (
     AlphaOption,
     DataOption,
@@ -43,6 +44,9 @@ app.add_typer(deploy, name="deploy")
 app.command()(edge)
 app.command()(publish)
 app.command()(split)
+app.command()(tasks)
+app.command()(methods)
+app.command()(export)
 
 
 def _versions(wanted: bool) -> None:
@@ -221,28 +225,6 @@ def evaluate(
 
         given = ({"data": data} if data is not None else {}) | dict(parse_assignment(text) for text in set_ or ())
         print(measured(file, task, runtime, given))
-
-
-@app.command()
-def tasks() -> None:
-    """List the tasks."""
-    from fedkd.tasks.registry import TASKS
-
-    table = Table("task", "what it is", Column("data", overflow="fold"), box=None)
-    for name, (summary, where) in TASKS.items():
-        table.add_row(name, summary, where)
-    Terminal().print(table)
-
-
-@app.command()
-def methods() -> None:
-    """List the methods."""
-    from fedkd.config.methods import METHODS
-
-    table = Table("method", "what it is", "from", box=None)
-    for method in METHODS.values():
-        table.add_row(method.name, method.summary, method.citation)
-    Terminal().print(table)
 
 
 def _check_alone(name: str, *also: str) -> None:

@@ -148,13 +148,14 @@ def parameters(model: keras.Model) -> int:
     return int(sum(np.prod(w.shape) for w in model.weights))
 
 
-def logits_model(model: keras.Model, weights: Weights | None = None) -> keras.Model:
+def logits_model(model: keras.Model, weights: Weights | None = None, name: str = "student") -> keras.Model:
     """Return a copy of the model that returns logits alone, for saving and for the device.
 
     Args:
         model: A model as a task builds it.
         weights: Its weights in the order of ``model.weights``; the model's own where None.
+        name: Of the copy.
     """
     clone = keras.models.clone_model(model)
     clone.set_weights(get_weights(model) if weights is None else weights)
-    return keras.Model(clone.inputs[0], split_outputs(clone.output).logits, name="student")
+    return keras.Model(clone.inputs[0], split_outputs(clone.output).logits, name=name)
