@@ -70,7 +70,9 @@ def before_commands(
 
 @app.command()
 def run(
-    config: Annotated[Path | None, typer.Argument(help="Settings as a TOML file; options override it.")] = None,
+    config: Annotated[
+        Path | None, typer.Argument(help="Settings as a TOML file, or demo; options override it.")
+    ] = None,
     task: TaskOption = None,
     data: DataOption = None,
     method: Annotated[str | None, typer.Option(help="See `fedkd methods`. (default: fedkd)")] = None,
@@ -170,7 +172,9 @@ def pretrain(
 
 @app.command()
 def suite(
-    file: Annotated[Path, typer.Argument(help="Methods, tasks, seeds and settings to run; see docs/experiments.md.")],
+    file: Annotated[
+        Path, typer.Argument(help="Methods, tasks, seeds and settings to run, or the name of a shipped suite.")
+    ],
     out: Annotated[Path | None, typer.Option(help="Folder to write, or to go on in. (default: runs/NAME)")] = None,
     data: Annotated[
         list[str] | None, typer.Option(metavar="TASK=PATH", help="Data file of a task. May be repeated.")
@@ -247,9 +251,10 @@ def _without_preset(settings: dict[str, Scalar], method: str | None) -> dict[str
 
 
 def _read_run(config: Path) -> dict[str, Scalar]:
+    from sims.experiments import experiment_file
     from sims.suite.suite_file import is_suite
 
-    settings = read_toml(config)
+    settings = read_toml(experiment_file(config))
     if is_suite(settings):
         raise InputError(f"{config}: a suite, not the configuration of one run: give it to `fedkd suite`")
     return settings
