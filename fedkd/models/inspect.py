@@ -40,10 +40,16 @@ def build_model(builder: Callable[[], keras.Model], seed: int) -> keras.Model:
     """Build a model whose initial weights depend on the seed alone, whatever other threads draw meanwhile.
 
     Raises:
-        InputError: Not a functional or built sequential model.
+        InputError: The builder fails, or returns no functional or built sequential model.
     """
-    with layers_seeded(seed):
-        model = builder()
+    try:
+        with layers_seeded(seed):
+            model = builder()
+    except InputError:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())[:300]
+        raise InputError(f"a builder of the task's models failed: {type(error).__name__}: {said}") from error
     if isinstance(model, keras.Sequential) and model.built:
         model = keras.Model(model.inputs, model.outputs[0])
     if not isinstance(model, keras.Model):

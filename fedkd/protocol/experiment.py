@@ -171,6 +171,9 @@ class Experiment:
         builder = {"teacher": teacher, "student": self.task.student}[role]
         seed = integer(self.config.seed, Purpose.MODEL, ROLES.index(role))
         model = with_logits(build_model(builder, seed), self.task.objective.links)
+        takes, row = tuple(model.inputs[0].shape[1:]), self.task.train.x.shape[1:]
+        if len(takes) != len(row) or any(a not in (None, b) for a, b in zip(takes, row, strict=True)):
+            raise InputError(f"the task's {role} takes inputs of shape {takes}, the task's examples have shape {row}")
         if role == "teacher" and not kind and self.config.model.teacher_weights:
             load_weights(model, Path(self.config.model.teacher_weights), "teacher")
         if role == "student" and self.config.model.student_weights:
