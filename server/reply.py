@@ -1,5 +1,6 @@
 """One reply of a client: what it says, or why it can't be used."""
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from fedkd.protocol.state import ServerState
 
 # Norm of an update from which on sums over clients and rounds might leave float32, whatever ``guard.norm`` says.
 _LARGEST_NORM = 1e30
+_COLOURS = re.compile(r"\x1b\[[\d;]*m")  # Keras writes some into what it raises
 _LENGTH = 300  # characters of what is said of a client in a log
 
 
@@ -83,6 +85,8 @@ def harmless(words: str) -> str:
 
     >>> harmless("bad\\x1b[2J\\nround 1: all is well")
     'bad?[2J round 1: all is well'
+    >>> harmless("Exception in Mine.call(): \\x1b[1mno such shape\\x1b[0m")
+    'Exception in Mine.call(): no such shape'
     """
-    line = " ".join(words[:_LENGTH].split())
+    line = " ".join(_COLOURS.sub("", words)[:_LENGTH].split())
     return "".join(c if c.isprintable() else "?" for c in line)

@@ -7,7 +7,6 @@ from typing import Annotated, NoReturn
 import click
 import typer
 from click.core import ParameterSource
-from rich.table import Column, Table
 
 from fedkd import __version__
 from fedkd.base.errors import InputError
@@ -18,8 +17,21 @@ from sims.bench.cli import app as bench
 from sims.deploy.cli import app as deploy
 from sims.edge.cli import edge
 from sims.exit_codes import BAD_INPUT, INTERRUPTED, errors_for_people
+from sims.export import export
 from sims.hub import hub, publish
-from sims.options import FromRoundOption, TrustOption
+from sims.lists import methods, tasks
+from sims.options import (
+    AlphaOption,
+    DataOption,
+    FromRoundOption,
+    PartitionOption,
+    SeedOption,
+    SetOption,
+    TaskOption,
+    TrustOption,
+)
+from sims.signals import interruptible
+from sims.split import split
 from sims.terminal import Terminal
 
 app = typer.Typer(
@@ -31,6 +43,10 @@ app.add_typer(hub, name="hub")
 app.add_typer(deploy, name="deploy")
 app.command()(edge)
 app.command()(publish)
+app.command()(split)
+app.command()(tasks)
+app.command()(methods)
+app.command()(export)
 
 
 def _versions(wanted: bool) -> None:
@@ -52,18 +68,11 @@ def before_commands(
     """What comes before any command."""
 
 
-TaskOption = Annotated[
-    str | None, typer.Option(help="A name, npz:PATH, hf:NAME or package.module:function; see `fedkd tasks`.")
-]
-DataOption = Annotated[str | None, typer.Option(help="File with the data of a named task, where it needs one.")]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", help="Any key of the configuration, e.g. train.epochs=5. May be repeated.")
-]
-
-
 @app.command()
 def run(
-    config: Annotated[Path | None, typer.Argument(help="Settings as a TOML file; options override it.")] = None,
+    config: Annotated[
+        Path | None, typer.Argument(help="Settings as a TOML file, or demo; options override it.")
+    ] = None,
     task: TaskOption = None,
     data: DataOption = None,
     method: Annotated[str | None, typer.Option(help="See `fedkd methods`. (default: fedkd)")] = None,
@@ -71,17 +80,12 @@ def run(
     rounds: Annotated[
         int | None, typer.Option(help="Rounds of training, before finishing rounds. (default: 20)")
     ] = None,
-    partition: Annotated[
-        str | None, typer.Option(help="Who holds what: iid, dirichlet, shards or natural. (default: iid)")
-    ] = None,
-    alpha: Annotated[
-        float | None,
-        typer.Option(help="Concentration of the Dirichlet partition, above 0; small is uneven. (default: 0.5)"),
-    ] = None,
+    partition: PartitionOption = None,
+    alpha: AlphaOption = None,
     fraction: Annotated[
         float | None, typer.Option(help="Share of the clients that take part in a round, in (0, 1]. (default: 1)")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same bytes. (default: 0)")] = None,
+    seed: SeedOption = None,
     finish: Annotated[
         str | None,
         typer.Option(
@@ -168,7 +172,9 @@ def pretrain(
 
 @app.command()
 def suite(
-    file: Annotated[Path, typer.Argument(help="Methods, tasks, seeds and settings to run; see docs/experiments.md.")],
+    file: Annotated[
+        Path, typer.Argument(help="Methods, tasks, seeds and settings to run, or the name of a shipped suite.")
+    ],
     out: Annotated[Path | None, typer.Option(help="Folder to write, or to go on in. (default: runs/NAME)")] = None,
     data: Annotated[
         list[str] | None, typer.Option(metavar="TASK=PATH", help="Data file of a task. May be repeated.")
@@ -225,28 +231,6 @@ def evaluate(
         print(measured(file, task, runtime, given))
 
 
-@app.command()
-def tasks() -> None:
-    """List the tasks."""
-    from fedkd.tasks.registry import TASKS
-
-    table = Table("task", "what it is", Column("data", overflow="fold"), box=None)
-    for name, (summary, where) in TASKS.items():
-        table.add_row(name, summary, where)
-    Terminal().print(table)
-
-
-@app.command()
-def methods() -> None:
-    """List the methods."""
-    from fedkd.config.methods import METHODS
-
-    table = Table("method", "what it is", "from", box=None)
-    for method in METHODS.values():
-        table.add_row(method.name, method.summary, method.citation)
-    Terminal().print(table)
-
-
 def _check_alone(name: str, *also: str) -> None:
     """Refuse options that one of the command's makes meaningless."""
     context = click.get_current_context()
@@ -267,9 +251,10 @@ def _without_preset(settings: dict[str, Scalar], method: str | None) -> dict[str
 
 
 def _read_run(config: Path) -> dict[str, Scalar]:
+    from sims.experiments import experiment_file
     from sims.suite.suite_file import is_suite
 
-    settings = read_toml(config)
+    settings = read_toml(experiment_file(config))
     if is_suite(settings):
         raise InputError(f"{config}: a suite, not the configuration of one run: give it to `fedkd suite`")
     return settings
@@ -283,9 +268,10 @@ def _data_path(text: str) -> tuple[str, str]:
 
 
 def main() -> None:
-    """Entry point of the command: what the parser refuses gets one line and code 2, like all bad input."""
+    """Entry point of the command: what the parser refuses gets one line and code 2; SIGTERM does as Ctrl-C does."""
     try:
-        sys.exit(app(standalone_mode=False))
+        with interruptible():
+            sys.exit(app(standalone_mode=False))
     except (click.NoSuchOption, click.BadParameter) as error:
         _refuse(error.format_message())
     except click.ClickException as error:

@@ -213,7 +213,7 @@ def absolute(settings: Mapping[str, Scalar]) -> dict[str, Scalar]:
     kind, _, place = str(found.get("task", "")).partition(":")
     if kind == "npz" or (kind == "hf" and Path(place.partition("#")[0]).is_dir()):
         found["task"] = f"{kind}:{Path(place).absolute()}"
-    for key in ("data", "model.teacher_weights", "edge.calibration_file"):
+    for key in ("data", "model.teacher_weights", "model.student_weights", "edge.calibration_file"):
         if path := str(found.get(key, "")):
             found[key] = str(Path(path).absolute())
     return found
@@ -232,6 +232,8 @@ def _introduce(experiment: Experiment, console: Console) -> None:
     names = (config.method, "bold"), " on ", (experiment.task.name, "bold")
     console.print(Text.assemble(*names, said), highlight=False)
     console.print(rounds_in_words(config), highlight=False)
+    if config.model.student_weights:
+        console.print(f"the student starts from {config.model.student_weights}", highlight=False)
     if config.model.student_init == "teacher_layers":
         taken, hidden = experiment.taken_layers()
         console.print(f"the student starts from the teacher's layers, {taken} of its {hidden}", highlight=False)

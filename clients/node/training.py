@@ -7,7 +7,7 @@ from pathlib import Path
 from flwr.app import Context
 
 from clients.node.node_config import own_data, partition_of
-from clients.node.state_file import StateFile
+from clients.node.state_file import StateFile, pooled_path
 from clients.node.state_folder import StateFolder
 from fedkd.base.seeding import Purpose, generator
 from fedkd.protocol.federation import client_round, follow, new_client
@@ -73,8 +73,8 @@ def _store(context: Context, offer: Offer, first: Local, stage: Local) -> StateF
     node = context.node_config
     run, partition = f"{offer.run}:{first.experiment.fingerprint}", partition_of(node)
     if pool := node.get("state-file"):
-        parts = [str(pool), *(["finishing"] if stage is not first else []), *([stage.kind] if stage.kind else [])]
-        return StateFile(Path(".".join(parts)), run, partition, new_client(stage))
+        path = pooled_path(Path(str(pool)), stage is not first, stage.kind)
+        return StateFile(path, run, partition, new_client(stage))
     default = Path(tempfile.gettempdir()) / f"fedkd-{offer.run}"
     folder = Path(str(node.get("state-dir", default)))
     return StateFolder(folder / f"client-{partition}", run)

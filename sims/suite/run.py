@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from fedkd.base.errors import RunError
+from sims.experiments import experiment_file
 from sims.suite.cells import run_cells
 from sims.suite.folder import claimed, summary_of
 from sims.suite.plan import Job, plan, side_by_side, with_data
@@ -19,7 +20,7 @@ def run_suite(file: Path, out: Path | None, data: Mapping[str, str], console: Co
     """Run what isn't finished of a suite, and write its results.
 
     Args:
-        file: The suite.
+        file: The suite, or the name of one that comes with fedkd.
         out: Its folder; ``runs/NAME`` where None.
         data: Paths of data files by task.
         console: Where to show progress.
@@ -32,10 +33,11 @@ def run_suite(file: Path, out: Path | None, data: Mapping[str, str], console: Co
         RunError: Cells failed; the results of the others are written.
         KeyboardInterrupt: Stopped by the user; the results of the finished cells are written.
     """
-    name, cells = read_suite(file)
+    source = experiment_file(file)
+    name, cells = read_suite(source)
     folder = out or Path("runs") / name
     jobs = plan(with_data(cells, data), folder.absolute())
-    with claimed(folder, file):
+    with claimed(folder, source):
         failures: dict[str, str] = {}
         try:
             failures = _run_missing(jobs, console)
