@@ -19,7 +19,8 @@ from sims.deploy.cli import app as deploy
 from sims.edge.cli import edge
 from sims.exit_codes import BAD_INPUT, INTERRUPTED, errors_for_people
 from sims.hub import hub, publish
-from sims.options import FromRoundOption, TrustOption
+from sims.options import FromRoundOption, TrackOption, TrustOption
+from sims.report.cli import compare, report
 from sims.terminal import Terminal
 
 app = typer.Typer(
@@ -31,6 +32,8 @@ app.add_typer(hub, name="hub")
 app.add_typer(deploy, name="deploy")
 app.command()(edge)
 app.command()(publish)
+app.command()(compare)
+app.command()(report)
 
 
 def _versions(wanted: bool) -> None:
@@ -111,6 +114,7 @@ def run(
     ] = None,
     from_round: FromRoundOption = None,
     trust: TrustOption = False,
+    track: TrackOption = None,
     set_: SetOption = None,
 ) -> None:
     """Train a federation, make device files of its student, and write a report."""
@@ -127,8 +131,8 @@ def run(
 
         console = Terminal()
         if resume:
-            _check_alone("resume", "engine", "rounds", "from_round", "trust")
-            show_report(go_on(resume, engine, console, rounds, from_round or 0, trust), console)
+            _check_alone("resume", "engine", "rounds", "from_round", "trust", "track")
+            show_report(go_on(resume, engine, console, rounds, from_round or 0, trust, track or ()), console)
             return
         if from_round:
             raise InputError(f"--from-round takes --resume RUN, the run to go back in, got {from_round} without")
@@ -136,7 +140,7 @@ def run(
         settings = _without_preset(_read_run(config), method) if config else {}
         settings |= {key: value for key, value in flags.items() if value is not None}
         settings |= dict(parse_assignment(text) for text in set_ or ())
-        folder = run_experiment(settings, engine, out, overwrite, keep_clients, console)
+        folder = run_experiment(settings, engine, out, overwrite, keep_clients, console, track=track or ())
         show_report(folder, console)
 
 
@@ -181,29 +185,6 @@ def suite(
         console = Terminal()
         folder = run_suite(file, out, dict(_data_path(text) for text in data or ()), console)
         console.print(f"results: {folder / 'results.md'}", highlight=False)
-
-
-@app.command()
-def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, finished or not.")],
-    out: Annotated[Path, typer.Option(help="Page to write.")] = Path("compare.html"),
-) -> None:
-    """Put runs side by side: the settings in which they differ, quality, bytes and time."""
-    with errors_for_people():
-        from sims.report.compare import comparison, tables, write_page
-
-        found, console = comparison(runs), Terminal()
-        console.print(*tables(found), sep="\n")
-        console.print(f"page: {write_page(found, out)}", highlight=False)
-
-
-@app.command()
-def report(folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, finished or not.")]) -> None:
-    """Write report.html and its plots again, and print the figures of a run."""
-    with errors_for_people():
-        from sims.report.show import show_report
-
-        show_report(folder, Terminal())
 
 
 @app.command()

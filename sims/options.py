@@ -7,6 +7,10 @@ import typer
 TrustOption = Annotated[
     bool, typer.Option("--trust", help="Run the code that the run's config.toml names (as module:function).")
 ]
+TrackOption = Annotated[
+    list[str] | None,
+    typer.Option("--track", metavar="NAME", help="Log figures for tensorboard, mlflow or as csv. May be repeated."),
+]
 FromRoundOption = Annotated[
     int | None,
     typer.Option(

@@ -6,6 +6,7 @@ from pathlib import Path
 from fedkd.base.files import replace_file
 from fedkd.objectives.metric import F1, Scale
 from fedkd.results.run_folder import read
+from fedkd.results.task_record import short_task
 from sims.bench.machine import in_words
 from sims.report.html import png
 from sims.report.plots import Series, frontier, quality_by_setting
@@ -19,7 +20,7 @@ from sims.suite.results import (
     row,
     varied_keys,
 )
-from sims.suite.suite_file import file_name, short_task
+from sims.suite.suite_file import file_name
 from sims.suite.table import markdown_table
 
 

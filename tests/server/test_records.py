@@ -67,7 +67,7 @@ def test_keys_of_a_line_come_in_the_order_they_always_had():
     assert list(row.to_json()) == [
         "round", "rounds", "phase", "sparsity", "energy", "participants", "closed", "loss", "ranks", "shared_accuracy",
         "shared_f1", "teacher_mean", "teacher_std", "teacher_personal", "teacher_f1", "up_bytes", "down_bytes",
-        "behind", "refused", "norms", "seconds", "elapsed", "shared_sha256",
+        "behind", "refused", "norms", "clients", "seconds", "elapsed", "shared_sha256",
     ]  # fmt: skip
 
 
