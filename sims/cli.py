@@ -177,13 +177,16 @@ def suite(
     data: Annotated[
         list[str] | None, typer.Option(metavar="TASK=PATH", help="Data file of a task. May be repeated.")
     ] = None,
+    reports: Annotated[bool, typer.Option("--reports", help="Write each cell's report.html, too.")] = False,
+    track: TrackOption = None,
 ) -> None:
     """Run every cell of a suite that isn't finished yet, and write its table and plots."""
     with errors_for_people():
         from sims.suite.run import run_suite
 
         console = Terminal()
-        folder = run_suite(file, out, dict(_data_path(text) for text in data or ()), console)
+        paths = dict(_data_path(text) for text in data or ())
+        folder = run_suite(file, out, paths, console, reports, track or ())
         console.print(f"results: {folder / 'results.md'}", highlight=False)
 
 

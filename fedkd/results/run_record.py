@@ -119,9 +119,11 @@ class RunRecord:
         )
 
     def shared_figure(self, metric: Scale) -> float | None:
-        """The shared model's figure by any metric at the run's end; None where it isn't known."""
+        """The shared model's figure by any metric as it is in the end, of what ships; None where it isn't known."""
         if metric.name == self.metric.name:
-            return self.quality.shared
+            return self.quality.shipped
+        if self.quality.finished is not None and self.history:
+            return self.history[-1].shared.get(metric.name)
         others = self.summary.others if self.summary else {}
         return others[metric.name].shared if metric.name in others else None
 

@@ -65,7 +65,7 @@ class _Figures:
     def _table(self, columns: Sequence[Sequence[str]]) -> Table:
         table = Table("", box=None, padding=(0, _GAP // 2))
         for heading, *cells in columns:
-            table.add_column(heading, justify="right", min_width=_width([heading, *cells]))
+            table.add_column(heading, justify="right", width=_width([heading, *cells]))
         for place, number in enumerate(self.part.numbers, 1):
             table.add_row(str(number), *(Text(column[place], no_wrap=True) for column in columns))
         return table

@@ -82,5 +82,5 @@ def markdown_table(found: Sequence[Group]) -> str:
         settings = [str(group.varied.get(key, "")) for key in varied]
         figures = [spread(column.values(group), column.factor, column.decimals) for column in shown]
         figures += [spread([less] if less else [])] if against else []
-        lines.append([group.task, group.label, *settings, *figures, str(len(group.members))])
+        lines.append([group.task_title, group.label, *settings, *figures, str(len(group.members))])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
