@@ -11,6 +11,9 @@ from sims.report.compare import Comparison, differences, figures, notices
 
 _GAP = 2  # columns between two of a table
 
+# Columns, heading first, each with its width.
+Block = list[tuple[Sequence[str], int]]
+
 
 def tables(held: Comparison) -> list[RenderableType]:
     """Notices, a line a run with the settings in which it differs, and the figures, runs by their numbers."""
@@ -60,29 +63,33 @@ class _Figures:
     def __rich_console__(self, _: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         """Give rich the tables."""
         columns = list(zip(*figures(self.part), strict=True))
-        yield from (self._table(block) for block in _blocks(columns, options.max_width - 4))
+        room = options.max_width - len(str(max(self.part.numbers))) - _GAP
+        widths = [max(map(len, column)) for column in columns]
+        if sum(widths) + _GAP * len(widths) > room:
+            widths = [_narrow(column) for column in columns]
+        yield from map(self._table, _blocks(list(zip(columns, widths, strict=True)), room))
 
-    def _table(self, columns: Sequence[Sequence[str]]) -> Table:
+    def _table(self, block: Block) -> Table:
         table = Table("", box=None, padding=(0, _GAP // 2))
-        for heading, *cells in columns:
-            table.add_column(heading, justify="right", width=_width([heading, *cells]))
+        for (heading, *_), width in block:
+            table.add_column(heading, justify="right", width=width)
         for place, number in enumerate(self.part.numbers, 1):
-            table.add_row(str(number), *(Text(column[place], no_wrap=True) for column in columns))
+            table.add_row(str(number), *(Text(column[place], no_wrap=True) for column, _ in block))
         return table
 
 
-def _blocks(columns: Sequence[Sequence[str]], room: int) -> Iterator[list[Sequence[str]]]:
+def _blocks(columns: Block, room: int) -> Iterator[Block]:
     """Columns in as many blocks as it takes for each to have room, in order."""
-    block: list[Sequence[str]] = []
+    block: Block = []
     for column in columns:
-        if block and sum(_width(held) + _GAP for held in (*block, column)) > room:
+        if block and sum(width + _GAP for _, width in (*block, column)) > room:
             yield block
             block = []
         block.append(column)
     yield block
 
 
-def _width(column: Sequence[str]) -> int:
+def _narrow(column: Sequence[str]) -> int:
     """Letters of the longest cell, or of the longest word of the heading."""
     heading, *cells = column
     return max(map(len, (*heading.split(), *cells)))

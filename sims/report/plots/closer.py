@@ -27,23 +27,27 @@ def closer(curves: Sequence[Points]) -> tuple[float, float] | None:
 
     >>> closer([[(1, 10.0), (2, 90.0), (3, 97.0), (4, 98.0)], [(1, 20.0), (4, 60.0)]])
     (96.9, 98.1)
-    >>> closer([[(1, 10.0), (2, 20.0), (3, 30.0), (4, 40.0)]])
+    >>> closer([[(1, 10.0), (2, 20.0), (3, 30.0), (4, 40.0), (5, 50.0)]])
     """
     everything = np.array([point for curve in curves for point in curve], float).reshape(-1, 2)
-    places, whole = np.unique(everything[:, 0]), float(np.ptp(everything[:, 1]))
+    places, whole = np.unique(everything[:, 0]), float(np.ptp(everything[:, 1])) if len(everything) else 0.0
     if len(places) < _FEWEST or not whole:
         return None
     near: list[float] = []
     for place, curve in enumerate(curves):
-        together = [*near, *(y for x, y in curve if x >= places[len(places) // 2])]
+        together = [*near, *(y for x, y in curve if x >= middle(curve))]
         if together and max(together) - min(together) <= _SMALL * whole:
             near = together
         elif not place:
             return None
-    if not near:
-        return None
     margin = 0.1 * (max(near) - min(near)) or 0.01 * whole
     return min(near) - margin, max(near) + margin
+
+
+def middle(curve: Points) -> float:
+    """Where the later half of a curve begins."""
+    places = sorted(x for x, _ in curve)
+    return places[len(places) // 2]
 
 
 def panels(curves: Sequence[Points], look: Look, draw: Callable[[Axes], Any]) -> tuple[Figure, list[Axes], Any]:
@@ -62,12 +66,11 @@ def panels(curves: Sequence[Points], look: Look, draw: Callable[[Axes], Any]) ->
     drawn = draw(axes[0])
     if near:
         draw(axes[1])
-        places = np.unique([x for curve in curves for x, _ in curve])
         if axes[1].get_xscale() == "log":  # within so short a way it would have hardly a number
             axes[1].set_xscale("linear")
             axes[1].xaxis.set_major_locator(MaxNLocator(6))
         axes[1].set_ylabel("")
         axes[1].set_ylim(*near)
-        axes[1].set_xlim(places[len(places) // 2], places[-1])
+        axes[1].set_xlim(min(map(middle, curves)), max(x for curve in curves for x, _ in curve))
         axes[1].set_title("The later half, closer", loc="left", fontsize=TEXT, color=look.faint)
     return figure, axes, drawn

@@ -126,7 +126,7 @@ def quality_by_rounds(series: Sequence[Series], metric: Scale, look: Look = LIGH
         axes.xaxis.set_major_locator(whole(10))
         return handles
 
-    figure, axes, handles = panels([_points(item, metric) for item in series], look, draw)
+    figure, axes, handles = panels([points for item in series if (points := _points(item, metric))], look, draw)
     axes[-1].set_xlabel("Round")
     legend(figure, handles, look)
     return figure
@@ -213,7 +213,8 @@ def _shown(series: Series, metric: Scale, worst: float) -> np.ndarray:
     """Which of a series' rounds are drawn: those whose band is, too."""
     sign = 1 if metric.better == "higher" else -1
     bands = np.array([_band(column) for column in series.quality(metric).T.tolist()])
-    return np.array(sign * bands >= sign * worst).all(axis=1)
+    inside: np.ndarray = np.all(sign * bands >= sign * worst, axis=1)
+    return inside
 
 
 def _nothing_sent(axes: Axes, label: str, quality: float, colour: str) -> None:
