@@ -9,7 +9,7 @@ from typing import Any
 
 from fedkd.base.errors import InputError, RunError
 from fedkd.base.files import replace_file, take_folder
-from fedkd.config.config import Config, Scalar
+from fedkd.config.config import Config
 from fedkd.config.settings import build, read_toml, to_toml
 from fedkd.results.confusion import Confusion
 from fedkd.results.folder_lock import remove
@@ -176,15 +176,6 @@ class RunFolder:
         """The configuration, verbatim; empty where there is none."""
         path = self.path / "config.toml"
         return _text(path) if path.is_file() else ""
-
-    @property
-    def settings(self) -> dict[str, Scalar]:
-        """The configuration by dotted keys.
-
-        Raises:
-            InputError: It isn't a TOML file.
-        """
-        return RunRecord(self.path, None, (), config=self.config).settings
 
     @property
     def _history(self) -> Path:

@@ -66,8 +66,9 @@ class MlflowRun:
         self._id, self._last, logged = run.info.run_id, last, self._logged(run)
         self._client.update_run(self._id, status="RUNNING")
         for key, value in settings.items():
-            if run.data.params.get(key) != str(value):
-                self._setting(key, str(value), known=key in run.data.params)
+            known = run.data.params.get(key)
+            if run.data.tags.get(f"now.{key}", known) != str(value):
+                self._setting(key, str(value), known is not None)
         for row in before[logged:]:
             self.add(row)
 

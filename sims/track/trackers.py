@@ -9,6 +9,8 @@ from rich.console import Console
 
 from fedkd.base import runtime
 from fedkd.base.errors import InputError
+from fedkd.config.config import Config
+from fedkd.config.settings import to_settings
 from fedkd.results.round import Round
 from fedkd.results.run_folder import RunFolder, read
 from sims.progress import State, Tail, polling
@@ -58,23 +60,23 @@ def log_run(folder: Path, trackers: Mapping[str, Tracker]) -> None:
 
 @contextmanager
 def followed(
-    folder: Path, trackers: Mapping[str, Tracker], rounds: int, from_round: int, console: Console
+    folder: Path, trackers: Mapping[str, Tracker], config: Config, from_round: int, console: Console
 ) -> Iterator[None]:
     """Have trackers log a run's rounds as they end, while the body runs, and its files when it has finished.
 
     A tracker that fails, of a server that went away say, is said so once and left out; the run goes on.
 
     Args:
-        folder: The run's, with its configuration.
+        folder: The run's.
         trackers: From ``opened``.
-        rounds: That the run will have.
+        config: What the run goes by from now on.
         from_round: The round that the run goes back to, 0 for its last.
         console: Where warnings go.
     """
     if not trackers:
         yield
         return
-    followers = [_Follower(*named, folder, rounds, from_round, console) for named in trackers.items()]
+    followers = [_Follower(*named, folder, config, from_round, console) for named in trackers.items()]
     try:
         with polling(lambda: _look(followers)):
             yield
@@ -97,16 +99,17 @@ class _Follower:
         name: The tracker's.
         tracker: What logs.
         folder: The run's.
-        rounds: That it will have.
+        config: What it goes by.
         from_round: The round that it goes back to, 0 for its last.
         console: Where warnings go.
     """
 
     def __init__(
-        self, name: str, tracker: Tracker, folder: Path, rounds: int, from_round: int, console: Console
+        self, name: str, tracker: Tracker, folder: Path, config: Config, from_round: int, console: Console
     ) -> None:
         self._name, self._tracker, self._folder, self._console = name, tracker, folder, console
-        self._state, self._works = State(Tail(folder / "history.jsonl"), rounds), True
+        self._state, self._works = State(Tail(folder / "history.jsonl"), config.total_rounds), True
+        self._settings = to_settings(config)
         before = [row for row in self._state.news() if not from_round or row.number <= from_round]
         self._last = before[-1].number if before else 0
         self._guarded(lambda: self._begin(before))
@@ -127,7 +130,7 @@ class _Follower:
         self._guarded(self._tracker.close)
 
     def _begin(self, before: Sequence[Round]) -> None:
-        self._tracker.begin(self._folder, RunFolder(self._folder).settings, before)
+        self._tracker.begin(self._folder, self._settings, before)
 
     def _add(self, row: Round) -> None:
         if row.number <= self._last:  # the run has gone on from before a round that it had written down

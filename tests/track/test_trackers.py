@@ -13,6 +13,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from fedkd.base.errors import InputError
+from fedkd.config.settings import build
 from fedkd.results.device_file import DeviceFile
 from fedkd.results.round import Round
 from fedkd.results.run_folder import RunFolder
@@ -29,7 +30,7 @@ def a_tracked_round(number: int) -> dict[str, object]:
 
 def a_run(folder: Path, rounds: int = 4, summary: bool = True) -> Path:
     write(folder, [a_tracked_round(number) for number in range(1, rounds + 1)], a_summary_file() if summary else None)
-    (folder / "config.toml").write_text('task = "digits"\nseed = 3\n[train]\nepochs = 2\n')
+    (folder / "config.toml").write_text('task = "digits"\nseed = 3\nrounds = 4\n[train]\nepochs = 2\n')
     return folder
 
 
@@ -58,7 +59,7 @@ def test_tables_hold_every_figure_of_a_run(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert files[2]["error"]
     assert {row["setting"]: row["value"] for row in table(run / "csv/settings.csv")} == {
-        "task": "digits", "seed": "3", "train.epochs": "2",
+        "task": "digits", "seed": "3", "rounds": "4", "train.epochs": "2",
     }  # fmt: skip
 
 
@@ -68,7 +69,8 @@ def append(run: Path, number: int, **changes: object) -> None:
 
 def go_on(run: Path, name: str, numbers: range, from_round: int = 0) -> None:
     """A run that goes on: its history is cut to what it goes on from, after trackers have begun."""
-    with followed(run, opened([name]), 4, from_round, Console(file=StringIO())):
+    config = build({"task": "digits", "seed": 3, "train.epochs": 2, "rounds": 9})
+    with followed(run, opened([name]), config, from_round, Console(file=StringIO())):
         RunFolder(run).keep(numbers[0] - 1)
         for number in numbers:
             append(run, number, up_bytes=100 * number)
@@ -84,6 +86,7 @@ def test_a_run_that_goes_on_has_no_round_twice(tmp_path: Path, from_round: int) 
     assert [row["round"] for row in rows] == ["1", "2", "3", "4"]
     assert [row["up_bytes"] for row in rows] == ["3000.0", "3000.0", "300.0", "400.0"]
     assert len(table(run / "csv/clients.csv")) == 8
+    assert {"setting": "rounds", "value": "9"} in table(run / "csv/settings.csv")
 
 
 def test_tensorboard_reads_every_round_once_and_the_settings(tmp_path: Path) -> None:
@@ -121,11 +124,14 @@ def test_mlflow_reads_every_round_once_and_the_settings(tmp_path: Path, monkeypa
     client, first = mlflow.MlflowClient(), (run / "mlflow_run_id").read_text().strip()
     assert client.get_run(first).info.status == "KILLED"
     go_on(run, "mlflow", range(3, 5))
+    assert client.get_run(first).data.tags["now.rounds"] == "9"
     a_run(run)
     log_run(run, opened(["mlflow"]))
     held = client.get_run(first)
     assert held.info.status == "FINISHED"
-    assert held.data.params == {"task": "digits", "seed": "3", "train.epochs": "2"}
+    known = {"task": "digits", "seed": "3", "rounds": "4", "train.epochs": "2", "train.optimizer": "adam"}
+    assert held.data.params.items() >= known.items()
+    assert held.data.tags["now.rounds"] == "4"
     steps = [metric.step for metric in client.get_metric_history(first, "quality/shared_accuracy")]
     assert steps == [1, 2, 3, 4]
     assert len(client.get_metric_history(first, "client_teacher_accuracy/1")) == 4
@@ -144,7 +150,7 @@ def test_a_tracker_that_fails_is_left_out_and_said_so_once(tmp_path: Path, monke
             raise ConnectionError("the server has gone away")
 
     monkeypatch.setitem(TRACKERS, "csv", Broken)
-    with followed(run, opened(["csv"]), 4, 0, Console(file=said, width=400)):
+    with followed(run, opened(["csv"]), build({"task": "digits"}), 0, Console(file=said, width=400)):
         append(run, 2)
         append(run, 3)
     assert said.getvalue().strip() == (
