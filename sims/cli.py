@@ -28,8 +28,10 @@ from sims.options import (
     SeedOption,
     SetOption,
     TaskOption,
+    TrackOption,
     TrustOption,
 )
+from sims.report.cli import compare, report
 from sims.signals import interruptible
 from sims.split import split
 from sims.terminal import Terminal
@@ -47,6 +49,8 @@ app.command()(split)
 app.command()(tasks)
 app.command()(methods)
 app.command()(export)
+app.command()(compare)
+app.command()(report)
 
 
 def _versions(wanted: bool) -> None:
@@ -115,6 +119,7 @@ def run(
     ] = None,
     from_round: FromRoundOption = None,
     trust: TrustOption = False,
+    track: TrackOption = None,
     set_: SetOption = None,
 ) -> None:
     """Train a federation, make device files of its student, and write a report."""
@@ -131,8 +136,8 @@ def run(
 
         console = Terminal()
         if resume:
-            _check_alone("resume", "engine", "rounds", "from_round", "trust")
-            show_report(go_on(resume, engine, console, rounds, from_round or 0, trust), console)
+            _check_alone("resume", "engine", "rounds", "from_round", "trust", "track")
+            show_report(go_on(resume, engine, console, rounds, from_round or 0, trust, track or ()), console)
             return
         if from_round:
             raise InputError(f"--from-round takes --resume RUN, the run to go back in, got {from_round} without")
@@ -140,7 +145,7 @@ def run(
         settings = _without_preset(_read_run(config), method) if config else {}
         settings |= {key: value for key, value in flags.items() if value is not None}
         settings |= dict(parse_assignment(text) for text in set_ or ())
-        folder = run_experiment(settings, engine, out, overwrite, keep_clients, console)
+        folder = run_experiment(settings, engine, out, overwrite, keep_clients, console, track=track or ())
         show_report(folder, console)
 
 
@@ -179,37 +184,17 @@ def suite(
     data: Annotated[
         list[str] | None, typer.Option(metavar="TASK=PATH", help="Data file of a task. May be repeated.")
     ] = None,
+    reports: Annotated[bool, typer.Option("--reports", help="Write each cell's report.html, too.")] = False,
+    track: TrackOption = None,
 ) -> None:
     """Run every cell of a suite that isn't finished yet, and write its table and plots."""
     with errors_for_people():
         from sims.suite.run import run_suite
 
         console = Terminal()
-        folder = run_suite(file, out, dict(_data_path(text) for text in data or ()), console)
+        paths = dict(_data_path(text) for text in data or ())
+        folder = run_suite(file, out, paths, console, reports, track or ())
         console.print(f"results: {folder / 'results.md'}", highlight=False)
-
-
-@app.command()
-def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, finished or not.")],
-    out: Annotated[Path, typer.Option(help="Page to write.")] = Path("compare.html"),
-) -> None:
-    """Put runs side by side: the settings in which they differ, quality, bytes and time."""
-    with errors_for_people():
-        from sims.report.compare import comparison, tables, write_page
-
-        found, console = comparison(runs), Terminal()
-        console.print(*tables(found), sep="\n")
-        console.print(f"page: {write_page(found, out)}", highlight=False)
-
-
-@app.command()
-def report(folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, finished or not.")]) -> None:
-    """Write report.html and its plots again, and print the figures of a run."""
-    with errors_for_people():
-        from sims.report.show import show_report
-
-        show_report(folder, Terminal())
 
 
 @app.command()

@@ -23,6 +23,10 @@ SeedOption = Annotated[int | None, typer.Option(help="Same seed, same bytes. (de
 TrustOption = Annotated[
     bool, typer.Option("--trust", help="Run the code that the run's config.toml names (as module:function).")
 ]
+TrackOption = Annotated[
+    list[str] | None,
+    typer.Option("--track", metavar="NAME", help="Log figures for tensorboard, mlflow or as csv. May be repeated."),
+]
 FromRoundOption = Annotated[
     int | None,
     typer.Option(

@@ -136,7 +136,7 @@ def test_private_names_of_keras_and_litert_are_touched_in_one_module_each():
 # Distributions by the modules they bring, where the names differ.
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "google": "protobuf", "grpc": "grpcio", "tomli_w": "tomli-w"} | {
     "grpc_health": "grpcio-health-checking", "ai_edge_litert": "ai-edge-litert", "flwr_datasets": "flwr-datasets",
-    "tflite_micro": "tflite-micro", "ai_edge_quantizer": "ai-edge-quantizer",
+    "tflite_micro": "tflite-micro", "mlflow": "mlflow-skinny", "ai_edge_quantizer": "ai-edge-quantizer",
 }  # fmt: skip
 # Whoever has it gets more of a history.
 NOT_NEEDED = {"pandas"}

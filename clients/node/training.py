@@ -2,6 +2,7 @@
 
 import logging
 import tempfile
+import time
 from pathlib import Path
 
 from flwr.app import Context
@@ -13,7 +14,7 @@ from fedkd.base.seeding import Purpose, generator
 from fedkd.protocol.federation import client_round, follow, new_client
 from fedkd.protocol.finishing import experiment_at
 from fedkd.protocol.local import Local
-from fedkd.protocol.messages import Answer
+from fedkd.protocol.messages import SECONDS, Answer
 from fedkd.protocol.resolve import experiment_of
 from fedkd.protocol.state import ClientState, Offer
 
@@ -29,6 +30,7 @@ def take_part(offer: Offer, context: Context, fresh: bool, import_seconds: float
         fresh: Whether this process has begun with this message.
         import_seconds: How long its imports took, for the answer's metrics.
     """
+    started = time.monotonic()
     experiment, partition = experiment_of(context.run_config), partition_of(context.node_config)
     now = experiment_at(experiment, offer.round, offer.removed_channels)
     first, local = experiment.local(partition), now.local(partition)
@@ -47,6 +49,8 @@ def take_part(offer: Offer, context: Context, fresh: bool, import_seconds: float
     metrics = {f"loss_{role}": loss for role, loss in upload.losses.items()} | {"import_seconds": import_seconds}
     if experiment.evaluates(offer.round):
         metrics |= local.teacher_quality(state.local.get("teacher"), held_out)
+        metrics |= local.shared_quality(base, held_out)
+    metrics[SECONDS] = time.monotonic() - started
     return Answer(partition, upload.blob, upload.examples, metrics)
 
 
