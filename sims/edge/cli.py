@@ -23,6 +23,7 @@ _BUDGET = (
 _CALIBRATION = "Array x of inputs, for the ranges of integers. (default: the run's, or the task's)"
 _C_ARRAY = "Write the chosen file as model_data.h and .cc for a firmware, too: it has to run in TensorFlow Lite Micro."
 _DEVICES = " or ".join(f"{each.name}, {each.label}" for each in EMULATED)
+_RESUME = "Go on with a search that was cut off, given as it was, as if it never had been."
 _EMULATE = f"Run the chosen file on an emulated device, too ({_DEVICES}); drop counts there as well."
 
 
@@ -34,6 +35,7 @@ def edge(
     calibration: Annotated[Path | None, typer.Option(metavar="FILE.npz", help=_CALIBRATION)] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write. (default: RUN/edge or runs/MODEL-edge)")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace the folder of an earlier search.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help=_RESUME)] = False,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same files.")] = 0,
     c_array: Annotated[bool, typer.Option("--c-array", help=_C_ARRAY)] = False,
     emulate: Annotated[str, typer.Option(help=_EMULATE, show_default=False)] = "",
@@ -46,7 +48,7 @@ def edge(
 
         place = out or (source / "edge" if source.is_dir() else Path("runs") / f"{source.stem}-edge")
         limits = parse_budget(budget)
-        order = Order(source, limits, place, overwrite, task, data, calibration, seed, c_array, emulate, trust)
+        order = Order(source, limits, place, overwrite, task, data, calibration, seed, c_array, emulate, trust, resume)
         _search(order, Terminal())
 
 

@@ -32,12 +32,19 @@ def fine_tuned(task: Task, seed: int) -> FineTune:
 
     def tune(model: keras.Model) -> None:
         keras.utils.set_random_seed(seed)
+        _seed_layers(model, seed)
         rate = keras.optimizers.schedules.CosineDecay(_RATE, epochs * steps)
         model.compile(keras.optimizers.Adam(rate), _loss(model, task.objective), jit_compile=False)
         model.fit(task.train.x, task.train.y, batch_size=BATCH, epochs=epochs, verbose=0)
         model.compiled = False  # lest copies of it ask for the loss by a name
 
     return tune
+
+
+def _seed_layers(model: keras.Model, seed: int) -> None:
+    """Give layers that draw, such as dropout, the seed: when made they took theirs from Python's own generator."""
+    for number, state in enumerate(v for v in model.variables if v.path.endswith("seed_generator_state")):
+        state.assign([seed % 2**32, number])
 
 
 def _loss(model: keras.Model, objective: Objective) -> Any:
