@@ -28,7 +28,7 @@ BUDGET = "flash=8KB,macs=20k,drop=100"
 quickly = pytest.mark.usefixtures("quick")
 
 
-def convert(path, rows, out, precisions, stem, modules, compared):
+def convert(path, rows, out, precisions, stem, modules, compared, trust):
     """A file of other bytes for every other weight, which takes no converter and so no time."""
     weights = digest(keras.saving.load_model(path, compile=False).get_weights())
     done = []

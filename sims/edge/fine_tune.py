@@ -5,8 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from fedkd.base.errors import InputError
 from fedkd.models.graph import functional, graph_of
 from fedkd.objectives.objective import Objective
 from fedkd.tasks.task import Task
@@ -26,6 +28,8 @@ def fine_tuned(task: Task, seed: int) -> FineTune:
     Args:
         task: Its training examples.
         seed: Of the order of examples and of random layers; the same seed leads to the same weights.
+
+    What is returned raises InputError where the loss doesn't stay finite.
     """
     steps = math.ceil(len(task.train) / BATCH)
     epochs = min(_MOST_EPOCHS, math.ceil(_STEPS / steps))
@@ -35,8 +39,14 @@ def fine_tuned(task: Task, seed: int) -> FineTune:
         _seed_layers(model, seed)
         rate = keras.optimizers.schedules.CosineDecay(_RATE, epochs * steps)
         model.compile(keras.optimizers.Adam(rate), _loss(model, task.objective), jit_compile=False)
-        model.fit(task.train.x, task.train.y, batch_size=BATCH, epochs=epochs, verbose=0)
+        stop = keras.callbacks.TerminateOnNaN()
+        trained = model.fit(task.train.x, task.train.y, batch_size=BATCH, epochs=epochs, verbose=0, callbacks=[stop])
         model.compiled = False  # lest copies of it ask for the loss by a name
+        if not np.isfinite(trained.history["loss"]).all():
+            raise InputError(
+                "its loss became NaN or infinite in training; give examples of a smaller range, or a model that is"
+                " normalised (BatchNormalization)"
+            )
 
     return tune
 

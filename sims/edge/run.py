@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from fedkd.base import runtime
-from fedkd.base.errors import InputError
+from fedkd.base.errors import InputError, NotFiniteError
 from fedkd.edge.budget import Budget, check_drop
 from fedkd.edge.runtimes import RUNTIMES
 from fedkd.edge.search import Variant
@@ -43,8 +43,9 @@ class Order:
         seed: Of all that is drawn; the same seed leads to the same files.
         c_array: Write the chosen file as C++ source, too, so that it has to run in TensorFlow Lite Micro.
         device: To be emulated with the chosen file, one of ``fedkd.edge.runtimes.EMULATED``; empty for none.
-        trust: Whether code that a run's configuration names may run.
+        trust: Whether code that a run's configuration names, or that a model holds, may run.
         resume: Go on with the search that was cut off.
+        modules: Python modules that register layers of the model.
     """
 
     path: Path
@@ -59,6 +60,7 @@ class Order:
     device: str = ""
     trust: bool = False
     resume: bool = False
+    modules: Sequence[str] = ()
 
     @property
     def limits(self) -> Budget:
@@ -88,7 +90,8 @@ def run_search(order: Order, console: Console) -> results.Search:
         from sims.edge.inputs import inputs_of
         from sims.edge.source import open_source
 
-        source = open_source(order.path, order.task, order.data, order.calibration, order.seed, order.trust)
+        given = order.task, order.data, order.calibration, order.seed, order.trust, order.modules
+        source = open_source(order.path, *given)
     check_drop(order.limits, source.task.objective.metrics[0])
     with appearing(order.out, order.overwrite, order.resume, inputs_of(source, order.limits, order.seed)) as kept:
         bench = _bench(source, order.limits, kept.files)
@@ -120,7 +123,12 @@ def _bench(source: "Source", budget: Budget, folder: Path) -> "Bench":
     from sims.edge.candidate import Bench, outputs
 
     test, objective = source.task.test, source.task.objective
-    reference = objective.metrics[0].of(outputs(source.model, test.x), test.y)
+    try:
+        reference = objective.metrics[0].of(outputs(source.model, test.x), test.y)
+    except NotFiniteError as error:
+        raise InputError(
+            f"{source.path}: {error}; train it with a smaller learning rate, or on inputs of a smaller range"
+        ) from None
     return Bench(folder, source.stem, test.x, test.y, budget, objective, reference)
 
 
