@@ -9,6 +9,7 @@ import pytest
 from keras import layers
 
 from fedkd.base.errors import InputError
+from sims.edge.dead import dead_layers
 from sims.edge.fine_tune import fine_tuned
 from sims.edge.load import import_layers, load_model
 from sims.edge.source import open_source
@@ -65,7 +66,7 @@ def own_layer(tmp_path, monkeypatch):
     model = network(keras.Input((6, 6, 1)), sys.modules["edge_models"].Twice())
     model.save(tmp_path / "m.keras")
     del sys.modules["edge_models"]
-    keras.saving.get_custom_objects().clear()
+    del keras.saving.get_custom_objects()["edge_models>Twice"]
     yield tmp_path / "m.keras"
     sys.modules.pop("edge_models", None)
 
@@ -168,3 +169,28 @@ def test_training_whose_loss_becomes_nan_says_so():
         InputError, match="its loss became NaN or infinite in training; give examples of a smaller range"
     ):
         fine_tuned(huge, seed=0)(plain())
+
+
+def test_dead_layers_are_named():
+    inputs = keras.Input((6, 6, 1))
+    x = layers.Conv2D(4, 3, name="alive")(inputs)
+    x = layers.ReLU(name="cut")(layers.Conv2D(4, 3, name="below")(x))
+    model = keras.Model(inputs, layers.Dense(3, name="end")(layers.Flatten()(x)))
+    assert dead_layers(model, tiny.task().test.x) == []
+    model.get_layer("below").set_weights([np.zeros((3, 3, 4, 4)), -np.ones(4)])
+    model.get_layer("end").bias.assign(np.ones(3))
+    assert dead_layers(model, tiny.task().test.x) == ["cut"]
+
+
+def test_a_dead_layer_is_said_before_the_search(tmp_path, monkeypatch):
+    model = plain()
+    model.layers[1].set_weights([np.zeros((3, 3, 1, 4)), -np.ones(4)])
+    model.layers[1].name = "gone"
+    model.save(tmp_path / "m.keras")
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sims.edge.candidate.convert", interrupt)
+    said = call(tmp_path / "m.keras", "--task", TASK, "--budget", "flash=8KB", "--out", tmp_path / "edge").output
+    assert "warning: dead layer 'gone' gives nothing but 0; take it out, or train the model again" in said

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from sims.edge.kept import Kept
     from sims.edge.source import Source
 
+_LOOKED_AT = 256  # test examples on which a layer that gives nothing but 0 is dead
+
 
 @dataclass(frozen=True)
 class Order:
@@ -194,6 +196,7 @@ def _written(order: Order, source: "Source", bench: "Bench", found: "Found", con
 
 def _introduce(source: "Source", bench: "Bench", console: Console) -> None:
     from sims.edge.candidate import size_of
+    from sims.edge.dead import dead_layers
 
     size = size_of(source.model)
     said = (
@@ -205,5 +208,8 @@ def _introduce(source: "Source", bench: "Bench", console: Console) -> None:
     if size.uncounted and bench.budget.macs is not None:
         uncounted = ", ".join(size.uncounted)
         warn(console, f"no file can meet macs: the multiplications of {uncounted} can't be counted")
+    if found := dead_layers(source.model, source.task.test.x[:_LOOKED_AT]):
+        advice = "take it out, or train the model again from other weights or with a lower learning rate"
+        warn(console, f"dead layer {', '.join(map(repr, found))} gives nothing but 0; {advice}")
     if not len(source.calibration):
         console.print("no calibration rows: int8 only by training that sees it; otherwise float16")
