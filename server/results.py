@@ -59,6 +59,7 @@ def summarise(experiment: Experiment, name: str, engine: str, history: Sequence[
     config = experiment.config
     deciding, *others = (metric.name for metric in experiment.metrics)
     last = next(r for r in history if r.number == config.rounds)
+    finished = history[-1].shared if history[-1].number > config.rounds else {}
     updates, seconds = sum(len(r.participants) for r in history), history[-1].elapsed or 0.0
     return Summary(
         name=name,
@@ -77,9 +78,12 @@ def summarise(experiment: Experiment, name: str, engine: str, history: Sequence[
             last.teacher_std,
             last.teacher_personal,
             experiment.task.baseline,
-            history[-1].shared[deciding] if history[-1].number > config.rounds else None,
+            finished.get(deciding),
         ),
-        others={other: Quality(last.shared.get(other), last.teacher_others.get(other)) for other in others},
+        others={
+            other: Quality(last.shared.get(other), last.teacher_others.get(other), finished=finished.get(other))
+            for other in others
+        },
         traffic=traffic(experiment, history),
         speed={"seconds": seconds, "client_updates_per_second": updates / seconds},
         shared_sha256=digest(shared) if shared else None,

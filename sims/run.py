@@ -82,7 +82,7 @@ def run(
     with taken(folder, experiment.config, overwrite):
         _prepare(experiment, console)
     storage = _storage(folder, keep_clients or engine == "ray")
-    with followed(folder, trackers, experiment.config, 0, console):
+    with followed(folder, trackers, experiment.config, console):
         _drive(experiment, {"engine": engine, "resume": True}, folder, storage, console)  # of no rounds yet
     if not (keep_clients or experiment.config.prolongable):
         _forget_clients(folder)
@@ -148,7 +148,7 @@ def resume(
         raise InputError("engine must be local, got 'ray': this run keeps all clients in one file, clients.state")
     keep = keep or engine == "ray"
     options: dict[str, Scalar] = {"engine": engine, "resume": True, "from_round": from_round}
-    with followed(folder, trackers, experiment.config, from_round, console):
+    with followed(folder, trackers, experiment.config, console):
         _drive(experiment, options, folder, _storage(folder, keep), console)
     if not (keep or experiment.config.prolongable):
         _forget_clients(folder)

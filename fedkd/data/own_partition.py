@@ -1,5 +1,7 @@
 """A partition of the user's own, and what it must keep to."""
 
+from copy import deepcopy
+
 import numpy as np
 
 from fedkd.base.errors import InputError
@@ -16,15 +18,24 @@ def own_partition(name: str, labels: np.ndarray, clients: int, rng: np.random.Ge
             holds, whole numbers (m,) in any order. Rows may be left out, but none is dealt twice.
         labels: int (n,), the class of each example; of other objectives, the group of alike targets it is in.
         clients: Their number.
-        rng: Drawn from alone, the same seed deals the same rows.
+        rng: Drawn from alone: clients and a run that goes on deal again, and must come to the same rows.
 
     Returns:
         For each client its rows, int (m,), m >= 1.
 
     Raises:
-        InputError: The function can't be imported, fails, or returns anything else.
+        InputError: The function can't be imported, fails, returns anything else, or deals otherwise a second time.
     """
     what = f"partition.kind {name!r}"
+    first, rows = (_dealt(what, name, labels, clients, drawn) for drawn in (deepcopy(rng), rng))
+    for client, (before, now) in enumerate(zip(first, rows, strict=True)):
+        if not np.array_equal(np.sort(before), np.sort(now)):
+            raise InputError(f"{what}: deals client {client} other rows at each call; draw from its generator alone")
+    return rows
+
+
+def _dealt(what: str, name: str, labels: np.ndarray, clients: int, rng: np.random.Generator) -> Rows:
+    """Call the function and check what it returns."""
     try:
         found = list(import_function(name)(labels.copy(), clients, rng))
     except Exception as error:

@@ -1,7 +1,9 @@
 """What a run was given beside its settings, by its content: moved files are the same, changed ones are not."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from fedkd.base.contents import hash_array, hash_file
 from fedkd.config.config import Config
@@ -14,6 +16,7 @@ WEIGHTS = {
     "student": "the student's weights file (model.student_weights)",
 }
 CALIBRATION = "the calibration file (edge.calibration_file)"
+DEAL = "what the function of partition.kind deals"
 
 Contents = Mapping[str, str]
 
@@ -34,6 +37,19 @@ def contents_of(task: Task, config: Config) -> dict[str, str]:
     return found | {WEIGHTS[role]: hash_file(Path(file)) for role, file in files.items() if file}
 
 
+def deal_of(rows: Sequence[np.ndarray], config: Config) -> dict[str, str]:
+    """Hash who holds what where a function of the user's own says so; empty where settings and examples say it.
+
+    Args:
+        rows: For each client the training rows it holds.
+        config: Whose partition it is.
+    """
+    if ":" not in config.partition.kind or not rows:
+        return {}
+    owners = np.repeat(np.arange(len(rows)), [len(held) for held in rows])
+    return {DEAL: hash_array(np.stack([owners, np.concatenate(rows)]))}
+
+
 def calibration_of(config: Config) -> dict[str, str]:
     """Hash the calibration file, which stays with the server; empty where there is none.
 
@@ -51,7 +67,7 @@ def changed_contents(before: Contents, now: Contents) -> list[str]:
     ["the task's examples differ from those the run began with (y_train)"]
     """
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    files = [name for name in names if name in (*WEIGHTS.values(), CALIBRATION)]
+    files = [name for name in names if name in (*WEIGHTS.values(), CALIBRATION, DEAL)]
     arrays = ", ".join(name for name in names if name not in files)
     examples = [f"the task's examples differ from those the run began with ({arrays})"] if arrays else []
     return examples + [f"{file} differs from the one the run began with" for file in files]

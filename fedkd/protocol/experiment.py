@@ -25,7 +25,7 @@ from fedkd.exchange.coding import Coding
 from fedkd.exchange.compressors import compressor
 from fedkd.objectives.metric import Metric
 from fedkd.objectives.objective import quality
-from fedkd.protocol.contents import contents_of
+from fedkd.protocol.contents import contents_of, deal_of
 from fedkd.protocol.local import ROLES, Local, keras_trainer, models_of
 from fedkd.protocol.run_cache import RunCache
 from fedkd.tasks.task import Task
@@ -57,11 +57,11 @@ class Experiment:
     @cached_property
     def contents(self) -> dict[str, str]:
         """SHA-256 of what server and clients are both given, read once; see ``fedkd.protocol.contents``."""
-        return contents_of(self.task, self.config)
+        return contents_of(self.task, self.config) | deal_of(self.rows, self.config)
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (64 hex digits) of all that decides a result: settings, examples, teacher weights; no paths.
+        """SHA-256 (64 hex digits) of all that decides a result: settings, examples, their deal, weights; no paths.
 
         The same on server and clients, so that it leaves out what only one of them has: the calibration file, which a
         checkpoint knows (``server.given``), and a node's own examples.

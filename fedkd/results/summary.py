@@ -9,7 +9,7 @@ from fedkd.objectives.metric import ACCURACY, F1, Scale, read_scale
 from fedkd.results.device_file import DeviceFile
 from fedkd.results.json_fields import numbers, table
 
-_FURTHER = ("shared", "teacher_mean")  # what is known by metrics that don't decide
+_FURTHER = ("shared", "teacher_mean", "finished")  # what is known by metrics that don't decide
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Summary:
         parameters: Counts by ``teacher`` and ``student``.
         metrics: How the task's figures are read, the deciding one first.
         quality: By the deciding metric, at the end of training, and of what ships; None where it isn't known.
-        others: By the names of the other metrics; of these only ``shared`` and ``teacher_mean`` are known.
+        others: By the names of the other metrics; of these only ``shared``, ``teacher_mean``, ``finished`` are known.
         traffic: Bytes per client, see ``server.results.traffic``.
         speed: ``seconds`` and ``client_updates_per_second``.
         shared_sha256: Of the shared model at the end of training, 64 hex digits; None where none is shared.
@@ -89,6 +89,13 @@ class Summary:
     def named_others(self) -> list[tuple[Scale, Quality]]:
         """The other metrics that were measured, each with its figures."""
         return [(metric, self.others[metric.name]) for metric in self.metrics[1:] if metric.name in self.others]
+
+    @property
+    def shipped_others(self) -> list[tuple[Scale, float]]:
+        """Other metrics of the shared model as it is in the end; one that is known of an earlier one is left out."""
+        finished = self.quality is not None and self.quality.finished is not None
+        known = [(metric, held.finished if finished else held.shared) for metric, held in self.named_others]
+        return [(metric, value) for metric, value in known if value is not None]
 
     def to_json(self) -> dict[str, Any]:
         """The file's object."""

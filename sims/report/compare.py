@@ -7,15 +7,17 @@ from itertools import takewhile
 from pathlib import Path
 
 from fedkd.base.errors import InputError
-from fedkd.config.config import Scalar
+from fedkd.base.versions import changed
+from fedkd.config.config import Config, Scalar
+from fedkd.config.settings import to_settings
 from fedkd.objectives.metric import ACCURACY, NONE, Scale
 from fedkd.results.run_folder import read
 from fedkd.results.run_record import RunRecord
 from fedkd.results.task_record import task_titles
 from sims.report.table import MB, spread, total_bytes
 
-# Settings that name a run's data on its machine, or how it used the machine, rather than what it is.
-_NOT_COMPARED = ("data", "threads", "seed")
+# Settings that say how a run used its machine rather than what it is, and what pools are over.
+_NOT_COMPARED = ("threads", "seed")
 _SEED, _TASK = "seed", "task"
 
 
@@ -111,7 +113,12 @@ def _alike(pool: Sequence[RunRecord], run: RunRecord) -> bool:
 
 
 def _compared(run: RunRecord) -> dict[str, Scalar]:
-    return {key: value for key, value in run.settings.items() if key not in _NOT_COMPARED}
+    return {key: value for key, value in _settings(run).items() if key not in _NOT_COMPARED}
+
+
+def _settings(run: RunRecord) -> dict[str, Scalar]:
+    """The run's settings, also those that its fedkd didn't know: these were as they are where nothing is asked for."""
+    return to_settings(Config()) | run.settings if run.settings else {}
 
 
 def _common(names: Sequence[str]) -> str:
@@ -125,7 +132,7 @@ def _common(names: Sequence[str]) -> str:
 
 def differences(held: Comparison) -> list[tuple[str, ...]]:
     """Rows of the settings in which pools differ: the key, then its value in each of them."""
-    settings = [pool.runs[0].settings for pool in held.pools]
+    settings = [_settings(pool.runs[0]) for pool in held.pools]
     keys = dict.fromkeys(key for given in settings for key in given if key not in _NOT_COMPARED)
     rows = []
     for key in keys:
@@ -145,6 +152,14 @@ def notices(held: Comparison) -> Iterator[str]:
     for pool in held.pools:
         if not pool.finished:
             yield f"{pool.name} isn't finished, rounds {_rounds(pool)}; its figures are the last it measured."
+        if found := _other_versions(pool):
+            yield f"{pool.name}: its seeds ran with other versions: {'; '.join(found)}."
+
+
+def _other_versions(pool: Pool) -> list[str]:
+    """Packages that computed some of a pool's runs in another version than the first."""
+    first, *rest = (run.summary.versions if run.summary else {} for run in pool.runs)
+    return list(dict.fromkeys(said for versions in rest for said in changed(first, versions)))
 
 
 def figures(held: Comparison) -> list[tuple[str, ...]]:
@@ -188,7 +203,7 @@ def _spread(metric: Scale, values: Sequence[float | None]) -> str:
 
 
 def _text(value: object) -> str:
-    return NONE if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return NONE if value in (None, "") else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _rounds(pool: Pool) -> str:

@@ -166,7 +166,7 @@ def _tiles(run: RunRecord) -> Iterator[tuple[str, str, str]]:
     if quality.shared is not None:
         when = " before finishing" if summary.finish_rounds and quality.finished is None else ""
         when += f", {metric.text(quality.shared)} before finishing" if quality.finished is not None else ""
-        known = [(other, held.shared) for other, held in summary.named_others]
+        known = [(other, run.shared_figure(other)) for other, _ in summary.named_others]
         others = "".join(f", {other.beside(value)}" for other, value in known if value is not None)
         yield run.shared_name, metric.text(quality.shipped), metric.label + metric.direction + when + others
     if quality.teacher_mean is not None:

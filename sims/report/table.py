@@ -162,7 +162,7 @@ def _quality(summary: Summary) -> str:
     named = "shared model" if held.teacher_mean is None else "student"
     before = f" ({metric.text(held.shared)} before finishing)" if held.finished is not None else ""
     parts = [f"{lead(metric)}{named} {metric.text(held.shipped)}{before}"]
-    parts += [other.beside(figures.shared) for other, figures in summary.named_others if figures.shared is not None]
+    parts += [other.beside(value) for other, value in summary.shipped_others]
     if held.teacher_mean is not None:
         spread = f" ± {metric.spread(held.teacher_std)}" if held.teacher_std is not None else ""
         means = [(other, figures.teacher_mean) for other, figures in summary.named_others]

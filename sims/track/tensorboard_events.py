@@ -26,6 +26,7 @@ class TensorBoardEvents:
         for file in events.glob(f"*{_SUFFIX}"):
             file.unlink()
         self._writer, self._last = EventFileWriter(str(events), filename_suffix=_SUFFIX), 0
+        self._digits = len(str(int(settings.get("clients", 1)) - 1))  # of ids: TensorBoard sorts names as texts
         # Rounds of before happened when they did.
         self._began = time.time() - ((before[-1].elapsed or 0.0) if before else 0.0)
         self._write(hparams_pb(dict(settings)), 0, self._began)
@@ -34,11 +35,9 @@ class TensorBoardEvents:
 
     def add(self, row: Round) -> None:
         """Write a round's scalars."""
-        clients = client_figures(row)
-        width = len(str(max(clients, default=0)))
         figures = round_figures(row) | {
-            f"client_{name}/{client:0{width}}": value
-            for client, held in clients.items()
+            f"client_{name}/{client:0{self._digits}}": value
+            for client, held in client_figures(row).items()
             for name, value in held.items()
         }
         self._last = row.number

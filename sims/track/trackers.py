@@ -1,6 +1,7 @@
 """Trackers by the names that ``--track`` takes, and a run followed by some of them."""
 
 import importlib.util
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from fedkd.config.config import Config
 from fedkd.config.settings import to_settings
 from fedkd.results.round import Round
 from fedkd.results.run_folder import RunFolder, read
+from fedkd.results.summary import Summary
 from sims.progress import State, Tail, polling
 from sims.terminal import warn
 from sims.track.csv_tables import CsvTables
@@ -59,24 +61,22 @@ def log_run(folder: Path, trackers: Mapping[str, Tracker]) -> None:
 
 
 @contextmanager
-def followed(
-    folder: Path, trackers: Mapping[str, Tracker], config: Config, from_round: int, console: Console
-) -> Iterator[None]:
+def followed(folder: Path, trackers: Mapping[str, Tracker], config: Config, console: Console) -> Iterator[None]:
     """Have trackers log a run's rounds as they end, while the body runs, and its files when it has finished.
 
-    A tracker that fails, of a server that went away say, is said so once and left out; the run goes on.
+    Logs stay as they are until a round ends or the run does: a body that refuses to go on changes none. A tracker that
+    fails, of a server that went away say, is said so once and left out; the run goes on.
 
     Args:
         folder: The run's.
         trackers: From ``opened``.
         config: What the run goes by from now on.
-        from_round: The round that the run goes back to, 0 for its last.
         console: Where warnings go.
     """
     if not trackers:
         yield
         return
-    followers = [_Follower(*named, folder, config, from_round, console) for named in trackers.items()]
+    followers = [_Follower(*named, folder, config, console) for named in trackers.items()]
     try:
         with polling(lambda: _look(followers)):
             yield
@@ -100,19 +100,15 @@ class _Follower:
         tracker: What logs.
         folder: The run's.
         config: What it goes by.
-        from_round: The round that it goes back to, 0 for its last.
         console: Where warnings go.
     """
 
-    def __init__(
-        self, name: str, tracker: Tracker, folder: Path, config: Config, from_round: int, console: Console
-    ) -> None:
+    def __init__(self, name: str, tracker: Tracker, folder: Path, config: Config, console: Console) -> None:
         self._name, self._tracker, self._folder, self._console = name, tracker, folder, console
         self._state, self._works = State(Tail(folder / "history.jsonl"), config.total_rounds), True
         self._settings = to_settings(config)
-        before = [row for row in self._state.news() if not from_round or row.number <= from_round]
-        self._last = before[-1].number if before else 0
-        self._guarded(lambda: self._begin(before))
+        deque(self._state.news(), maxlen=0)  # rounds that ended before: the run may go back behind some
+        self._last: int | None = None  # round that was logged; None where the log hasn't begun
 
     def look(self) -> None:
         """Log the rounds that have ended since the last look."""
@@ -123,20 +119,27 @@ class _Follower:
         """Log the device files of a run that has come to its end."""
         summary = RunFolder(self._folder).summary
         if summary:
-            self._guarded(lambda: self._tracker.finish(summary.files))
+            self._guarded(lambda: self._finish(summary))
 
     def close(self) -> None:
         """Close the log."""
-        self._guarded(self._tracker.close)
+        if self._last is not None:
+            self._guarded(self._tracker.close)
 
     def _begin(self, before: Sequence[Round]) -> None:
+        self._last = before[-1].number if before else 0
         self._tracker.begin(self._folder, self._settings, before)
 
     def _add(self, row: Round) -> None:
-        if row.number <= self._last:  # the run has gone on from before a round that it had written down
+        if self._last is None or row.number <= self._last:  # of a run that has gone on from before what it had written
             self._begin([held for held in self._state.rows.values() if held.number < row.number])
         self._tracker.add(row)
         self._last = row.number
+
+    def _finish(self, summary: Summary) -> None:
+        if self._last is None:  # only its files were missing
+            self._begin(RunFolder(self._folder).history)
+        self._tracker.finish(summary.files)
 
     def _guarded(self, log: Callable[[], None]) -> None:
         """Have the tracker log something; what a library raises must not cost the run."""

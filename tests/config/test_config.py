@@ -4,7 +4,9 @@ import tomllib
 
 import pytest
 
+from fedkd.base.contents import hash_record
 from fedkd.base.errors import InputError
+from fedkd.config.deciding import deciding
 from fedkd.config.methods import METHODS, method
 from fedkd.config.settings import (
     build,
@@ -31,6 +33,18 @@ def test_a_run_and_its_two_apps_share_one_experiment_of_a_process():
 def test_written_configuration_reads_back_as_itself():
     config = build({"train.epochs": 3, "partition.kind": "dirichlet", "exchange.energy_start": 0.9})
     assert build(flatten(tomllib.loads(to_toml(config)))) == config
+
+
+def test_runs_from_before_a_setting_was_there_can_go_on():
+    """By the settings that decide a result a checkpoint is known: one that came later may not be among them at rest.
+
+    The digest is that of runs from before these two; it changes with a default, and then old runs are of another kind.
+    """
+    found = deciding(build({"task": "digits", "clients": 4}))
+    assert hash_record(found) == "5fe9178303ae3653e28792b5a33378f09522958f8446919c910286b1a854b8b1"
+    asked = {"train.class_weights": "balanced", "model.student_weights": "a.keras"}
+    given = {"train.class_weights": "balanced", "model.student_weights": "given"}
+    assert deciding(build({"task": "digits", "clients": 4, **asked})) == found | given
 
 
 @pytest.mark.parametrize(

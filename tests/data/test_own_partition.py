@@ -5,6 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fedkd.base.errors import InputError
+from fedkd.protocol.contents import DEAL, changed_contents
 from fedkd.protocol.resolve import resolve
 from sims.cli import app
 
@@ -66,6 +67,17 @@ def ragged(labels, clients, rng):
     return [[0, 1], [2, 3], [[4], [5, 6]]]
 
 
+def shuffled(labels, clients, rng):
+    return np.array_split(np.random.default_rng().permutation(len(labels)), clients)
+
+
+OFFSET = 0
+
+
+def rolled(labels, clients, rng):
+    return np.array_split(np.roll(np.arange(len(labels)), OFFSET), clients)
+
+
 def failing(labels, clients, rng):
     return labels.no_such_thing
 
@@ -108,6 +120,7 @@ def test_plain_lists_will_do_and_labels_are_a_copy():
         ("masked", r"client 0 must get whole numbers of shape \(m,\), got bool of shape \(120,\)"),
         ("halves", r"client 2 must get whole numbers of shape \(m,\), got float64 of shape \(2,\)"),
         ("ragged", r"client 2 must get whole numbers of shape \(m,\)"),
+        ("shuffled", "deals client 0 other rows at each call; draw from its generator alone"),
         ("failing", "AttributeError: 'numpy.ndarray' object has no attribute 'no_such_thing'"),
         ("missing", "AttributeError: module 'tests.data.test_own_partition' has no attribute 'missing'"),
     ],
@@ -116,6 +129,18 @@ def test_what_is_no_partition_is_refused_in_one_line(function, said):
     with pytest.raises(InputError, match=f"partition.kind '{HERE}:{function}': {said}") as caught:
         resolve(SETTINGS | {"partition.kind": f"{HERE}:{function}"})
     assert "\n" not in str(caught.value)
+
+
+def test_a_function_that_deals_otherwise_than_before_makes_another_run(monkeypatch):
+    """No key says so, as none does of a data file that has changed: a run doesn't go on with other clients' rows."""
+    settings = SETTINGS | {"partition.kind": f"{HERE}:rolled"}
+    before, same = resolve(settings), resolve(settings)
+    monkeypatch.setattr(f"{HERE}.OFFSET", 7)
+    after = resolve(settings)
+    assert before.fingerprint == same.fingerprint != after.fingerprint
+    (said,) = changed_contents(before.contents, after.contents)
+    assert said == "what the function of partition.kind deals differs from the one the run began with"
+    assert resolve(SETTINGS).contents.keys() == before.contents.keys() - {DEAL}
 
 
 def test_a_client_with_less_than_the_minimum_is_refused():

@@ -1,6 +1,7 @@
 """Laws of comparing runs: what differs is shown, what doesn't compare is said."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 from fedkd.base.errors import InputError
 from fedkd.config.settings import build, to_toml
 from fedkd.objectives.metric import ACCURACY
-from fedkd.results.run_folder import read
+from fedkd.results.run_folder import RunFolder, read
 from sims.cli import app
 from sims.report.compare import comparison, differences, figures, notices
 from sims.report.compare_files import write_latex, write_page
@@ -81,6 +82,29 @@ def test_the_figure_of_a_run_is_that_of_the_model_that_ships(tmp_path: Path) -> 
     quality = {"shared": 0.8, "teacher_mean": 0.9, "finished": 0.6}
     write(run, [a_round(number) for number in range(1, 5)], a_summary_file(quality=quality))
     assert [row[0] for row in figures(comparison([run, a_run(tmp_path / "b")]))[1:]] == ["60.00", "80.00"]
+
+
+def test_seeds_of_other_data_or_versions_are_told_apart(tmp_path: Path) -> None:
+    runs = [a_run(tmp_path / f"s{seed}", seed=seed, data=f"/data/{name}.csv") for seed, name in enumerate("aab")]
+    held = comparison(runs)
+    assert [len(pool.runs) for pool in held.pools] == [2, 1]
+    assert differences(held) == [("data", "/data/a.csv", "/data/b.csv")]
+    assert list(notices(held)) == []
+    for run, version in zip(runs, ("3.1", "3.2"), strict=False):
+        summary = read(run).summary
+        assert summary
+        RunFolder(run).write_summary(replace(summary, versions={"keras": version}))
+    assert list(notices(comparison(runs))) == ["s: its seeds ran with other versions: keras was 3.1, is 3.2."]
+
+
+def test_a_run_of_before_a_setting_was_there_is_as_one_that_asks_for_nothing(tmp_path: Path) -> None:
+    old, new, other = (a_run(tmp_path / name, seed=seed) for seed, name in enumerate(["old", "new", "other"]))
+    text = (old / "config.toml").read_text()
+    (old / "config.toml").write_text(re.sub("(class|student)_weights = .*\n", "", text))
+    a_run(other, seed=2, **{"train.class_weights": "balanced"})
+    held = comparison([old, new, other])
+    assert [len(pool.runs) for pool in held.pools] == [2, 1]
+    assert differences(held) == [("train.class_weights", "–", "balanced")]
 
 
 def test_eight_runs_with_long_names_fit_80_columns(tmp_path: Path) -> None:

@@ -91,5 +91,8 @@ def test_its_summary_in_todays_words_says_the_same(old: Path) -> None:
     held = read(old).summary
     assert held is not None
     again = held.to_json()
-    assert (again["quality"]["baseline"], again["others"]) == (0.1, {"f1": {"shared": 0.75, "teacher_mean": 0.7}})
+    assert (again["quality"]["baseline"], again["others"]) == (
+        0.1,
+        {"f1": {"shared": 0.75, "teacher_mean": 0.7, "finished": None}},
+    )
     assert Summary.from_json(json.loads(json.dumps(again))) == held

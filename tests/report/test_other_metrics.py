@@ -99,6 +99,27 @@ def test_the_closing_table_is_of_its_metric(tmp_path: Path) -> None:
     assert "always the mean 61" in text
 
 
+def test_all_figures_of_the_headline_are_of_the_model_that_ships(tmp_path: Path) -> None:
+    """A finishing round made the student better: 43.2 became 40, and its other figure 55.5 became 50."""
+    folder, console = a_mae_run(tmp_path / "run"), Console(file=StringIO(), width=160)
+    run = RunFolder(folder)
+    summary, (*before, last) = run.summary, run.history
+    assert summary
+    assert summary.quality
+    quality, others = replace(summary.quality, finished=40.0), {"rmse": Quality(55.5, 54.4, finished=50.0)}
+    run.write_summary(replace(summary, quality=quality, others=others))
+    run.keep(len(before))
+    run.append(replace(last, shared={"mae": 40.0, "rmse": 50.0}))
+    show_report(folder, console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "student 40 (43.2 before finishing) · root mean square error 50 kWh · teachers" in text
+    assert "43.2 before finishing, root mean square error 50 kWh" in (folder / "report.html").read_text()
+    run.write_summary(replace(summary, quality=quality))  # of a fedkd that didn't say so
+    again = run.summary
+    assert again
+    assert again.shipped_others == []
+
+
 def test_the_progress_is_of_its_metric(tmp_path: Path) -> None:
     state = State(Tail(a_mae_run(tmp_path / "run", finished=False) / "history.jsonl"), 4)
     list(state.news())

@@ -67,26 +67,38 @@ def append(run: Path, number: int, **changes: object) -> None:
     RunFolder(run).append(Round.from_json(a_tracked_round(number) | changes))
 
 
-def go_on(run: Path, name: str, numbers: range, from_round: int = 0) -> None:
+def go_on(run: Path, name: str, numbers: range) -> None:
     """A run that goes on: its history is cut to what it goes on from, after trackers have begun."""
     config = build({"task": "digits", "seed": 3, "train.epochs": 2, "rounds": 9})
-    with followed(run, opened([name]), config, from_round, Console(file=StringIO())):
+    with followed(run, opened([name]), config, Console(file=StringIO())):
         RunFolder(run).keep(numbers[0] - 1)
         for number in numbers:
             append(run, number, up_bytes=100 * number)
 
 
-@pytest.mark.parametrize("from_round", [2, 0])
-def test_a_run_that_goes_on_has_no_round_twice(tmp_path: Path, from_round: int) -> None:
-    """Round 3 was written down, and comes again, whether or not that was said before."""
+def test_a_run_that_goes_on_has_no_round_twice(tmp_path: Path) -> None:
+    """Round 3 was written down, and comes again."""
     run = a_run(tmp_path / "run", rounds=3, summary=False)
     log_run(run, opened(["csv"]))
-    go_on(run, "csv", range(3, 5), from_round)
+    go_on(run, "csv", range(3, 5))
     rows = table(run / "csv/rounds.csv")
     assert [row["round"] for row in rows] == ["1", "2", "3", "4"]
     assert [row["up_bytes"] for row in rows] == ["3000.0", "3000.0", "300.0", "400.0"]
     assert len(table(run / "csv/clients.csv")) == 8
     assert {"setting": "rounds", "value": "9"} in table(run / "csv/settings.csv")
+
+
+def test_a_run_that_refuses_to_go_on_keeps_its_log(tmp_path: Path) -> None:
+    """It was to go back to a round that isn't kept, say; only what ends in it begins a log anew."""
+    run = a_run(tmp_path / "run", rounds=3)
+    log_run(run, opened(["csv"]))
+    before = {path.name: path.read_bytes() for path in (run / "csv").iterdir()}
+    with pytest.raises(InputError), followed(run, opened(["csv"]), build({"task": "digits"}), Console()):
+        raise InputError("--from-round must be one of the rounds that are kept")
+    assert {path.name: path.read_bytes() for path in (run / "csv").iterdir()} == before
+    with followed(run, opened(["csv"]), build({"task": "digits"}), Console()):
+        pass  # its files alone were made
+    assert len(table(run / "csv/rounds.csv")) == len(table(run / "csv/files.csv")) == 3
 
 
 def test_tensorboard_reads_every_round_once_and_the_settings(tmp_path: Path) -> None:
@@ -112,6 +124,22 @@ def test_tensorboard_reads_every_round_once_and_the_settings(tmp_path: Path) -> 
     settings = HParamsPluginData.FromString(summary.plugin_data.content).session_start_info.hparams
     assert (settings["train.epochs"].number_value, settings["task"].string_value) == (2, "digits")
     assert (run / "tensorboard/mine").exists()
+
+
+def test_a_client_has_one_name_in_tensorboard_whoever_else_takes_part(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    rounds = [
+        a_round(number, participants=participants, clients={"examples": [40, 60]}, refused=[])
+        for number, participants in enumerate([[3, 9], [3, 12], [0, 3]], 1)
+    ]
+    write(tmp_path / "run", rounds, None)
+    (tmp_path / "run/config.toml").write_text('task = "digits"\nclients = 20\n')
+    log_run(tmp_path / "run", opened(["tensorboard"]))
+    log = EventAccumulator(str(tmp_path / "run/tensorboard"))
+    log.Reload()
+    assert [event.step for event in log.Scalars("client_examples/03")] == [1, 2, 3]
 
 
 @pytest.mark.slow
@@ -150,7 +178,7 @@ def test_a_tracker_that_fails_is_left_out_and_said_so_once(tmp_path: Path, monke
             raise ConnectionError("the server has gone away")
 
     monkeypatch.setitem(TRACKERS, "csv", Broken)
-    with followed(run, opened(["csv"]), build({"task": "digits"}), 0, Console(file=said, width=400)):
+    with followed(run, opened(["csv"]), build({"task": "digits"}), Console(file=said, width=400)):
         append(run, 2)
         append(run, 3)
     assert said.getvalue().strip() == (
