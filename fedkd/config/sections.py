@@ -90,8 +90,12 @@ class PartitionConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What a client does in a round."""
+    """What a client does in a round.
 
+    ``engine`` is what runs its steps: ``tensorflow``, or ``litert``, a training file in the runtime of devices.
+    """
+
+    engine: str = "tensorflow"
     models: str = "both"
     epochs: int = 1
     batch_size: int = 32
@@ -106,6 +110,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check the rules."""
+        require(self.engine in ("tensorflow", "litert"), "train.engine", self.engine, "tensorflow or litert")
         require(self.models in ("both", "teacher", "student"), "train.models", self.models, "both, teacher or student")
         require(self.epochs >= 1, "train.epochs", self.epochs, "at least 1")
         require(self.batch_size >= 1, "train.batch_size", self.batch_size, "at least 1")
