@@ -2,16 +2,19 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow test-faults test-bench lint clean
+.PHONY: demo docs test test-slow test-faults test-bench lint clean
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable ".[dev,ray,tflm,quantizer]"
+	$(BIN)/python -m pip install --quiet --editable ".[dev,docs,ray,tflm,quantizer]"
 	touch $@
 
 demo: .venv/ready
 	$(BIN)/fedkd run sims/experiments/demo.toml --out runs/demo --overwrite
+
+docs: .venv/ready
+	$(BIN)/mkdocs build --quiet
 
 lint: .venv/ready
 	$(BIN)/ruff format --check .

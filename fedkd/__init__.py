@@ -58,6 +58,7 @@ _MODULES = {
     "fedkd.compress.reconstruct": ("lasso", "reconstructed"),
     "fedkd.compress.remove_channels": ("remove_channels",),
     "fedkd.compress.structured": ("prune_channels",),
+    "fedkd.models.transformer": ("IntegerFriendlyNorm", "SelfAttention", "TokenEmbedding"),
     "fedkd.edge.c_array": ("write_c_array",),
     "fedkd.edge.convert": ("convert",),
     "fedkd.edge.emulated": ("emulate",),

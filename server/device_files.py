@@ -9,6 +9,7 @@ import numpy as np
 
 from fedkd.base.errors import InputError
 from fedkd.base.seeding import Purpose, generator
+from fedkd.base.tensors import Weights
 from fedkd.compress.cost import cost
 from fedkd.compress.prune import prune, sparsity_of
 from fedkd.compress.qat import skipped, stand_in_rows
@@ -46,6 +47,33 @@ class Source(NamedTuple):
     precisions: Sequence[str]
 
 
+class Shipped(NamedTuple):
+    """The shared model as it is in the end.
+
+    Args:
+        last: The experiment of the last round.
+        weights: Of the model, zeros where it is pruned.
+        outputs: For the test set, float32 (n, k).
+    """
+
+    last: Experiment
+    weights: Weights
+    outputs: np.ndarray
+
+
+def shipped(experiment: Experiment, state: ServerState) -> Shipped:
+    """Make the model that ships of the last round's.
+
+    Args:
+        experiment: The first round's.
+        state: After the last round.
+    """
+    last = experiment_at(experiment, state.round, state.removed_channels)
+    final = prune(state.shared, experiment.config.edge.sparsity, kernels(last.spec))
+    role, x = experiment.config.exchange.shared, experiment.task.test.x
+    return Shipped(last, final, last.local().trainer.logits(role, final, x))
+
+
 def to_device(experiment: Experiment, state: ServerState, folder: Path) -> tuple[DeviceFile, ...]:
     """Convert and measure the final shared model.
 
@@ -57,13 +85,10 @@ def to_device(experiment: Experiment, state: ServerState, folder: Path) -> tuple
     Returns:
         One for each precision; one that couldn't be made or run has ``error`` instead of figures.
     """
-    edge, last = experiment.config.edge, experiment_at(experiment, state.round, state.removed_channels)
-    which = kernels(last.spec)
-    final = prune(state.shared, edge.sparsity, which)
+    edge, (last, final, expected) = experiment.config.edge, shipped(experiment, state)
     trained = logits_model(last.shared_model, final)
     plain = unrounded(experiment, state.removed_channels, trained)
-    expected = last.local().trainer.logits(experiment.config.exchange.shared, final, experiment.task.test.x)
-    size = _size(plain) | {"sparsity": sparsity_of(final, which)}
+    size = _size(plain) | {"sparsity": sparsity_of(final, kernels(last.spec))}
     unseen = skipped(plain) if edge.qat else {}
     lacking = without_examples(experiment, unseen)
     files = {precision: DeviceFile(precision, error=why) for precision, why in lacking.items()}

@@ -7,7 +7,7 @@ import numpy as np
 
 from fedkd.exchange.codec import Payload
 from fedkd.protocol.experiment import Experiment
-from fedkd.protocol.messages import PERSONAL, Answer, teacher_key
+from fedkd.protocol.messages import PERSONAL, SECONDS, SHARED_PERSONAL, Answer, teacher_key
 from fedkd.results.round import Ranks, Round
 from server.validation import Received
 
@@ -39,10 +39,37 @@ def round_of(experiment: Experiment, number: int, received: Sequence[Received], 
     )
 
 
-def with_bytes(ended: Round, experiment: Experiment, answers: Sequence[Answer], down: int) -> Round:
-    """Add bytes of payload; where no model is shared, blobs are headers without any."""
+def with_bytes(ended: Round, experiment: Experiment, answers: Sequence[Answer], down: Mapping[int, int]) -> Round:
+    """Add bytes of payload, those offered by partition; where no model is shared, blobs are headers without any."""
     up = sum(len(a.blob) for a in answers)
-    return replace(ended, up_bytes=up, down_bytes=down) if experiment.shares else ended
+    return replace(ended, up_bytes=up, down_bytes=sum(down.values())) if experiment.shares else ended
+
+
+def with_clients(
+    ended: Round, experiment: Experiment, received: Sequence[Received], down: Mapping[int, int], measured: bool
+) -> Round:
+    """Add figures of each participant.
+
+    Args:
+        ended: The round.
+        experiment: The round's, see ``experiment_at``.
+        received: The updates that were averaged.
+        down: Bytes of payload offered, by partition.
+        measured: Whether clients measured their models in the round.
+    """
+    answers = [item.answer for item in received]
+    found: dict[str, list[float | None]] = {"examples": [answer.examples for answer in answers]}
+    if experiment.shares:
+        found["up_bytes"] = [len(answer.blob) for answer in answers]
+        found["down_bytes"] = [down[answer.partition] for answer in answers]
+        found["norm"] = [item.payload.norm for item in received]
+    names = {SECONDS: SECONDS} | {f"loss_{role}": f"loss_{role}" for role in experiment.roles}
+    if measured:
+        names |= {f"teacher_{metric.name}": teacher_key(metric.name) for metric in experiment.metrics}
+        names |= {PERSONAL: PERSONAL, SHARED_PERSONAL: SHARED_PERSONAL}
+    for name, key in names.items():
+        found[name] = [answer.metrics.get(key) for answer in answers]
+    return replace(ended, clients={name: row for name, row in found.items() if set(row) != {None}})
 
 
 def with_quality(ended: Round, experiment: Experiment, shared: Mapping[str, float], measured: Quality) -> Round:

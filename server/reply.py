@@ -1,5 +1,6 @@
 """One reply of a client: what it says, or why it can't be used."""
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,19 +12,34 @@ from fedkd.exchange.codec import Payload, decode
 from fedkd.objectives.metric import Scale
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.federation import header_of, known_bases
-from fedkd.protocol.messages import PERSONAL, Answer, read_answer, teacher_key
+from fedkd.protocol.messages import PERSONAL, SECONDS, SHARED_PERSONAL, Answer, read_answer, teacher_key
 from fedkd.protocol.state import ServerState
 
 # Norm of an update from which on sums over clients and rounds might leave float32, whatever ``guard.norm`` says.
 _LARGEST_NORM = 1e30
+_COLOURS = re.compile(r"\x1b\[[\d;]*m")  # Keras writes some into what it raises
 _LENGTH = 300  # characters of what is said of a client in a log
 
 
+class TooLargeError(PayloadError):
+    """An update is larger than any is taken.
+
+    Args:
+        norm: Its L2 norm.
+        bound: What is taken at most.
+    """
+
+    def __init__(self, norm: float, bound: float) -> None:
+        super().__init__("norm", f"the update's L2 norm is {norm:g}, at most {bound:g} is taken")
+        self.norm = norm
+
+
 class Refusal(NamedTuple):
-    """Why something can't be used: a code for logs and histories, and a sentence that says it."""
+    """Why something can't be used: a code for logs and histories, a sentence that says it, an update's L2 norm."""
 
     reason: str
     why: str
+    norm: float | None = None
 
 
 def read(message: Message) -> Answer | Refusal:
@@ -41,7 +57,7 @@ def update_of(answer: Answer, state: ServerState, experiment: Experiment) -> Pay
     try:
         return check_update(answer, state, experiment)
     except PayloadError as error:
-        return Refusal(error.reason, str(error))
+        return Refusal(error.reason, str(error), error.norm if isinstance(error, TooLargeError) else None)
 
 
 def check_update(answer: Answer, state: ServerState, experiment: Experiment) -> Payload:
@@ -64,18 +80,21 @@ def check_update(answer: Answer, state: ServerState, experiment: Experiment) -> 
     payload = decode(answer.blob, experiment.spec, bases, header_of(state.round, state.digest, experiment))
     bound = settings.norm or _LARGEST_NORM
     if not payload.norm <= bound:
-        raise PayloadError("norm", f"the update's L2 norm is {payload.norm:g}, at most {bound:g} is taken")
+        raise TooLargeError(payload.norm, bound)
     return payload
 
 
 def _check_metrics(answer: Answer, metrics: Sequence[Scale]) -> None:
-    """Raise PayloadError where a client says something of its teacher that can't be, such as an accuracy of 50."""
-    shares = {teacher_key(metric.name): metric.label for metric in metrics if metric.unit == "%"}
+    """Raise PayloadError where a client says something of itself that can't be, such as a teacher's accuracy of 50."""
+    shares = {teacher_key(metric.name): f"its teacher's {metric.label}" for metric in metrics if metric.unit == "%"}
     if metrics[0].unit == "%":
-        shares[PERSONAL] = metrics[0].label
+        shares[PERSONAL] = f"its teacher's {metrics[0].label}"
+        shares[SHARED_PERSONAL] = f"the shared model's {metrics[0].label}"
     for name, value in answer.metrics.items():
         if name in shares and not 0 <= value <= 1:
-            raise PayloadError("metrics", f"says that its teacher's {shares[name]} is {value:g}, must be from 0 to 1")
+            raise PayloadError("metrics", f"says that {shares[name]} is {value:g}, must be from 0 to 1")
+    if (seconds := answer.metrics.get(SECONDS, 0)) < 0:
+        raise PayloadError("metrics", f"says that it worked for {seconds:g} s, must be at least 0")
 
 
 def harmless(words: str) -> str:
@@ -83,6 +102,8 @@ def harmless(words: str) -> str:
 
     >>> harmless("bad\\x1b[2J\\nround 1: all is well")
     'bad?[2J round 1: all is well'
+    >>> harmless("Exception in Mine.call(): \\x1b[1mno such shape\\x1b[0m")
+    'Exception in Mine.call(): no such shape'
     """
-    line = " ".join(words[:_LENGTH].split())
+    line = " ".join(_COLOURS.sub("", words)[:_LENGTH].split())
     return "".join(c if c.isprintable() else "?" for c in line)

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -23,7 +24,7 @@ from fedkd.protocol.messages import is_of_teacher, offer_fields
 from fedkd.protocol.state import ServerState
 from fedkd.results.round import Round
 from server.checkpoint import RunProgress
-from server.record import round_of, with_bytes, with_quality
+from server.record import round_of, with_bytes, with_clients, with_quality
 from server.reply import update_of
 from server.validation import Received, UpdateValidator
 
@@ -74,6 +75,7 @@ class FedKD:
         self._guard = UpdateValidator(experiment.config.guard)
         self._failed = 0
         self._begun = time.monotonic() - progress.elapsed
+        self._down_bytes = Counter[int]()
 
     def run(self) -> None:
         """Go through all rounds that are left.
@@ -105,7 +107,7 @@ class FedKD:
         self._guard.begin(round_)
         self._wait_for_clients()
         self._ends = time.monotonic() + self.experiment.config.guard.deadline
-        self._down_bytes, self._behind = 0, {}
+        self._down_bytes, self._behind = Counter(), {}
         self.state = begin_round(self.state, self.experiment)
         self._dense = encode(self.state.base, self._now.spec, header_of(round_, self.state.digest, self._now))
         self.state = forget_steps(self.state, len(self._dense))
@@ -123,9 +125,10 @@ class FedKD:
         self._quality |= {a.partition: q for a in answers if (q := _of_teacher(a.metrics))}
         if round_ == self.experiment.config.rounds:
             self.trained = self.state.shared
-        measured = self._quality if self.experiment.evaluates(round_) else {}
+        evaluated = self.experiment.evaluates(round_)
         ended = round_of(self._now, round_, received, broadcast)
-        ended = with_quality(ended, self._now, self._measured, measured)
+        ended = with_quality(ended, self._now, self._measured, self._quality if evaluated else {})
+        ended = with_clients(ended, self._now, received, self._down_bytes, evaluated)
         ended = replace(
             with_bytes(ended, self.experiment, answers, self._down_bytes),
             behind=sorted(self._behind),
@@ -256,7 +259,7 @@ class FedKD:
         """Offer the steps since the round whose base a client has, or the dense model where that is None."""
         energy = self.experiment.energy(self.state.round)
         offer = make_offer(self.state, known_round, energy, self._dense)
-        self._down_bytes += offer.size
+        self._down_bytes[partition] += offer.size
         return self._message(offer_fields(offer), self._nodes[partition], "train", self._ends - time.monotonic())
 
     def _message(self, fields: dict[str, Any], node: int, kind: str, seconds: float) -> Message:

@@ -4,6 +4,7 @@ A node that had anything refused in a round has no say in it: the round is, bit 
 """
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ class UpdateValidator:
 
     @property
     def refused(self) -> list[dict[str, Any]]:
-        """What was refused in the round: client (None where it isn't known), node, reason, and why in words."""
+        """What was refused in the round: client (None where it isn't known), node, reason, why in words, its norm."""
         return list(self._refused.values())
 
     def introduced(self, replies: Iterable[Message], known: Mapping[int, int], clients: int) -> dict[int, int]:
@@ -164,7 +165,8 @@ class UpdateValidator:
                     f"the update's L2 norm is {item.payload.norm:g}, more than guard.spread = {spread:g} times the"
                     f" median of the round's, {bound / spread:g}"
                 )
-                self._refuse(item.answer.partition, nodes[item.answer.partition], "norm", why)
+                partition = item.answer.partition
+                self._refuse(partition, nodes[partition], "norm", why, item.payload.norm)
         return [item for item in received if item.payload.norm <= bound]
 
     def unusable(self, received: Sequence[Received], nodes: Mapping[int, int], why: str) -> None:
@@ -172,7 +174,7 @@ class UpdateValidator:
         largest = max(received, key=lambda item: item.payload.norm)
         partition, norm = largest.answer.partition, largest.payload.norm
         text = f"with the round's average {why}; the largest update, of L2 norm {norm:g}, is this client's"
-        self._refuse(partition, nodes[partition], "not_finite", text)
+        self._refuse(partition, nodes[partition], "not_finite", text, norm)
 
     def absent(self, partition: int) -> None:
         """Note that a client of the round isn't there, so wasn't asked."""
@@ -185,12 +187,13 @@ class UpdateValidator:
                 partition = received.answer.partition
                 self._refuse(partition, nodes[partition], "stuck", "asked for the dense model again after it got it")
 
-    def _refuse(self, client: int | None, node: int | None, reason: str, why: str) -> None:
+    def _refuse(self, client: int | None, node: int | None, reason: str, why: str, norm: float | None = None) -> None:
         who = f"client {client}" if node is None else node
         if (who, reason) not in self._refused:
             why = harmless(why)
             log.warning("round %d: refused client %s (node %s): %s: %s", self._round, client, node, reason, why)
-            self._refused[who, reason] = {"client": client, "node": node, "reason": reason, "why": why}
+            known = {} if norm is None or not math.isfinite(norm) else {"norm": norm}
+            self._refused[who, reason] = {"client": client, "node": node, "reason": reason, "why": why, **known}
 
 
 def _received(message: Message, partition: int, check: Check | None) -> Received | Refusal:

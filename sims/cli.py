@@ -7,7 +7,6 @@ from typing import Annotated, NoReturn
 import click
 import typer
 from click.core import ParameterSource
-from rich.table import Column, Table
 
 from fedkd import __version__
 from fedkd.base.errors import InputError
@@ -18,8 +17,23 @@ from sims.bench.cli import app as bench
 from sims.deploy.cli import app as deploy
 from sims.edge.cli import edge
 from sims.exit_codes import BAD_INPUT, INTERRUPTED, errors_for_people
+from sims.export import export
 from sims.hub import hub, publish
-from sims.options import FromRoundOption, TrustOption
+from sims.lists import methods, tasks
+from sims.options import (
+    AlphaOption,
+    DataOption,
+    FromRoundOption,
+    PartitionOption,
+    SeedOption,
+    SetOption,
+    TaskOption,
+    TrackOption,
+    TrustOption,
+)
+from sims.report.cli import compare, report
+from sims.signals import interruptible
+from sims.split import split
 from sims.terminal import Terminal
 
 app = typer.Typer(
@@ -31,6 +45,12 @@ app.add_typer(hub, name="hub")
 app.add_typer(deploy, name="deploy")
 app.command()(edge)
 app.command()(publish)
+app.command()(split)
+app.command()(tasks)
+app.command()(methods)
+app.command()(export)
+app.command()(compare)
+app.command()(report)
 
 
 def _versions(wanted: bool) -> None:
@@ -52,18 +72,11 @@ def before_commands(
     """What comes before any command."""
 
 
-TaskOption = Annotated[
-    str | None, typer.Option(help="A name, npz:PATH, hf:NAME or package.module:function; see `fedkd tasks`.")
-]
-DataOption = Annotated[str | None, typer.Option(help="File with the data of a named task, where it needs one.")]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", help="Any key of the configuration, e.g. train.epochs=5. May be repeated.")
-]
-
-
 @app.command()
 def run(
-    config: Annotated[Path | None, typer.Argument(help="Settings as a TOML file; options override it.")] = None,
+    config: Annotated[
+        Path | None, typer.Argument(help="Settings as a TOML file, or demo; options override it.")
+    ] = None,
     task: TaskOption = None,
     data: DataOption = None,
     method: Annotated[str | None, typer.Option(help="See `fedkd methods`. (default: fedkd)")] = None,
@@ -71,17 +84,12 @@ def run(
     rounds: Annotated[
         int | None, typer.Option(help="Rounds of training, before finishing rounds. (default: 20)")
     ] = None,
-    partition: Annotated[
-        str | None, typer.Option(help="Who holds what: iid, dirichlet, shards or natural. (default: iid)")
-    ] = None,
-    alpha: Annotated[
-        float | None,
-        typer.Option(help="Concentration of the Dirichlet partition, above 0; small is uneven. (default: 0.5)"),
-    ] = None,
+    partition: PartitionOption = None,
+    alpha: AlphaOption = None,
     fraction: Annotated[
         float | None, typer.Option(help="Share of the clients that take part in a round, in (0, 1]. (default: 1)")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same bytes. (default: 0)")] = None,
+    seed: SeedOption = None,
     finish: Annotated[
         str | None,
         typer.Option(
@@ -111,6 +119,7 @@ def run(
     ] = None,
     from_round: FromRoundOption = None,
     trust: TrustOption = False,
+    track: TrackOption = None,
     set_: SetOption = None,
 ) -> None:
     """Train a federation, make device files of its student, and write a report."""
@@ -127,8 +136,8 @@ def run(
 
         console = Terminal()
         if resume:
-            _check_alone("resume", "engine", "rounds", "from_round", "trust")
-            show_report(go_on(resume, engine, console, rounds, from_round or 0, trust), console)
+            _check_alone("resume", "engine", "rounds", "from_round", "trust", "track")
+            show_report(go_on(resume, engine, console, rounds, from_round or 0, trust, track or ()), console)
             return
         if from_round:
             raise InputError(f"--from-round takes --resume RUN, the run to go back in, got {from_round} without")
@@ -136,7 +145,7 @@ def run(
         settings = _without_preset(_read_run(config), method) if config else {}
         settings |= {key: value for key, value in flags.items() if value is not None}
         settings |= dict(parse_assignment(text) for text in set_ or ())
-        folder = run_experiment(settings, engine, out, overwrite, keep_clients, console)
+        folder = run_experiment(settings, engine, out, overwrite, keep_clients, console, track=track or ())
         show_report(folder, console)
 
 
@@ -168,42 +177,24 @@ def pretrain(
 
 @app.command()
 def suite(
-    file: Annotated[Path, typer.Argument(help="Methods, tasks, seeds and settings to run; see docs/experiments.md.")],
+    file: Annotated[
+        Path, typer.Argument(help="Methods, tasks, seeds and settings to run, or the name of a shipped suite.")
+    ],
     out: Annotated[Path | None, typer.Option(help="Folder to write, or to go on in. (default: runs/NAME)")] = None,
     data: Annotated[
         list[str] | None, typer.Option(metavar="TASK=PATH", help="Data file of a task. May be repeated.")
     ] = None,
+    reports: Annotated[bool, typer.Option("--reports", help="Write each cell's report.html, too.")] = False,
+    track: TrackOption = None,
 ) -> None:
     """Run every cell of a suite that isn't finished yet, and write its table and plots."""
     with errors_for_people():
         from sims.suite.run import run_suite
 
         console = Terminal()
-        folder = run_suite(file, out, dict(_data_path(text) for text in data or ()), console)
+        paths = dict(_data_path(text) for text in data or ())
+        folder = run_suite(file, out, paths, console, reports, track or ())
         console.print(f"results: {folder / 'results.md'}", highlight=False)
-
-
-@app.command()
-def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, finished or not.")],
-    out: Annotated[Path, typer.Option(help="Page to write.")] = Path("compare.html"),
-) -> None:
-    """Put runs side by side: the settings in which they differ, quality, bytes and time."""
-    with errors_for_people():
-        from sims.report.compare import comparison, tables, write_page
-
-        found, console = comparison(runs), Terminal()
-        console.print(*tables(found), sep="\n")
-        console.print(f"page: {write_page(found, out)}", highlight=False)
-
-
-@app.command()
-def report(folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, finished or not.")]) -> None:
-    """Write report.html and its plots again, and print the figures of a run."""
-    with errors_for_people():
-        from sims.report.show import show_report
-
-        show_report(folder, Terminal())
 
 
 @app.command()
@@ -223,28 +214,6 @@ def evaluate(
 
         given = ({"data": data} if data is not None else {}) | dict(parse_assignment(text) for text in set_ or ())
         print(measured(file, task, runtime, given))
-
-
-@app.command()
-def tasks() -> None:
-    """List the tasks."""
-    from fedkd.tasks.registry import TASKS
-
-    table = Table("task", "what it is", Column("data", overflow="fold"), box=None)
-    for name, (summary, where) in TASKS.items():
-        table.add_row(name, summary, where)
-    Terminal().print(table)
-
-
-@app.command()
-def methods() -> None:
-    """List the methods."""
-    from fedkd.config.methods import METHODS
-
-    table = Table("method", "what it is", "from", box=None)
-    for method in METHODS.values():
-        table.add_row(method.name, method.summary, method.citation)
-    Terminal().print(table)
 
 
 def _check_alone(name: str, *also: str) -> None:
@@ -267,9 +236,10 @@ def _without_preset(settings: dict[str, Scalar], method: str | None) -> dict[str
 
 
 def _read_run(config: Path) -> dict[str, Scalar]:
+    from sims.experiments import experiment_file
     from sims.suite.suite_file import is_suite
 
-    settings = read_toml(config)
+    settings = read_toml(experiment_file(config))
     if is_suite(settings):
         raise InputError(f"{config}: a suite, not the configuration of one run: give it to `fedkd suite`")
     return settings
@@ -283,9 +253,10 @@ def _data_path(text: str) -> tuple[str, str]:
 
 
 def main() -> None:
-    """Entry point of the command: what the parser refuses gets one line and code 2, like all bad input."""
+    """Entry point of the command: what the parser refuses gets one line and code 2; SIGTERM does as Ctrl-C does."""
     try:
-        sys.exit(app(standalone_mode=False))
+        with interruptible():
+            sys.exit(app(standalone_mode=False))
     except (click.NoSuchOption, click.BadParameter) as error:
         _refuse(error.format_message())
     except click.ClickException as error:

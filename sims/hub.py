@@ -109,6 +109,18 @@ def serve(
 
 
 @hub.command()
+def status(
+    folder: _HubFolder,
+    limit: Annotated[int, typer.Option(min=0, help="Devices to list, those that failed first; 0 for all.")] = 20,
+) -> None:
+    """Show who runs which version, by what devices have reported."""
+    with errors_for_people():
+        from sims.hub_status import show_status
+
+        show_status(folder, limit, Terminal())
+
+
+@hub.command()
 def refresh(folder: _HubFolder) -> None:
     """Sign anew what expires: the timestamp, and whatever is past half of its life."""
     with errors_for_people():

@@ -1,12 +1,10 @@
 """From settings to a file of teacher's weights that were trained without labels."""
 
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
@@ -14,19 +12,15 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fedkd.base import runtime
 from fedkd.base.errors import InputError, RunError
-from fedkd.base.files import missing, remove_empty
 from fedkd.base.seeding import Purpose, generator
-from fedkd.base.work_folder import work_folder
 from fedkd.config.config import Config, Scalar
 from fedkd.config.settings import build, check_settings
 from fedkd.protocol.resolve import chosen_rows, resolve
 from fedkd.results.run_folder import run_path
 from fedkd.tasks.registry import load_task
 from fedkd.tasks.task import Task
+from sims.one_file import reserved_file, write_whole
 from sims.run import absolute
-
-if TYPE_CHECKING:
-    import keras
 
 ENDING = ".weights.h5"
 
@@ -61,7 +55,7 @@ def pretrain(
     config = experiment.config
     x = _left_out(task, config) if left_out else experiment.task.train.x
     file = out or Path(f"{run_path(None, replace(config, method='teacher'))}{ENDING}")
-    with _reserved(file, overwrite):
+    with reserved_file(file, ENDING, overwrite):
         with console.status("starting TensorFlow and building the teacher"):
             runtime.configure()
             from fedkd.distill.pretrain import pretrain as train
@@ -72,7 +66,7 @@ def pretrain(
             outcome = train(teacher, x, config.train, epochs, rng, on_step)
         if not math.isfinite(outcome.after):
             raise RunError(f"pretraining ended in a loss of {outcome.after}; take a smaller train.teacher_lr")
-        _write(teacher, file)
+        write_whole(file, teacher.save_weights)
     console.print(
         f"{outcome.summary} of {outcome.examples:,} examples, {epochs} epochs:"
         f" loss {outcome.before:.4f} before, {outcome.after:.4f} after",
@@ -90,44 +84,6 @@ def _left_out(task: Task, config: Config) -> np.ndarray:
     if not len(rest):
         raise InputError(f"--left-out: partition.examples leaves none of the {len(train)} training examples out")
     return train.x[rest]
-
-
-@contextmanager
-def _reserved(file: Path, overwrite: bool) -> Iterator[None]:
-    """Take a file's name at once, by an empty file that goes again where the body fails."""
-    _check_free(file, overwrite)
-    made, is_new = missing(file.parent), not file.exists()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    if is_new:
-        try:
-            file.open("x").close()
-        except FileExistsError:
-            _check_free(file, False)
-    try:
-        yield
-    except BaseException:
-        if is_new and file.exists() and not file.stat().st_size:
-            file.unlink()
-        remove_empty(made)
-        raise
-
-
-def _check_free(file: Path, overwrite: bool) -> None:
-    if not file.name.endswith(ENDING):
-        raise InputError(f"--out must end with {ENDING}, got {file}")
-    if file.exists() and not (overwrite and file.is_file()):
-        raise InputError(f"--out: {file} exists; choose another file, or give --overwrite to replace it")
-    nearest = next(folder for folder in file.absolute().parents if folder.exists())
-    if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
-        raise InputError(f"--out: {file} can't be written, {nearest} is no folder that you may write to")
-
-
-def _write(teacher: "keras.Model", file: Path) -> None:
-    """Replace the file in one step: a reader, or a crash, sees the old one or the new one."""
-    with work_folder(file.parent, file.name) as folder:
-        whole = Path(folder) / file.name
-        teacher.save_weights(whole)
-        os.replace(whole, file)
 
 
 @contextmanager

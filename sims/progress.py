@@ -40,19 +40,19 @@ def watch(history: Path, rounds: int, console: Console) -> Iterator[None]:
     state = State(Tail(history), rounds)
     if not console.is_terminal or console.is_dumb_terminal:
         deque(state.news(), maxlen=0)  # rounds that ended before count, but are no news to print
-        with _polling(lambda: _print_news(state, console)):
+        with polling(lambda: _print_news(state, console)):
             yield
         return
     with Live(state, console=console, auto_refresh=False) as live:
         try:
-            with _polling(lambda: _draw_news(state, live)):
+            with polling(lambda: _draw_news(state, live)):
                 yield
         finally:
             state.stopped = True  # Live draws once more as it ends, and leaves that on the screen
 
 
 @contextmanager
-def _polling(look: Callable[[], None]) -> Iterator[None]:
+def polling(look: Callable[[], None]) -> Iterator[None]:
     """Look for news in a thread until the body ends, however it ends, and once more after that."""
     stop = Event()
 

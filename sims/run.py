@@ -3,7 +3,7 @@
 import importlib.util
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +28,7 @@ from fedkd.results.run_folder import FINAL_CHECKPOINT, RunFolder, is_run, run_pa
 from fedkd.tasks.registry import OBJECT, checked_task
 from fedkd.tasks.task import Task
 from sims.terminal import warn
+from sims.track.trackers import followed, opened
 
 if TYPE_CHECKING:
     from sims.engines import Engine
@@ -49,6 +50,7 @@ def run(
     keep_clients: bool,
     console: Console,
     task: Task | None = None,
+    track: Sequence[str] = (),
 ) -> Path:
     """Run an experiment and write its folder.
 
@@ -60,6 +62,7 @@ def run(
         keep_clients: Keep each client's teacher and optimiser state in the folder, as ``clients/``.
         console: Where to show progress.
         task: An object in the place of the task that settings name; the engine must be ``local`` then.
+        track: Names of trackers that log the run, see ``sims.track.trackers``.
 
     Returns:
         The folder.
@@ -69,6 +72,7 @@ def run(
         KeyboardInterrupt: Stopped by the user; ``resume`` goes on with it.
     """
     _check_engine(engine)
+    trackers = opened(track)
     experiment = _experiment(absolute(check_settings(settings)), task, engine)
     folder = run_path(out, experiment.config).absolute()
     if not experiment.rows:
@@ -78,7 +82,8 @@ def run(
     with taken(folder, experiment.config, overwrite):
         _prepare(experiment, console)
     storage = _storage(folder, keep_clients or engine == "ray")
-    _drive(experiment, {"engine": engine, "resume": True}, folder, storage, console)  # of no rounds yet
+    with followed(folder, trackers, experiment.config, 0, console):
+        _drive(experiment, {"engine": engine, "resume": True}, folder, storage, console)  # of no rounds yet
     if not (keep_clients or experiment.config.prolongable):
         _forget_clients(folder)
     return folder
@@ -107,6 +112,7 @@ def resume(
     rounds: int | None = None,
     from_round: int = 0,
     trust: bool = False,
+    track: Sequence[str] = (),
 ) -> Path:
     """Go on with a run that stopped, after the last round that is on disk, to the end it would have had.
 
@@ -118,6 +124,7 @@ def resume(
             too, where no finishing rounds made another model of the shared one.
         from_round: Go on after this round instead, one of those that are kept, and forget the later ones.
         trust: Whether code that the folder's configuration names may run.
+        track: Names of trackers, which go on with their logs, see ``sims.track.trackers``.
 
     Returns:
         The folder.
@@ -128,6 +135,7 @@ def resume(
         KeyboardInterrupt: Stopped by the user; it can go on again.
     """
     _check_engine(engine)
+    trackers = opened(track)
     folder = folder.absolute()
     experiment = experiment_of(absolute(resumable(folder, rounds, from_round, trust)))
     _prepare(experiment, console)
@@ -140,7 +148,8 @@ def resume(
         raise InputError("engine must be local, got 'ray': this run keeps all clients in one file, clients.state")
     keep = keep or engine == "ray"
     options: dict[str, Scalar] = {"engine": engine, "resume": True, "from_round": from_round}
-    _drive(experiment, options, folder, _storage(folder, keep), console)
+    with followed(folder, trackers, experiment.config, from_round, console):
+        _drive(experiment, options, folder, _storage(folder, keep), console)
     if not (keep or experiment.config.prolongable):
         _forget_clients(folder)
     return folder
@@ -213,7 +222,7 @@ def absolute(settings: Mapping[str, Scalar]) -> dict[str, Scalar]:
     kind, _, place = str(found.get("task", "")).partition(":")
     if kind == "npz" or (kind == "hf" and Path(place.partition("#")[0]).is_dir()):
         found["task"] = f"{kind}:{Path(place).absolute()}"
-    for key in ("data", "model.teacher_weights", "edge.calibration_file"):
+    for key in ("data", "model.teacher_weights", "model.student_weights", "edge.calibration_file"):
         if path := str(found.get(key, "")):
             found[key] = str(Path(path).absolute())
     return found
@@ -232,6 +241,8 @@ def _introduce(experiment: Experiment, console: Console) -> None:
     names = (config.method, "bold"), " on ", (experiment.task.name, "bold")
     console.print(Text.assemble(*names, said), highlight=False)
     console.print(rounds_in_words(config), highlight=False)
+    if config.model.student_weights:
+        console.print(f"the student starts from {config.model.student_weights}", highlight=False)
     if config.model.student_init == "teacher_layers":
         taken, hidden = experiment.taken_layers()
         console.print(f"the student starts from the teacher's layers, {taken} of its {hidden}", highlight=False)

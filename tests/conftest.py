@@ -1,5 +1,7 @@
 """Every test runs under the process settings of a real run; figures that tests reach are listed at the end."""
 
+import signal
+import threading
 from collections import defaultdict
 
 import pytest
@@ -7,6 +9,9 @@ import pytest
 from fedkd.base import runtime
 
 runtime.configure()
+# Shells have what they start in the background ignore SIGINT, and its children would, too.
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -154,24 +155,50 @@ def test_another_method_drops_all_that_the_one_before_set(tmp_path):
     assert _without_preset(held, "central") == held
 
 
-def test_interrupted_run_leaves_its_history_and_says_how_far_it_came(tmp_path):
-    run = tmp_path / "run"
-    command = [*FEDKD, "run", "--out", str(run), "--rounds", "500"]
+@contextmanager
+def long_run(folder, command=FEDKD):
+    """A run of 500 rounds, two of which have ended."""
+    command = [*command, "run", "--task", "tests.tiny:task", "--out", str(folder), "--rounds", "500"]
     child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
-        end = time.monotonic() + 120
-        while not ((run / "history.jsonl").exists() and len((run / "history.jsonl").read_text().splitlines()) >= 2):
-            assert time.monotonic() < end
-            assert child.poll() is None
-            time.sleep(0.1)
+        wait_for_rounds(child, folder, 2)
+        yield child
+    finally:
+        child.kill()  # a run that nobody waits for would keep a core
+
+
+def wait_for_rounds(child, folder, rounds):
+    end = time.monotonic() + 120
+    while not ((folder / "history.jsonl").exists() and rounds_of(folder) >= rounds):
+        assert time.monotonic() < end
+        assert child.poll() is None
+        time.sleep(0.1)
+
+
+def rounds_of(folder):
+    return len((folder / "history.jsonl").read_text().splitlines())
+
+
+def test_interrupted_run_leaves_its_history_and_says_how_far_it_came(tmp_path):
+    run = tmp_path / "run"
+    with long_run(run) as child:
         child.send_signal(signal.SIGINT)
         _, errors = child.communicate(timeout=60)
-    finally:
-        child.kill()  # a run of 500 rounds that nobody waits for would keep a core
     lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
     assert child.returncode == 130
-    assert re.search(rf"interrupted after round {len(lines)} of 503", errors)
+    assert re.search(rf"interrupted after round {len(lines)} of 503; `fedkd run --resume {run} --trust` goes", errors)
     assert call("report", run).exit_code == 0
+
+
+def test_a_run_in_the_background_leaves_ctrl_c_to_others_and_ends_in_order_by_kill(tmp_path):
+    run = tmp_path / "run"
+    background = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); from sims.cli import main; main()"
+    with long_run(run, [sys.executable, "-c", background]) as child:
+        child.send_signal(signal.SIGINT)
+        wait_for_rounds(child, run, rounds_of(run) + 2)
+        child.terminate()
+        _, errors = child.communicate(timeout=60)
+    assert (child.returncode, f"interrupted after round {rounds_of(run)} of 503; `fedkd run" in errors) == (130, True)
 
 
 def test_version_is_told_with_the_libraries_that_decide_a_runs_bytes():

@@ -3,12 +3,14 @@
 import io
 
 import h5py
+import keras
 import numpy as np
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
 from fedkd.config.settings import read_toml
+from fedkd.protocol.contents import changed_contents
 from fedkd.protocol.federation import new_client, new_server
 from fedkd.protocol.resolve import chosen_rows, resolve
 from fedkd.tasks import digits
@@ -77,6 +79,31 @@ def test_run_writes_the_absolute_path_and_says_what_the_student_took(weights, tm
     assert read_toml(tmp_path / "run/config.toml")["model.teacher_weights"] == str(weights)
 
 
+def test_a_run_goes_on_from_another_runs_student(tmp_path):
+    """Server and clients start from the file; its content, and not its path, is part of what the run is."""
+    settings = {"task": "tests.tiny:task", "clients": 2, "rounds": 1, "edge.sparsity": 0, "edge.precisions": "none"}
+    first = run(settings, "local", tmp_path / "first", False, False, Console(quiet=True))
+    before = keras.saving.load_model(first / "student.keras").get_weights()
+    settings |= {"model.student_weights": str(first / "student.keras"), "seed": 1}
+    experiment = resolve(settings)
+    for held in (new_server(experiment).shared, new_client(experiment.local()).base):
+        assert all(np.array_equal(a, b) for a, b in zip(held, before, strict=True))
+    (tmp_path / "moved.keras").write_bytes((first / "student.keras").read_bytes())
+    moved = resolve(settings | {"model.student_weights": str(tmp_path / "moved.keras")})
+    assert moved.fingerprint == experiment.fingerprint
+    other = keras.saving.load_model(first / "student.keras")
+    other.set_weights([array + 1 for array in before])
+    other.save(tmp_path / "moved.keras")
+    changed = resolve(settings | {"model.student_weights": str(tmp_path / "moved.keras")})
+    assert changed.fingerprint != experiment.fingerprint
+    (why,) = changed_contents(experiment.contents, changed.contents)
+    assert why == "the student's weights file (model.student_weights) differs from the one the run began with"
+    said = io.StringIO()
+    run(settings | {"edge.sparsity": 0.5, "edge.finish_rounds": 1}, "local", tmp_path / "second", False, False,
+        Console(file=said, width=300))  # fmt: skip
+    assert f"the student starts from {first / 'student.keras'}" in said.getvalue()
+
+
 def test_left_out_examples_are_those_that_a_run_does_not_use(tmp_path, monkeypatch):
     """Of 1 437 digits a run uses 1 400; the other 37 are told from them by their pixels."""
     seen = {}
@@ -107,6 +134,12 @@ def test_left_out_examples_are_those_that_a_run_does_not_use(tmp_path, monkeypat
         (["pretrain", "--task", "cats"], "unknown task 'cats'"),
         (["run", "--set", "model.teacher_weights=none.weights.h5"], "none.weights.h5: no such file"),
         (["run", "--set", "model.teacher_weights=x.npz"], "model.teacher_weights must be a .weights.h5 or .keras file"),
+        (["run", "--set", "model.student_weights=none.keras"], "none.keras: no such file; model.student_weights takes"),
+        (["run", "--set", "model.student_weights=x.h5"], "model.student_weights must be a .weights.h5 or .keras file"),
+        (
+            ["run", "--set", "model.student_weights=a.keras", "--set", "model.student_init=teacher_layers"],
+            "model.student_init must be random where model.student_weights names a file",
+        ),
         (["run", "--set", "model.student_init=zeros"], "model.student_init must be random or teacher_layers"),
         (["run", "--set", "model.student_init=teacher_layers"], "no layer of the student has the kind and shapes"),
     ],

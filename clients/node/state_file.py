@@ -23,6 +23,17 @@ _MOST_BUFFERS = 512  # a call; systems allow 1 024
 _ROUND = 8  # bytes of a slot's header; the digest of the run follows
 
 
+def pooled_path(pool: Path, finishing: bool, kind: str) -> Path:
+    """The file of all clients whose states have arrays of the same shapes.
+
+    Args:
+        pool: Of most clients, before finishing rounds.
+        finishing: Whether in finishing rounds that train another model.
+        kind: Of clients; empty for most.
+    """
+    return Path(".".join([str(pool), *(["finishing"] if finishing else []), *filter(None, [kind])]))
+
+
 class StateFile:
     """One client's record in the file of all: two slots, each with a header that is written last.
 

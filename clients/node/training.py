@@ -2,18 +2,19 @@
 
 import logging
 import tempfile
+import time
 from pathlib import Path
 
 from flwr.app import Context
 
 from clients.node.node_config import own_data, partition_of
-from clients.node.state_file import StateFile
+from clients.node.state_file import StateFile, pooled_path
 from clients.node.state_folder import StateFolder
 from fedkd.base.seeding import Purpose, generator
 from fedkd.protocol.federation import client_round, follow, new_client
 from fedkd.protocol.finishing import experiment_at
 from fedkd.protocol.local import Local
-from fedkd.protocol.messages import Answer
+from fedkd.protocol.messages import SECONDS, Answer
 from fedkd.protocol.resolve import experiment_of
 from fedkd.protocol.state import ClientState, Offer
 
@@ -29,6 +30,7 @@ def take_part(offer: Offer, context: Context, fresh: bool, import_seconds: float
         fresh: Whether this process has begun with this message.
         import_seconds: How long its imports took, for the answer's metrics.
     """
+    started = time.monotonic()
     experiment, partition = experiment_of(context.run_config), partition_of(context.node_config)
     now = experiment_at(experiment, offer.round, offer.removed_channels)
     first, local = experiment.local(partition), now.local(partition)
@@ -47,6 +49,8 @@ def take_part(offer: Offer, context: Context, fresh: bool, import_seconds: float
     metrics = {f"loss_{role}": loss for role, loss in upload.losses.items()} | {"import_seconds": import_seconds}
     if experiment.evaluates(offer.round):
         metrics |= local.teacher_quality(state.local.get("teacher"), held_out)
+        metrics |= local.shared_quality(base, held_out)
+    metrics[SECONDS] = time.monotonic() - started
     return Answer(partition, upload.blob, upload.examples, metrics)
 
 
@@ -73,8 +77,8 @@ def _store(context: Context, offer: Offer, first: Local, stage: Local) -> StateF
     node = context.node_config
     run, partition = f"{offer.run}:{first.experiment.fingerprint}", partition_of(node)
     if pool := node.get("state-file"):
-        parts = [str(pool), *(["finishing"] if stage is not first else []), *([stage.kind] if stage.kind else [])]
-        return StateFile(Path(".".join(parts)), run, partition, new_client(stage))
+        path = pooled_path(Path(str(pool)), stage is not first, stage.kind)
+        return StateFile(path, run, partition, new_client(stage))
     default = Path(tempfile.gettempdir()) / f"fedkd-{offer.run}"
     folder = Path(str(node.get("state-dir", default)))
     return StateFolder(folder / f"client-{partition}", run)

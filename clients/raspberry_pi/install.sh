@@ -39,7 +39,7 @@ usage: install.sh client --node DIR [--from PATH] [--dry-run]
   --root FILE  root metadata to trust: metadata/1.root.json of the hub
   --ca FILE    certificate of the hub's own authority, if it has one
   --from PATH  what to install: a checkout, or wheel (default: the checkout this script is in)
-  --dry-run    print what would be done, and do nothing
+  --dry-run    print what would be done, on any machine, and do nothing; what this one lacks is a note
 TEXT
 }
 
@@ -53,8 +53,12 @@ fail() {
 problems=0
 
 problem() {
-    echo "error: $*" >&2
-    problems=$((problems + 1))
+    if [ "$dry" = yes ]; then
+        echo "note: this machine would be refused: $*" >&2
+    else
+        echo "error: $*" >&2
+        problems=$((problems + 1))
+    fi
 }
 
 check() { # ROLE
@@ -67,13 +71,13 @@ check() { # ROLE
     check_python "$newest"
     check_memory "$1" "$memory"
     check_disk "$1" "$disk"
-    sh "$kit/time_sync.sh" 0 || problems=$((problems + 1))
+    clock=$(sh "$kit/time_sync.sh" 0 2>&1) || problem "${clock#error: }"
     [ "$problems" -eq 0 ] || exit 2
 }
 
 check_system() {
     machine=$(uname -m)
-    bits=$(getconf LONG_BIT)
+    bits=$(getconf LONG_BIT 2>/dev/null) || bits=unknown
     if [ "$machine" != aarch64 ]; then
         problem "the processor must be aarch64, got $machine: fedkd's wheels exist for 64-bit ARM (Raspberry Pi 3 or newer)"
     elif [ "$bits" != 64 ]; then
@@ -97,12 +101,15 @@ check_python() { # NEWEST
 }
 
 check_memory() { # ROLE MB
-    have=$(($(getconf _PHYS_PAGES) * $(getconf PAGE_SIZE) / 1048576))
+    pages=$(getconf _PHYS_PAGES 2>/dev/null) || pages=0
+    page=$(getconf PAGE_SIZE 2>/dev/null) || page=0
+    have=$((pages * page / 1048576))
     [ "$have" -ge "$2" ] || problem "a $1 needs $2 MB of memory, this machine has $have MB"
 }
 
 check_disk() { # ROLE MB
-    have=$(df -Pm "$(existing "$prefix")" | awk 'NR == 2 { print $4 }')
+    have=$(df -Pm "$(existing "$prefix")" 2>/dev/null | awk 'NR == 2 { print $4 }')
+    have=${have:-0}
     # What is installed already is replaced in place.
     [ -e "$prefix/ready" ] || [ "$have" -ge "$2" ] ||
         problem "a $1 needs $2 MB of disk while it is installed, $(existing "$prefix") has $have MB left"
@@ -125,7 +132,7 @@ run() {
 }
 
 make_user() {
-    getent passwd fedkd >/dev/null ||
+    getent passwd fedkd >/dev/null 2>&1 ||
         run useradd --system --user-group --home-dir $state --no-create-home --shell /usr/sbin/nologin fedkd
 }
 
@@ -177,7 +184,7 @@ install_client() {
     run systemctl daemon-reload
     run systemctl enable fedkd-node.service
     run systemctl restart fedkd-node.service
-    echo "done: journalctl -u fedkd-node says how it goes; this node's examples belong in $etc/node/data.npz"
+    finished "journalctl -u fedkd-node says how it goes; this node's examples belong in $etc/node/data.npz"
 }
 
 install_device() {
@@ -201,7 +208,11 @@ install_device() {
     run systemctl daemon-reload
     run systemctl enable fedkd-device.timer
     run systemctl restart fedkd-device.timer
-    echo "done: journalctl -u fedkd-device says how it goes; further options go to $etc/device.env"
+    finished "journalctl -u fedkd-device says how it goes; further options go to $etc/device.env"
+}
+
+finished() { # WHAT TO KNOW NOW
+    if [ "$dry" = yes ]; then echo "nothing was done"; else echo "done: $*"; fi
 }
 
 write_settings() { # FILE HUB OPTION
@@ -219,7 +230,7 @@ uninstall() {
     run rm -rf "$DESTDIR/opt/fedkd" "$DESTDIR/opt/fedkd-device"
     if [ "$purge" = yes ]; then
         run rm -rf "$etc" "$DESTDIR$state"
-        if getent passwd fedkd >/dev/null; then run userdel fedkd; fi
+        if getent passwd fedkd >/dev/null 2>&1; then run userdel fedkd; fi
     else
         echo "kept: $etc (keys) and $DESTDIR$state (models); --purge removes them, too"
     fi
@@ -258,7 +269,10 @@ prefix=$DESTDIR/opt/fedkd
 
 case $command in
 -h | --help) usage ;;
-check) check "$role" && echo "this machine can be a $role" ;;
+check)
+    dry=no
+    check "$role" && echo "this machine can be a $role"
+    ;;
 client | device | uninstall)
     [ "$dry" = yes ] || [ "$(id -u)" = 0 ] || fail "must be run as root: sudo $0 $command ..."
     case $command in

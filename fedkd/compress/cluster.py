@@ -50,9 +50,10 @@ def cluster(weights: np.ndarray, bits: int) -> Clustered:
     Reference:
         Han, Mao & Dally, ICLR 2016 (deep compression), section 3.
 
-    >>> found = cluster(np.array([0.0, 1.0, 1.2, 4.0]), 2)
-    >>> found.dense().round(3).tolist(), found.nbytes
-    ([0.0, 1.100000023841858, 1.100000023841858, 4.0], 17)
+    Examples:
+        >>> found = cluster(np.array([0.0, 1.0, 1.2, 4.0]), 2)
+        >>> found.dense().round(3).tolist(), found.nbytes
+        ([0.0, 1.100000023841858, 1.100000023841858, 4.0], 17)
     """
     if bits not in range(2, 9):
         raise InputError(f"bits must be a whole number from 2 to 8, got {bits!r}")

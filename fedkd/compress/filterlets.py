@@ -50,8 +50,9 @@ def filterlet_bytes(weights: Sequence[np.ndarray]) -> int:
     is, and 4 bytes a filter for its scale; all other numbers take 4 bytes. There is no such file format: it is what a
     runtime of one's own would store, without its code.
 
-    >>> filterlet_bytes([np.stack([np.ones((3, 3, 4)), np.zeros((3, 3, 4))], axis=-1), np.ones(2)])
-    53
+    Examples:
+        >>> filterlet_bytes([np.stack([np.ones((3, 3, 4)), np.zeros((3, 3, 4))], axis=-1), np.ones(2)])
+        53
     """
     total = 0
     for weight in weights:

@@ -9,8 +9,8 @@ from fedkd.config.settings import to_settings
 _FREE = ("threads", "rounds")
 # Paths, whose content counts instead (see ``fedkd.protocol.contents``).
 _PATHS = ("data",)
-# That one is given at all decides more: where teachers start, and whether training rows are set aside.
-_OPTIONAL_FILES = ("model.teacher_weights", "edge.calibration_file")
+# That one is given at all decides more: where models start, and whether training rows are set aside.
+_OPTIONAL_FILES = ("model.teacher_weights", "model.student_weights", "edge.calibration_file")
 
 
 def deciding(config: Config) -> dict[str, Scalar]:

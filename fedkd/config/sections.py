@@ -30,13 +30,15 @@ class ModelConfig:
     """Sizes of the built-in models, where 0 leaves the choice to the task, and what both models start from.
 
     ``vocabulary`` is how many words they tell apart, 0 for 4000 where that leaves few words unknown.
-    ``teacher_weights`` is a file of Keras weights for every client's teacher; empty for those of the seed.
+    ``teacher_weights`` and ``student_weights`` are files of Keras weights for every client's teacher and for the first
+    student; empty for those of the seed.
     """
 
     teacher_width: int = 0
     student_width: int = 0
     vocabulary: int = 0
     teacher_weights: str = ""
+    student_weights: str = ""
     student_init: str = "random"
 
     def __post_init__(self) -> None:
@@ -46,10 +48,13 @@ class ModelConfig:
         rule = "0 (4000), or at least 2 (padding and unknown)"
         require(self.vocabulary == 0 or self.vocabulary >= 2, "model.vocabulary", self.vocabulary, rule)
         ends = (".weights.h5", ".keras")
-        known = not self.teacher_weights or self.teacher_weights.endswith(ends)
-        require(known, "model.teacher_weights", self.teacher_weights, "a .weights.h5 or .keras file")
+        files = {"model.teacher_weights": self.teacher_weights, "model.student_weights": self.student_weights}
+        for key, file in files.items():
+            require(not file or file.endswith(ends), key, file, "a .weights.h5 or .keras file")
         ways = ("random", "teacher_layers")
         require(self.student_init in ways, "model.student_init", self.student_init, "random or teacher_layers")
+        one = self.student_init == "random" or not self.student_weights
+        require(one, "model.student_init", self.student_init, "random where model.student_weights names a file")
 
     @property
     def words(self) -> int:
@@ -63,7 +68,8 @@ class PartitionConfig:
 
     ``examples`` is how many of them are used, 0 for all. ``clients`` chooses among natural ones: their names, separated
     by spaces, ``large`` for those with ``minimum`` examples or more, or empty for all. ``library`` names who deals
-    ``iid`` and ``dirichlet``; the other kinds are always dealt by our own functions.
+    ``iid`` and ``dirichlet``; the other kinds are always dealt by our own functions, or by ``package.module:function``
+    of the user's, see ``fedkd.data.own_partition``.
     """
 
     examples: int = 0
@@ -78,7 +84,8 @@ class PartitionConfig:
         """Check the rules."""
         require(self.examples >= 0, "partition.examples", self.examples, "0 (all) or more")
         kinds = ("iid", "dirichlet", "shards", "natural", "nodes")
-        require(self.kind in kinds, "partition.kind", self.kind, f"one of {', '.join(kinds)}")
+        rule = f"one of {', '.join(kinds)}, or package.module:function"
+        require(self.kind in kinds or ":" in self.kind, "partition.kind", self.kind, rule)
         require(0 < self.alpha < math.inf, "partition.alpha", self.alpha, "above 0")
         require(self.shards >= 1, "partition.shards", self.shards, "at least 1 (shards a client)")
         require(self.minimum >= 2, "partition.minimum", self.minimum, "at least 2 (examples a client)")
@@ -92,6 +99,8 @@ class PartitionConfig:
 class TrainConfig:
     """What a client does in a round.
 
+    ``class_weights`` is how much examples count in the task loss: ``balanced`` by how rare their class is among the
+    client's own, or ``NAME=WEIGHT`` of classes, with commas between; empty for all alike.
     ``engine`` is what runs its steps: ``tensorflow``, or ``litert``, a training file in the runtime of devices.
     """
 
@@ -107,6 +116,7 @@ class TrainConfig:
     reset_student_moments: bool = False
     holdout: float = 0.1
     evaluate_every: int = 0
+    class_weights: str = ""
 
     def __post_init__(self) -> None:
         """Check the rules."""

@@ -8,7 +8,7 @@ from fedkd.config.config import Scalar
 from fedkd.config.settings import read_toml
 
 # The keys whose values may name code of the user's own, as module:function; transforms do so word by word.
-_CODE = ("task", "exchange.up", "exchange.down", "exchange.transforms", "train.optimizer")
+_CODE = ("task", "exchange.up", "exchange.down", "exchange.transforms", "train.optimizer", "partition.kind")
 # Tasks that are data.
 _DATA = ("npz:", "hf:", "object:")
 

@@ -8,8 +8,8 @@ from fedkd.base.errors import InputError
 from fedkd.config.sections import PartitionConfig
 from fedkd.data import flower
 from fedkd.data.dataset import Dataset
+from fedkd.data.own_partition import Rows, own_partition
 
-Rows = list[np.ndarray]
 _TRIES = 200
 
 
@@ -117,10 +117,12 @@ def partition(data: Dataset, clients: int, config: PartitionConfig, rng: np.rand
         rng: The only source of chance.
 
     Returns:
-        For each client its rows, ascending; every row belongs to one client, each has ``config.minimum`` or more.
+        For each client its rows, ascending; no row belongs to two, each client has ``config.minimum`` or more. Only a
+        function of the user's own leaves rows out.
 
     Raises:
-        InputError: There are too few examples, or no deal with the minimum was found.
+        InputError: There are too few examples, or no deal with the minimum was found, or a function of the user's own
+            breaks a rule.
     """
     if clients > len(data):
         raise InputError(f"clients must be at most the number of training examples, {len(data)}, got {clients}")
@@ -130,6 +132,8 @@ def partition(data: Dataset, clients: int, config: PartitionConfig, rng: np.rand
             f"clients must be at most {len(data) // config.minimum}, got {clients}: with partition.minimum ="
             f" {config.minimum} they need {need} examples, there are {len(data)}"
         )
+    if ":" in config.kind:
+        return [np.sort(rows) for rows in _own(data, clients, config, rng)]
     deals = {"iid": _iid, "dirichlet": _dirichlet, "shards": _shards, "natural": _natural}
     if config.library == "flwr_datasets":
         deals |= {"iid": flower.iid, "dirichlet": flower.dirichlet}
@@ -159,6 +163,17 @@ def _with_minimum(
         f"partition.minimum must be at most {smallest} with {clients} clients and partition.kind = {config.kind!r}"
         f" (best of {_TRIES} deals), got {config.minimum}: lower it, take fewer clients or a larger partition.alpha"
     )
+
+
+def _own(data: Dataset, clients: int, config: PartitionConfig, rng: np.random.Generator) -> Rows:
+    rows = own_partition(config.kind, data.y, clients, rng)
+    smallest = min(len(held) for held in rows)
+    if smallest < config.minimum:
+        raise InputError(
+            f"partition.minimum must be at most {smallest}, what {config.kind!r} deals the smallest client, got"
+            f" {config.minimum}: lower it (2 at the least), or deal otherwise"
+        )
+    return rows
 
 
 def _iid(data: Dataset, clients: int, _: PartitionConfig, rng: np.random.Generator) -> Rows:

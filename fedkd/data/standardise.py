@@ -27,7 +27,8 @@ class Standardisation:
     def apply(self, x: np.ndarray) -> np.ndarray:
         """Return (x - mean) / scale, float32 (n, features).
 
-        >>> Standardisation.of(np.array([[1.0, 5.0], [3.0, 5.0]])).apply(np.array([[5.0, 5.0]])).tolist()
-        [[3.0, 0.0]]
+        Examples:
+            >>> Standardisation.of(np.array([[1.0, 5.0], [3.0, 5.0]])).apply(np.array([[5.0, 5.0]])).tolist()
+            [[3.0, 0.0]]
         """
         return ((x.astype(np.float64) - self.mean) / self.scale).astype(np.float32)

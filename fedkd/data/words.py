@@ -16,8 +16,9 @@ _WORD = re.compile(r"\w+|[^\w\s]")
 def words(text: str) -> list[str]:
     """Split a text in lower-case words and single marks.
 
-    >>> words("Don't stop, U2!")
-    ['don', "'", 't', 'stop', ',', 'u2', '!']
+    Examples:
+        >>> words("Don't stop, U2!")
+        ['don', "'", 't', 'stop', ',', 'u2', '!']
     """
     return _WORD.findall(text.lower())
 
@@ -29,8 +30,9 @@ def vocabulary(texts: Iterable[str], size: int) -> dict[str, int]:
         texts: The training texts.
         size: Largest number of ids, padding and unknown included.
 
-    >>> vocabulary(["b a", "a c", "b"], 4)
-    {'a': 2, 'b': 3}
+    Examples:
+        >>> vocabulary(["b a", "a c", "b"], 4)
+        {'a': 2, 'b': 3}
     """
     counts = Counter(word for text in texts for word in words(text))
     ranked = sorted(counts, key=lambda word: (-counts[word], word))
@@ -46,8 +48,9 @@ def length(texts: Iterable[str], longest: int, share: float = 0.95) -> int:
 def encode(texts: Sequence[str], ids: dict[str, int], steps: int) -> np.ndarray:
     """Return int32 (n, steps): the ids of each text's first words, then padding.
 
-    >>> encode(["a new a", "b"], {"a": 2, "b": 3}, 2).tolist()
-    [[2, 1], [3, 0]]
+    Examples:
+        >>> encode(["a new a", "b"], {"a": 2, "b": 3}, 2).tolist()
+        [[2, 1], [3, 0]]
     """
     rows = np.full((len(texts), steps), PADDING, np.int32)
     for row, text in zip(rows, texts, strict=True):

@@ -15,6 +15,7 @@ from fedkd.config.sections import LossConfig, TrainConfig
 from fedkd.data.dataset import EVALUATION_BATCH, Dataset
 from fedkd.distill.batches import batches
 from fedkd.distill.checks import check_knowledge
+from fedkd.distill.class_weights import class_weights, example_weights
 from fedkd.distill.compiled import Compiled
 from fedkd.distill.learner import Learner, Tensors
 from fedkd.distill.losses import mutual_losses, projection_shapes
@@ -53,6 +54,13 @@ def taped(compute: Callable[[], tuple[Any, Any]], groups: Any) -> tuple[Any, Any
         tape.watch(groups)
         total, rest = compute()
     return tape.gradient(total, groups, unconnected_gradients=tf.UnconnectedGradients.ZERO), rest
+
+
+class Shares(NamedTuple):
+    """Each row's share of its batch, shape (n,), in all that models teach each other, and in the task loss."""
+
+    all: Any
+    task: Any
 
 
 class KerasTrainer:
@@ -143,13 +151,15 @@ class KerasTrainer:
         rows, shares = batches(len(data), self.train.batch_size, self.train.epochs, rng)
         seeds = {role: learner.seeds(rng) for role, learner in self.learners.items()}
         bounds = Bounds(dict(masks or {}), dict(anchors or {}))
+        weights = self.weigh(data.y)
         carry: Any = (state, seeds)
         scale, start, losses = np.float32(rate), 0, []
         while start < len(rows):
             count = self._unroll if len(rows) - start >= self._unroll else 1
             take = rows[start : start + count]
             x = data.x[take] if self._augment is None else self._augment(data.x[take], rng)
-            lot = (x, data.y[take], shares[start : start + count])
+            part = shares[start : start + count]
+            lot = (x, data.y[take], part, *([part * weights[take]] if weights is not None else []))
             for batch in self._calls(*lot):
                 carry, loss = self._step((len(batch[0]), *map(tuple, bounds)), carry, bounds, scale, *batch)
                 losses.append(loss)
@@ -157,6 +167,11 @@ class KerasTrainer:
         after = {group: [np.asarray(tensor) for tensor in tensors] for group, tensors in carry[0].items()}
         mean = {role: float(sum(loss[role].numpy() for loss in losses)) / len(rows) for role in self.learners}
         return after, mean
+
+    def weigh(self, y: np.ndarray) -> np.ndarray | None:
+        """How much each example counts in the task loss, (n,); None where all count alike."""
+        setting = self.train.class_weights
+        return example_weights(class_weights(setting, self._objective), y) if setting else None
 
     def _calls(self, *lot: np.ndarray) -> list[tuple[np.ndarray, ...]]:
         """Cut a lot of batches as the compiled function takes them: whole, or one by one."""
@@ -188,7 +203,9 @@ class KerasTrainer:
             self._pools[threads] = ThreadPoolExecutor(threads)
         return np.concatenate(list(self._pools[threads].map(beside_others, starts)))
 
-    def steps(self, carry: Any, bounds: Any, rate: Any, x: Any, y: Any, shares: Any) -> tuple[tuple[Any, Any], Any]:
+    def steps(
+        self, carry: Any, bounds: Any, rate: Any, x: Any, y: Any, shares: Any, task_shares: Any = None
+    ) -> tuple[tuple[Any, Any], Any]:
         """Unrolled steps over x (steps, n, ...), y (steps, n, ...), shares (steps, n), as a pure function of tensors.
 
         Args:
@@ -198,13 +215,15 @@ class KerasTrainer:
             x: Inputs.
             y: Targets.
             shares: Each row's share of its batch.
+            task_shares: The same in the task loss, where classes count differently.
 
         Returns:
             The carry after the steps, and by role the sum of the losses.
         """
         sums: dict[str, Any] = {role: tf.zeros(()) for role in self.learners}
         for i in range(x.shape[0]):
-            carry, losses = self.step(carry[0], carry[1], bounds, rate, x[i], y[i], shares[i])
+            counts = Shares(shares[i], shares[i] if task_shares is None else task_shares[i])
+            carry, losses = self.step(carry[0], carry[1], bounds, rate, x[i], y[i], counts)
             sums = {role: sums[role] + losses[role] for role in sums}
         return carry, sums
 
@@ -216,7 +235,7 @@ class KerasTrainer:
         rate: Any,
         x: Any,
         y: Any,
-        share: Any,
+        share: Shares,
         differentiate: Differentiate = taped,
     ) -> tuple[tuple[Any, Any], Any]:
         """One step, as ``steps``; ``differentiate`` is what takes gradients."""
@@ -251,9 +270,9 @@ class KerasTrainer:
         dense = tf.convert_to_tensor(gradient)  # those of embeddings come as slices
         return dense if self._loss_scale == 1 else dense / self._loss_scale
 
-    def _losses(self, outputs: Mapping[str, Any], projection: Tensors, y: Any, share: Any) -> dict[str, Any]:
+    def _losses(self, outputs: Mapping[str, Any], projection: Tensors, y: Any, share: Shares) -> dict[str, Any]:
         if len(outputs) == 1:
-            return {role: self._objective.loss(output.logits, y, share) for role, output in outputs.items()}
+            return {role: self._objective.loss(output.logits, y, share.task) for role, output in outputs.items()}
         models = outputs["teacher"], outputs["student"]
-        totals = mutual_losses(*models, projection, y, share, self.loss, self._objective)
+        totals = mutual_losses(*models, projection, y, share.all, self.loss, self._objective, share.task)
         return totals._asdict()

@@ -78,6 +78,7 @@ def mutual_losses(
     share: tf.Tensor,
     config: LossConfig,
     objective: Objective,
+    task_share: tf.Tensor | None = None,
 ) -> Totals:
     """L_t and L_s of one batch.
 
@@ -89,6 +90,7 @@ def mutual_losses(
         share: Shape (n,), sums to 1.
         config: Switches.
         objective: Of the task.
+        task_share: Each example's share of the task loss, shape (n,), where classes count differently; else None.
 
     Returns:
         Totals. The gradient of their sum is, for each model, that of its own total: the peer is a constant in it
@@ -97,7 +99,8 @@ def mutual_losses(
     Reference:
         Wu et al. 2022, eqs 1-7.
     """
-    task_t, task_s = (objective.loss(model.logits, target, share) for model in (teacher, student))
+    counts = share if task_share is None else task_share
+    task_t, task_s = (objective.loss(model.logits, target, counts) for model in (teacher, student))
     d = confidence(task_t, task_s, config)
     still_t, still_s = (teacher, student) if config.undetached else (_constant(teacher), _constant(student))
     total_t, total_s = task_t, task_s

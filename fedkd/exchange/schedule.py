@@ -18,7 +18,8 @@ def energy(round_: int, rounds: int, start: float = 0.95, end: float = 0.98) -> 
     Reference:
         Wu et al. 2022, eq. 9.
 
-    >>> [round(energy(r, 4, 0.95, 0.98), 2) for r in (1, 2, 3, 4)]
-    [0.95, 0.96, 0.97, 0.98]
+    Examples:
+        >>> [round(energy(r, 4, 0.95, 0.98), 2) for r in (1, 2, 3, 4)]
+        [0.95, 0.96, 0.97, 0.98]
     """
     return start + (end - start) * progress(round_, rounds)

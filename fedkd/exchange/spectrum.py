@@ -25,8 +25,9 @@ def rank_for_energy(eigenvalues: np.ndarray, threshold: float) -> int:
     Reference:
         Wu et al. 2022, eq. 8, with σ² and a strict inequality on both sides of the network.
 
-    >>> rank_for_energy(np.array([9.0, 1.0, 0.0]), 0.9), rank_for_energy(np.array([9.0, 1.0, 0.0]), 0.89)
-    (2, 1)
+    Examples:
+        >>> rank_for_energy(np.array([9.0, 1.0, 0.0]), 0.9), rank_for_energy(np.array([9.0, 1.0, 0.0]), 0.89)
+        (2, 1)
     """
     cumulative = np.cumsum(np.clip(eigenvalues, 0.0, None))
     first_above = int(np.searchsorted(cumulative, threshold * cumulative[-1], side="right")) + 1

@@ -17,6 +17,8 @@ _DRAWS = {
     "StatelessTruncatedNormalV2": "truncated_normal",
 }
 _NEEDS = "train.engine = 'litert' needs operations that LiteRT has built in, with gradients of such"
+# Loops are made of lists, which LiteRT lacks; other draws have no argument that stands for them.
+_REFUSED = r"(Stateless)?While|Stateless(Random|Truncated|Parameterized|Multinomial)(?!Get)"
 _STEP = "step"
 _INSTEAD = "; take another layer or optimiser, or train.engine = 'tensorflow'"
 
@@ -60,8 +62,8 @@ def without_draws(function: Callable[..., Mapping[str, Any]], arguments: Mapping
     graph = traced.graph
     drawn = [op for op in graph.get_operations() if op.type in _DRAWS]
     for op in graph.get_operations():
-        if op.type not in _DRAWS and re.match(r"Stateless(Random|Truncated|Parameterized|Multinomial)(?!Get)", op.type):
-            raise InputError(f"layer {layer_of(op.name)!r} must draw uniform or normal numbers, got {op.type}")
+        if op.type not in _DRAWS and re.match(_REFUSED, op.type):
+            raise InputError(f"{_NEEDS}, got {op.type} in {layer_of(op.name)}{_INSTEAD}")
     draws = tuple(Draw(_DRAWS[op.type], tuple(op.outputs[0].shape)) for op in drawn)
     inner = {f"draw{i}": tf.TensorSpec(draw.shape, tf.float32) for i, draw in enumerate(draws)}
     places = {name: f"{name}:0" for name in arguments}

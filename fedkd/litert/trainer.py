@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -26,12 +26,19 @@ class LiteRTTrainer:
         content: The file.
         epochs: Passes over a client's examples.
         augment: Changes inputs (batches, size, ...) at random before each use; both models see the same.
+        weigh: Gives how much each example counts in the task loss, (n,), by the targets; None where all count alike.
     """
 
     unrolls = True
 
-    def __init__(self, content: bytes, epochs: int, augment: Augment | None = None) -> None:
-        self._content, self._epochs, self._augment = content, epochs, augment
+    def __init__(
+        self,
+        content: bytes,
+        epochs: int,
+        augment: Augment | None = None,
+        weigh: Callable[[np.ndarray], np.ndarray | None] = lambda _: None,
+    ) -> None:
+        self._content, self._epochs, self._augment, self._weigh = content, epochs, augment, weigh
         self._mine = threading.local()
         found = self._runner("initial")()
         self._record: Mapping[str, Any] = json.loads(found.pop("record").tobytes())
@@ -82,11 +89,13 @@ class LiteRTTrainer:
         rows, shares = batches(len(data), self._record["batch"], self._epochs, rng)
         still = self._bounds(state, masks or {}, anchors or {}) | {"rate": np.float32(rate)}
         carry = {name: array for group in self._groups for name, array in self._named(group, state[group])}
-        losses = dict.fromkeys(self.roles, 0.0)
+        losses, weights = dict.fromkeys(self.roles, 0.0), self._weigh(data.y)
         for chosen, share in zip(rows, shares, strict=True):
             x = data.x[chosen] if self._augment is None else self._augment(data.x[chosen][None], rng)[0]
             drawn = {name: _drawn(kind, shape, rng) for name, kind, shape in self._draws}
-            found = step(**carry, **still, **drawn, x=x, y=data.y[chosen], share=share)
+            task_share = share if weights is None else share * weights[chosen]
+            lot = {"x": x, "y": data.y[chosen], "share": share, "task_share": task_share}
+            found = step(**carry, **still, **drawn, **lot)
             losses = {role: total + float(found.pop(f"loss_{role}")) for role, total in losses.items()}
             carry = found
         after = {group: [carry[name] for name in names] for group, names in self._groups.items()}

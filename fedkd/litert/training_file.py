@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from fedkd.base.tensors import State
 from fedkd.data.dataset import EVALUATION_BATCH
-from fedkd.distill.keras_trainer import Bounds, KerasTrainer
+from fedkd.distill.keras_trainer import Bounds, KerasTrainer, Shares
 from fedkd.litert.gradients import differentiate
 from fedkd.litert.lower import Lowered, to_tflite, without_draws
 from fedkd.litert.trainer import key
@@ -72,8 +72,9 @@ def _train(trainer: KerasTrainer, state: State, x: np.ndarray, y: np.ndarray, bo
             for kind in (".masks", ".anchors")
         ]
         drawn = keras.tree.map_structure(tf.constant, seeds)
+        shares = Shares(named["share"], named["task_share"])
         (after, _), losses = trainer.step(
-            given, drawn, Bounds(*kinds), named["rate"], named["x"], named["y"], named["share"], differentiate
+            given, drawn, Bounds(*kinds), named["rate"], named["x"], named["y"], shares, differentiate
         )
         found = {key(group, i): tensor for group, tensors in after.items() for i, tensor in enumerate(tensors)}
         return found | {f"loss_{role}": loss for role, loss in losses.items()}
@@ -82,6 +83,7 @@ def _train(trainer: KerasTrainer, state: State, x: np.ndarray, y: np.ndarray, bo
         "x": tf.TensorSpec((size, *x.shape[1:]), x.dtype),
         "y": tf.TensorSpec((size, *y.shape[1:]), y.dtype),
         "share": tf.TensorSpec((size,), tf.float32),
+        "task_share": tf.TensorSpec((size,), tf.float32),
         "rate": tf.TensorSpec((), tf.float32),
     }
     return without_draws(step, {**_specs(state), **_specs(held), **lot})

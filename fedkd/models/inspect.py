@@ -40,10 +40,16 @@ def build_model(builder: Callable[[], keras.Model], seed: int) -> keras.Model:
     """Build a model whose initial weights depend on the seed alone, whatever other threads draw meanwhile.
 
     Raises:
-        InputError: Not a functional or built sequential model.
+        InputError: The builder fails, or returns no functional or built sequential model.
     """
-    with layers_seeded(seed):
-        model = builder()
+    try:
+        with layers_seeded(seed):
+            model = builder()
+    except InputError:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())[:300]
+        raise InputError(f"a builder of the task's models failed: {type(error).__name__}: {said}") from error
     if isinstance(model, keras.Sequential) and model.built:
         model = keras.Model(model.inputs, model.outputs[0])
     if not isinstance(model, keras.Model):
@@ -148,13 +154,14 @@ def parameters(model: keras.Model) -> int:
     return int(sum(np.prod(w.shape) for w in model.weights))
 
 
-def logits_model(model: keras.Model, weights: Weights | None = None) -> keras.Model:
+def logits_model(model: keras.Model, weights: Weights | None = None, name: str = "student") -> keras.Model:
     """Return a copy of the model that returns logits alone, for saving and for the device.
 
     Args:
         model: A model as a task builds it.
         weights: Its weights in the order of ``model.weights``; the model's own where None.
+        name: Of the copy.
     """
     clone = keras.models.clone_model(model)
     clone.set_weights(get_weights(model) if weights is None else weights)
-    return keras.Model(clone.inputs[0], split_outputs(clone.output).logits, name="student")
+    return keras.Model(clone.inputs[0], split_outputs(clone.output).logits, name=name)

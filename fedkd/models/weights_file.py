@@ -29,30 +29,33 @@ class Stored(NamedTuple):
     layer: str
 
 
-def load_weights(model: keras.Model, path: Path) -> None:
-    """Give a model all weights of a file but those of its head, which keeps its own: classes may be others there.
+def load_weights(model: keras.Model, path: Path, role: str) -> None:
+    """Give a model the weights of a file: a student all of them, a teacher all but those of its head.
 
-    Keras stores a layer by its class and its number among the layers of that class, so names, which it may have chosen
-    itself, don't matter.
+    A teacher's head keeps its own, since classes may be others there. Keras stores a layer by its class and its number
+    among the layers of that class, so names, which it may have chosen itself, don't matter.
 
     Args:
         model: Changed in place.
         path: A ``.weights.h5`` of Keras 3, or a whole ``.keras`` model.
+        role: ``teacher`` or ``student``.
 
     Raises:
         InputError: The file can't be read, or isn't of such a model: it names the first tensor that differs.
     """
-    last = head(model)
-    wanted, place = _of_model(model, last.name)
+    own = head(model) if role == "teacher" else None
+    wanted, places = _of_model(model)
     found, _ = _of_file(path, _EACH * model.count_params() + _MORE)
-    wanted, found = _without(wanted, place), _without(found, place)
+    if own:
+        wanted, found = (_without(tensors, places[own.name]) for tensors in (wanted, found))
     if difference := _difference(wanted, found) or _not_finite(path, wanted):  # no value is read before shapes agree
-        raise InputError(f"{path}: doesn't fit the teacher: {difference}")
-    kept = last.get_weights()
+        raise InputError(f"{path}: doesn't fit the {role}: {difference}")
+    kept = own.get_weights() if own else []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the head, where it has other classes
         model.load_weights(path, skip_mismatch=True)
-    last.set_weights(kept)
+    if own:
+        own.set_weights(kept)
 
 
 def _difference(wanted: dict[str, Stored], found: dict[str, Stored]) -> str:
@@ -77,13 +80,12 @@ def _without(tensors: dict[str, Stored], place: str) -> dict[str, Stored]:
     return {name: tensor for name, tensor in tensors.items() if not name.startswith(place)}
 
 
-def _of_model(model: keras.Model, layer: str) -> tuple[dict[str, Stored], str]:
-    """What Keras writes of a model, the only public way to learn where it stores each tensor, and a layer's place."""
+def _of_model(model: keras.Model) -> tuple[dict[str, Stored], dict[str, str]]:
+    """What Keras writes of a model, the only public way to learn where it stores each tensor; as ``_of_file``."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.weights.h5"
         model.save_weights(path)
-        tensors, places = _of_file(path)
-    return tensors, places[layer]
+        return _of_file(path)
 
 
 def _of_file(path: Path, most: int | None = None) -> tuple[dict[str, Stored], dict[str, str]]:
@@ -136,4 +138,4 @@ def _datasets(file: h5py.File) -> list[tuple[str, h5py.Dataset]]:
 def _check_size(size: int, most: int) -> None:
     """A few kilobytes can unpack to terabytes of zeros."""
     if size > most:
-        raise ValueError(f"its weights unpack to {size:,} bytes, the teacher's are {most:,} at most")
+        raise ValueError(f"its weights unpack to {size:,} bytes, the model's are {most:,} at most")

@@ -22,8 +22,9 @@ _RESERVED = {"mean", "std", "personal", "sha256"}
 def is_name(text: object) -> bool:
     """Tell whether something can be the name of a metric, in files of results and in messages.
 
-    >>> is_name("brier_score"), is_name("std"), is_name("a b"), is_name(3)
-    (True, False, False, False)
+    Examples:
+        >>> is_name("brier_score"), is_name("std"), is_name("a b"), is_name(3)
+        (True, False, False, False)
     """
     if not isinstance(text, str) or text in _RESERVED:
         return False
@@ -78,8 +79,9 @@ class Scale:
     def direction(self) -> str:
         """Which way is better, in brackets, where readers may not expect it: that higher is better goes without saying.
 
-        >>> ACCURACY.direction, Scale("mae", "mean absolute error", better="lower").direction
-        ('', ' (lower is better)')
+        Examples:
+            >>> ACCURACY.direction, Scale("mae", "mean absolute error", better="lower").direction
+            ('', ' (lower is better)')
         """
         return "" if self.better == "higher" else " (lower is better)"
 
@@ -87,24 +89,27 @@ class Scale:
     def axis(self) -> str:
         """What is written along an axis of the figure.
 
-        >>> ACCURACY.axis, Scale("mae", "mean absolute error", "kWh", "lower").axis
-        ('Accuracy, %', 'Mean absolute error, kWh (lower is better)')
+        Examples:
+            >>> ACCURACY.axis, Scale("mae", "mean absolute error", "kWh", "lower").axis
+            ('Accuracy, %', 'Mean absolute error, kWh (lower is better)')
         """
         return self.with_unit(self.title) + self.direction
 
     def with_unit(self, words: str) -> str:
         """A heading of a column whose figures stand without their unit.
 
-        >>> ACCURACY.with_unit("teachers"), Scale("mae", "mean absolute error").with_unit("teachers")
-        ('teachers, %', 'teachers')
+        Examples:
+            >>> ACCURACY.with_unit("teachers"), Scale("mae", "mean absolute error").with_unit("teachers")
+            ('teachers, %', 'teachers')
         """
         return f"{words}, {self.unit}" if self.unit else words
 
     def difference(self, words: str) -> str:
         """A heading of a column of differences: those of shares are in points.
 
-        >>> ACCURACY.difference("gain"), Scale("mae", "MAE", "kWh").difference("gain")
-        ('gain, points', 'gain, kWh')
+        Examples:
+            >>> ACCURACY.difference("gain"), Scale("mae", "MAE", "kWh").difference("gain")
+            ('gain, points', 'gain, kWh')
         """
         return f"{words}, points" if self.unit == "%" else self.with_unit(words)
 
@@ -115,8 +120,9 @@ class Scale:
             value: As it is kept.
             digits: Decimals; one for shares and three significant digits otherwise where None.
 
-        >>> ACCURACY.text(0.9489), ACCURACY.text(None), Scale("mae", "mean absolute error").text(43.218)
-        ('94.9 %', '–', '43.2')
+        Examples:
+            >>> ACCURACY.text(0.9489), ACCURACY.text(None), Scale("mae", "mean absolute error").text(43.218)
+            ('94.9 %', '–', '43.2')
         """
         if value is None:
             return NONE
@@ -129,16 +135,18 @@ class Scale:
     def beside(self, value: float) -> str:
         """Name and figure in few letters, for a figure beside the one that decides; shares stay shares.
 
-        >>> F1.beside(0.75), Scale("mae", "mean absolute error", "kWh").beside(43.218)
-        ('F1 0.750', 'mean absolute error 43.2 kWh')
+        Examples:
+            >>> F1.beside(0.75), Scale("mae", "mean absolute error", "kWh").beside(43.218)
+            ('F1 0.750', 'mean absolute error 43.2 kWh')
         """
         return f"{self.label} {value:.3f}" if self.unit == "%" else f"{self.label} {self.text(value)}"
 
     def spread(self, value: float) -> str:
         """A difference of two figures, or a deviation, without its unit: in points for shares.
 
-        >>> ACCURACY.spread(0.0123), Scale("mae", "mean absolute error").spread(1.234)
-        ('1.2', '1.23')
+        Examples:
+            >>> ACCURACY.spread(0.0123), Scale("mae", "mean absolute error").spread(1.234)
+            ('1.2', '1.23')
         """
         shown = self.factor * value
         return f"{shown:.1f}" if self.unit == "%" else _short(shown)
@@ -146,8 +154,9 @@ class Scale:
     def lost(self, value: float, reference: float) -> float:
         """How much worse a figure is than another, as it is shown; negative where it is better.
 
-        >>> round(ACCURACY.lost(0.90, 0.95), 6), Scale("mae", "MAE", better="lower").lost(45.0, 43.0)
-        (5.0, 2.0)
+        Examples:
+            >>> round(ACCURACY.lost(0.90, 0.95), 6), Scale("mae", "MAE", better="lower").lost(45.0, 43.0)
+            (5.0, 2.0)
         """
         return self.factor * (reference - value if self.better == "higher" else value - reference)
 

@@ -10,7 +10,7 @@ from fedkd.objectives.metric import Metric
 class Strata(NamedTuple):
     """Examples in groups of alike targets, by which they are dealt to clients and chosen.
 
-    Args:
+    Attributes:
         ids: int (n,), the group of each example.
         names: Name of each group, of which some may be empty.
     """

@@ -9,27 +9,29 @@ from fedkd.data.dataset import Dataset
 from fedkd.tasks.task import Task
 
 # In words, for what is said of one that has changed.
-WEIGHTS = "the teacher's weights file (model.teacher_weights)"
+WEIGHTS = {
+    "teacher": "the teacher's weights file (model.teacher_weights)",
+    "student": "the student's weights file (model.student_weights)",
+}
 CALIBRATION = "the calibration file (edge.calibration_file)"
 
 Contents = Mapping[str, str]
 
 
 def contents_of(task: Task, config: Config) -> dict[str, str]:
-    """Hash what server and clients are both given: the task's examples, and the file of teacher weights if any.
+    """Hash what server and clients are both given: the task's examples, and the files of weights if any.
 
     A node's own examples are no part of it, nor is what stays with the server.
 
     Returns:
-        SHA-256 (64 hex digits) by what was hashed: ``y_train`` and the like, and ``WEIGHTS``.
+        SHA-256 (64 hex digits) by what was hashed: ``y_train`` and the like, and one of ``WEIGHTS``.
 
     Raises:
         InputError: The file can't be read.
     """
     found = _arrays("train", task.train) | _arrays("test", task.test)
-    if config.model.teacher_weights:
-        found[WEIGHTS] = hash_file(Path(config.model.teacher_weights))
-    return found
+    files = {"teacher": config.model.teacher_weights, "student": config.model.student_weights}
+    return found | {WEIGHTS[role]: hash_file(Path(file)) for role, file in files.items() if file}
 
 
 def calibration_of(config: Config) -> dict[str, str]:
@@ -49,7 +51,7 @@ def changed_contents(before: Contents, now: Contents) -> list[str]:
     ["the task's examples differ from those the run began with (y_train)"]
     """
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    files = [name for name in names if name in (WEIGHTS, CALIBRATION)]
+    files = [name for name in names if name in (*WEIGHTS.values(), CALIBRATION)]
     arrays = ", ".join(name for name in names if name not in files)
     examples = [f"the task's examples differ from those the run began with ({arrays})"] if arrays else []
     return examples + [f"{file} differs from the one the run began with" for file in files]

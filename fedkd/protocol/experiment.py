@@ -43,6 +43,8 @@ class Experiment:
         task: Its data and models.
         calibration: Training rows that stay with the server, for the ranges of the int8 model.
         rows: For each client the training rows it holds; empty where nodes have their own examples.
+
+    Attributes:
         cache: What this process makes once for all clients; each experiment has its own.
     """
 
@@ -158,7 +160,7 @@ class Experiment:
         return Coding(reduces, exchange.bits, exchange.rounding == "stochastic", exchange.deflate)
 
     def build(self, role: str, kind: str = "") -> "keras.Model":
-        """Build the teacher or the student with its initial weights: the seed's, the file's, the teacher's layers.
+        """Build the teacher or the student with its initial weights: the seed's, a file's, the teacher's layers.
 
         The teacher of a kind of clients is as its builder makes it; the file is for those of all others.
         """
@@ -171,8 +173,13 @@ class Experiment:
         builder = {"teacher": teacher, "student": self.task.student}[role]
         seed = integer(self.config.seed, Purpose.MODEL, ROLES.index(role))
         model = with_logits(build_model(builder, seed), self.task.objective.links)
+        takes, row = tuple(model.inputs[0].shape[1:]), self.task.train.x.shape[1:]
+        if len(takes) != len(row) or any(a not in (None, b) for a, b in zip(takes, row, strict=True)):
+            raise InputError(f"the task's {role} takes inputs of shape {takes}, the task's examples have shape {row}")
         if role == "teacher" and not kind and self.config.model.teacher_weights:
-            load_weights(model, Path(self.config.model.teacher_weights))
+            load_weights(model, Path(self.config.model.teacher_weights), "teacher")
+        if role == "student" and self.config.model.student_weights:
+            load_weights(model, Path(self.config.model.student_weights), "student")
         if role == "student" and self.config.model.student_init == "teacher_layers":
             take_first_layers(self.build("teacher"), model)
         return model

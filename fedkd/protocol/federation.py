@@ -13,7 +13,7 @@ compresses the average by the same rule and adds what it *decodes*, as every cli
     shared = base + decode(encode(mean))
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -21,6 +21,7 @@ import numpy as np
 from fedkd.base.seeding import Purpose, generator
 from fedkd.base.tensors import Spec, State, Weights, add, digest, subtract
 from fedkd.compress.prune import masks, prune
+from fedkd.config.sections import TrainConfig
 from fedkd.data.dataset import Dataset
 from fedkd.exchange.basis import Bases, shared_bases
 from fedkd.exchange.blob import Header, PayloadError
@@ -138,7 +139,7 @@ def client_round(
         The state after the round, which holds the base and not the trained shared model, and the upload.
 
     Raises:
-        PayloadError: Training ended in NaN or Inf.
+        PayloadError: Training ended in NaN or Inf, in either model: the client's state stays what it was.
 
     Reference:
         Wu et al. 2022, algorithm 1, client side.
@@ -150,6 +151,7 @@ def client_round(
     trained = {group: arrays for group, arrays in before.items() if group not in chain.groups}
     context = Context(spec, kept_of(base, offer.sparsity, spec), rng)
     after, losses = _train(trained, base, offer, data, local, context)
+    check_trained(after, losses, experiment.config.train)
     update = subtract(after.pop(shared, []), base)
     header, coding = header_of(offer.round, offer.base, experiment), experiment.coding("up", offer.energy)
     bases = known_bases(experiment, offer.round, offer.steps[-1].blob if offer.steps else None)
@@ -181,6 +183,27 @@ def _train(
     keep = {shared: trainer.trainable(shared, context.kept)} if context.kept is not None else None
     near = {shared: trainer.trainable(shared, base)} if config.train.proximal else None
     return trainer.fit(state, data, context.rng, rate, keep, near)
+
+
+def check_trained(state: State, losses: Mapping[str, float], train: TrainConfig) -> None:
+    """Refuse what training has made of a client's models where it isn't finite: it would never get better.
+
+    Args:
+        state: After training; of its groups the models count, and what matches their hidden states.
+        losses: Mean loss of each role.
+        train: Whose learning rates are told.
+
+    Raises:
+        PayloadError: A number is NaN or infinite; says what to change.
+    """
+    groups = [group for group in (*losses, "projection") if group in state]
+    broken = [group for group in groups if not all(np.isfinite(array).all() for array in state[group])]
+    if broken:
+        rates = {"teacher": train.teacher_lr, "student": train.student_lr}
+        found = ", ".join(f"loss of the {role} {loss:g}" for role, loss in losses.items())
+        lower = " or ".join(f"train.{role}_lr ({rates[role]:g})" for role in losses)
+        text = f"training made the {' and the '.join(broken)} NaN or infinite ({found}): lower {lower}, or look for"
+        raise PayloadError("not_finite", f"{text} divisions and logarithms in layers and losses of your own")
 
 
 def begin_round(state: ServerState, experiment: Experiment) -> ServerState:

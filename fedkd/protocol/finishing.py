@@ -38,14 +38,16 @@ def check(experiment: Experiment) -> dict[str, str]:
 
     Raises:
         InputError: The task's builders don't make the same models anew each time they are called, the models can't
-            learn from each other, or the shared one can't be made aware of rounding, or it
-            has no channels to spare.
+            learn from each other, or the shared one can't be copied, or made aware of rounding, or it has no channels
+            to spare.
     """
     from fedkd.compress.qat import skipped
     from fedkd.compress.structured import in_turn
 
     check_builders(experiment)
     experiment.locals()
+    if experiment.shares:
+        check_copied(experiment)
     edge = experiment.config.edge
     if edge.channels:
         in_turn(_plain(experiment, None), macs=1 - edge.channels)
@@ -69,6 +71,22 @@ def check_builders(experiment: Experiment) -> None:
                 f"the task's {role} must have the same weights at each call with one seed, got others: use Keras'"
                 " initializers, or numpy's global generator, which are seeded"
             )
+
+
+def check_copied(experiment: Experiment) -> None:
+    """Copy the shared model as it will be copied to be saved, so that no run fails at its end.
+
+    Raises:
+        InputError: Keras can't make it again from its configuration, as with Lambda layers of a Python lambda.
+    """
+    try:
+        _plain(experiment, None)
+    except Exception as error:
+        said, role = " ".join(str(error).split())[:150], experiment.config.exchange.shared
+        raise InputError(
+            f"the task's {role} can't be copied, so neither saved nor converted: {type(error).__name__}: {said} ... Use"
+            " keras.ops in the place of a Lambda, or a layer class of your own that has get_config"
+        ) from error
 
 
 def experiment_at(experiment: Experiment, round_: int, removed_channels: Sequence[int]) -> Experiment:
@@ -143,6 +161,6 @@ def _finishing(experiment: Experiment, removed_channels: tuple[int, ...]) -> Exp
     builder: dict[str, Any] = {
         config.exchange.shared: lambda: _reshaped(_plain(experiment, None), removed_channels, config.edge.qat)
     }
-    models = replace(config.model, teacher_weights="", student_init="random")
+    models = replace(config.model, teacher_weights="", student_weights="", student_init="random")
     config = replace(config, model=models, loss=config.loss.of_logits)
     return replace(experiment, config=config, task=replace(experiment.task, **builder))

@@ -14,7 +14,7 @@ from fedkd.base.tensors import State, Weights
 from fedkd.data.dataset import Dataset
 from fedkd.distill.trainer import Trainer
 from fedkd.objectives.objective import quality
-from fedkd.protocol.messages import PERSONAL, teacher_key
+from fedkd.protocol.messages import PERSONAL, SHARED_PERSONAL, teacher_key
 
 if TYPE_CHECKING:
     import keras
@@ -49,13 +49,22 @@ class Local:
         if teacher is None:
             return {}
         task = self.experiment.task
-        figures = {teacher_key(name): value for name, value in self._measured(teacher, task.test).items()}
+        figures = {teacher_key(name): value for name, value in self._measured("teacher", teacher, task.test).items()}
         if not len(held_out):
             return figures
-        return figures | {PERSONAL: self._measured(teacher, held_out)[task.objective.metrics[0].name]}
+        return figures | {PERSONAL: self._deciding("teacher", teacher, held_out)}
 
-    def _measured(self, teacher: Weights, data: Dataset) -> dict[str, float]:
-        return quality(self.experiment.task.objective, self.trainer.logits("teacher", teacher, data.x), data.y)
+    def shared_quality(self, base: Weights, held_out: Dataset) -> dict[str, float]:
+        """Quality of the shared model, as a round begins with it, on what the client held out; empty without either."""
+        if not base or not len(held_out):
+            return {}
+        return {SHARED_PERSONAL: self._deciding(self.experiment.config.exchange.shared, base, held_out)}
+
+    def _deciding(self, role: str, model: Weights, data: Dataset) -> float:
+        return self._measured(role, model, data)[self.experiment.task.objective.metrics[0].name]
+
+    def _measured(self, role: str, model: Weights, data: Dataset) -> dict[str, float]:
+        return quality(self.experiment.task.objective, self.trainer.logits(role, model, data.x), data.y)
 
 
 def trainer_of(experiment: "Experiment", kind: str = "") -> Trainer:
@@ -75,7 +84,7 @@ def trainer_of(experiment: "Experiment", kind: str = "") -> Trainer:
     wanted = [name for name, given in bounds.items() if shared and given]
     example = experiment.task.train
     content = training_file(trainer, example.x[:1], example.y[:1], wanted)
-    return LiteRTTrainer(content, config.train.epochs, experiment.task.augment)
+    return LiteRTTrainer(content, config.train.epochs, experiment.task.augment, trainer.weigh)
 
 
 def keras_trainer(experiment: "Experiment", kind: str = "") -> "KerasTrainer":

@@ -11,9 +11,11 @@ from fedkd.protocol.state import Offer, Step
 Fields = dict[str, Any]
 
 PERSONAL = "teacher_personal"  # quality of a client's teacher, by the deciding metric, on what the client held out
+SHARED_PERSONAL = "shared_personal"  # the same of the shared model, as the client had it when its round began
+SECONDS = "seconds"  # how long a client worked on its answer
 _TEACHER = "teacher."  # before the name of a metric: quality of a client's teacher on the test set
 # What else a client may report of itself: mean losses, and what its process took to start.
-_OTHERS = {"loss_teacher", "loss_student", "import_seconds"}
+_OTHERS = {"loss_teacher", "loss_student", "import_seconds", SHARED_PERSONAL, SECONDS}
 
 _ANSWER_FIELDS = {"partition", "blob", "examples", "metric_names", "metric_values"}
 # Of an answer: more figures than any client has, and a size that no sum over clients makes infinite.

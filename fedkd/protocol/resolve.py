@@ -15,6 +15,7 @@ from fedkd.config.sections import CALIBRATED
 from fedkd.config.settings import build, check_settings, hash_of, to_settings
 from fedkd.data.dataset import Dataset
 from fedkd.data.partition import choose, chosen_clients, client_count, partition
+from fedkd.distill.class_weights import class_weights
 from fedkd.exchange.chain import chain_of
 from fedkd.exchange.compressors import compressor
 from fedkd.protocol.experiment import Experiment
@@ -41,9 +42,10 @@ def resolve(settings: Mapping[str, Scalar], load: Callable[..., Task] = load_tas
     chain_of(config.exchange)
     for way in (config.exchange.up, config.exchange.down):
         compressor(way, config.exchange, config.exchange.energy_start)
-    weights = Path(config.model.teacher_weights)
-    if config.model.teacher_weights and not weights.is_file():
-        raise InputError(f"{weights}: no such file; model.teacher_weights takes one that `fedkd pretrain` writes")
+    if config.train.class_weights:
+        class_weights(config.train.class_weights, task.objective)
+    _check_weights("teacher", config.model.teacher_weights, "one that `fedkd pretrain` writes")
+    _check_weights("student", config.model.student_weights, "the student.keras of a run, say")
     if config.partition.examples:
         task = replace(task, train=task.train.take(chosen_rows(task, config)))
     rows = chosen_clients(task.train, config.partition)
@@ -54,13 +56,18 @@ def resolve(settings: Mapping[str, Scalar], load: Callable[..., Task] = load_tas
     try:
         return _dealt(config, task, calibration, rest)
     except InputError as error:
-        if not len(calibration):
+        if not len(calibration) or ":" in config.partition.kind:
             raise
         if {*config.edge.wanted} & {*CALIBRATED}:
             aside = f"edge.calibration has set {len(calibration)} examples aside for the server"
             raise InputError(f"{error}; {aside}") from None
     # Else the same rows are set aside whatever files are wanted: which these are doesn't change what is trained.
     return _dealt(config, task, calibration[:0], np.arange(len(task.train)))
+
+
+def _check_weights(role: str, file: str, which: str) -> None:
+    if file and not Path(file).is_file():
+        raise InputError(f"{file}: no such file; model.{role}_weights takes {which}")
 
 
 def _dealt(config: Config, task: Task, calibration: np.ndarray, rest: np.ndarray) -> Experiment:

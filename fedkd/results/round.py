@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fedkd.base.errors import InputError
+from fedkd.results import shape
 from fedkd.results.json_fields import number, numbers, required, table
+from fedkd.results.shape import every, optional
 
 # Rank of a tensor's update as it was broadcast, the mean of those received (None where all went dense), full rank.
 Ranks = Sequence[float | None]
@@ -41,6 +43,9 @@ class Round:
         behind: Partition ids of the clients that needed the dense model.
         refused: Updates that were refused, each with client, node, reason and why.
         norms: L2 norms of the updates that were averaged: ``min``, ``median``, ``max``, and whose is the ``largest``.
+        clients: Figures of the participants by name, each a list in their order with None for what isn't known:
+            ``examples``, ``up_bytes``, ``down_bytes``, ``seconds``, ``norm``, ``loss_ROLE``, and, where they were
+            measured, ``teacher_METRIC``, ``teacher_personal`` and ``shared_personal``.
         seconds: How long the round took; None where it isn't known.
         elapsed: Seconds since the run began.
         shared_sha256: Of the shared model, 64 hex digits.
@@ -65,6 +70,7 @@ class Round:
     behind: Sequence[int] = ()
     refused: Sequence[Any] = ()
     norms: Mapping[str, float | None] = field(default_factory=dict)
+    clients: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
     seconds: float | None = None
     elapsed: float | None = None
     shared_sha256: str | None = None
@@ -89,6 +95,7 @@ class Round:
             "behind": list(self.behind),
             "refused": list(self.refused),
             "norms": dict(self.norms),
+            "clients": {name: list(figures) for name, figures in self.clients.items()},
             "seconds": self.seconds,
             "elapsed": self.elapsed,
             _SHA256: self.shared_sha256,
@@ -128,12 +135,24 @@ class Round:
             behind=tuple(row.get("behind") or ()),
             refused=tuple(row.get("refused") or ()),
             norms=numbers(table(row, "norms", where), where),
+            clients=_clients(row, where),
             shared_sha256=row.get(_SHA256),
             **numbers({key: row.get(key) for key in _MAY_BE_NONE}, where),
         )
 
 
 _MAY_BE_NONE = (*(_TEACHER + key for key in _OF_DECIDING), "sparsity", "energy", "seconds", "elapsed")
+
+
+def _clients(row: Mapping[str, Any], where: str) -> dict[str, tuple[float | None, ...]]:
+    """Figures of each participant."""
+    found, count = table(row, "clients", where), len(row.get("participants") or ())
+    for name, figures in found.items():
+        if not isinstance(figures, list) or len(figures) != count:
+            rule = f"clients.{name} must be a list of {count} numbers, one a participant"
+            raise InputError(f"{where}: {rule}, got {str(figures)[:40]}")
+        every(optional(shape.number))(figures, f"{where}: clients.{name}")
+    return {name: tuple(figures) for name, figures in found.items()}
 
 
 def _keys(row: Mapping[str, Any], prefix: str, but: Sequence[str]) -> list[str]:

@@ -11,12 +11,13 @@ from fedkd.base.errors import InputError, RunError
 from fedkd.base.files import replace_file, take_folder
 from fedkd.config.config import Config
 from fedkd.config.settings import build, read_toml, to_toml
+from fedkd.results.confusion import Confusion
 from fedkd.results.folder_lock import remove
 from fedkd.results.partition import Partition
 from fedkd.results.round import Round
 from fedkd.results.run_record import RunRecord
 from fedkd.results.summary import Summary
-from fedkd.results.task_record import TaskRecord
+from fedkd.results.task_record import TaskRecord, short_task
 
 # Folder of a run's folder that holds what it needs to go on; when the run has finished it goes, or becomes the other.
 CHECKPOINT = "checkpoint"
@@ -88,6 +89,10 @@ class RunFolder:
         """Write who holds what, in one step."""
         replace_file(self.path / "partition.json", (json.dumps(partition.to_json()) + "\n").encode())
 
+    def write_confusion(self, confusion: Confusion) -> None:
+        """Write which classes are taken for which, in one step."""
+        replace_file(self.path / "confusion.json", (json.dumps(confusion.to_json()) + "\n").encode())
+
     def write_summary(self, summary: Summary) -> None:
         """Write the summary in one step."""
         replace_file(self.path / "summary.json", (json.dumps(summary.to_json(), indent=2) + "\n").encode())
@@ -108,10 +113,11 @@ class RunFolder:
             shutil.rmtree(checkpoint)
 
     def reopen(self) -> None:
-        """Have a run go on: a finished one's states take their place again, and its summary is no longer true."""
+        """Have a run go on: a finished one's states take their place again, and what it came to is no longer true."""
         if self.states.name == FINAL_CHECKPOINT:
             self.states.rename(self.path / CHECKPOINT)
-        (self.path / "summary.json").unlink(missing_ok=True)
+        for name in ("summary.json", "confusion.json"):
+            (self.path / name).unlink(missing_ok=True)
 
     @property
     def history(self) -> tuple[Round, ...]:
@@ -156,6 +162,16 @@ class RunFolder:
         return None if (held := _object(path)) is None else TaskRecord.from_json(held, str(path))
 
     @property
+    def confusion(self) -> Confusion | None:
+        """Which classes the model that ships takes for which, None where it isn't known.
+
+        Raises:
+            InputError: The file doesn't parse.
+        """
+        path = self.path / "confusion.json"
+        return None if (held := _object(path)) is None else Confusion.from_json(held, str(path))
+
+    @property
     def config(self) -> str:
         """The configuration, verbatim; empty where there is none."""
         path = self.path / "config.toml"
@@ -179,7 +195,7 @@ def read(path: Path) -> RunRecord:
         raise InputError(f"a run is a folder, got {path}, which is not one")
     held = RunFolder(path)
     history = held.history
-    return RunRecord(path, held.summary, history, held.partition, held.config, held.task)
+    return RunRecord(path, held.summary, history, held.partition, held.config, held.task, held.confusion)
 
 
 def is_run(path: Path) -> bool:
@@ -190,7 +206,7 @@ def is_run(path: Path) -> bool:
 
 def run_path(out: object, config: Config) -> Path:
     """Folder of a run: ``out``, or ``runs/TASK-METHOD-SEED`` where that is empty."""
-    task = Path(config.task.partition("#")[0].rpartition(":")[2]).stem
+    task = short_task(config.task.partition("#")[0])
     return Path(str(out or Path("runs") / f"{task}-{config.method}-{config.seed}"))
 
 

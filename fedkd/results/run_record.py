@@ -1,17 +1,23 @@
 """A run as it was read: all that its report, its comparison with others and its search for device files begin with."""
 
+import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
+from fedkd.base.errors import InputError
+from fedkd.config.config import Scalar
+from fedkd.config.settings import flatten
 from fedkd.objectives.metric import ACCURACY, F1, Scale
+from fedkd.results.confusion import Confusion
 from fedkd.results.device_file import DeviceFile
 from fedkd.results.partition import Partition
 from fedkd.results.round import Round
 from fedkd.results.summary import Quality, Summary
 from fedkd.results.task_record import LARGEST_CLASS, TaskRecord
 
+_SUMMED = ("up_bytes", "down_bytes", "seconds")  # of a client, over its rounds
 _OLD = {metric.name: metric for metric in (ACCURACY, F1)}  # of run folders without task.json
 
 
@@ -26,6 +32,7 @@ class RunRecord:
         partition: Who held what, where the run wrote it.
         config: The resolved configuration, verbatim.
         task: What the run wrote of its task; None for an older run.
+        confusion: Which classes the model that ships takes for which; None where that isn't known.
     """
 
     path: Path
@@ -34,6 +41,29 @@ class RunRecord:
     partition: Partition | None = None
     config: str = ""
     task: TaskRecord | None = None
+    confusion: Confusion | None = None
+
+    @property
+    def settings(self) -> dict[str, Scalar]:
+        """The configuration by dotted keys.
+
+        Raises:
+            InputError: It isn't a TOML file.
+        """
+        try:
+            return flatten(tomllib.loads(self.config))
+        except tomllib.TOMLDecodeError:
+            raise InputError(f"{self.path / 'config.toml'}: not a TOML file") from None
+
+    @property
+    def task_key(self) -> str:
+        """The task as its user wrote it, paths made absolute."""
+        return str((self.summary and self.summary.task) or self.settings.get("task") or "an unknown task")
+
+    @property
+    def classifies(self) -> bool:
+        """Whether its outputs are exclusive classes; runs from before tasks said so had no others."""
+        return self.task is None or self.task.objective == "classification"
 
     @property
     def name(self) -> str:
@@ -89,9 +119,11 @@ class RunRecord:
         )
 
     def shared_figure(self, metric: Scale) -> float | None:
-        """The shared model's figure by any metric at the run's end; None where it isn't known."""
+        """The shared model's figure by any metric as it is in the end, of what ships; None where it isn't known."""
         if metric.name == self.metric.name:
-            return self.quality.shared
+            return self.quality.shipped
+        if self.quality.finished is not None and self.history:
+            return self.history[-1].shared.get(metric.name)
         others = self.summary.others if self.summary else {}
         return others[metric.name].shared if metric.name in others else None
 
@@ -107,6 +139,27 @@ class RunRecord:
         """Bytes a client has sent and received up to the end of each round, the mean over all clients."""
         totals = accumulate(row.up_bytes + row.down_bytes for row in self.history)
         return [total / self.clients for total in totals]
+
+    def client_figures(self) -> dict[int, dict[str, float]]:
+        """What is known of each client that took part, by its partition id, ascending.
+
+        Returns:
+            ``rounds``, how many of its updates were averaged, and ``refused``; sums over rounds of ``up_bytes``,
+            ``down_bytes`` and ``seconds``; of all else that rounds hold of clients what was reported last.
+        """
+        found: dict[int, dict[str, float]] = {}
+        for row in self.history:
+            for place, client in enumerate(row.participants):
+                held = found.setdefault(client, {"rounds": 0, "refused": 0})
+                held["rounds"] += 1
+                for name, figures in row.clients.items():
+                    if (figure := figures[place]) is not None:
+                        held[name] = figure + (held.get(name, 0) if name in _SUMMED else 0)
+            for entry in row.refused:
+                whose = entry.get("client") if isinstance(entry, dict) else None
+                if isinstance(whose, int):
+                    found.setdefault(whose, {"rounds": 0, "refused": 0})["refused"] += 1
+        return dict(sorted(found.items()))
 
     def ranked_tensors(self) -> dict[str, int]:
         """Full rank of every tensor that could be sent as factors, in the model's order; vectors never are."""

@@ -1,7 +1,9 @@
 """What a run's task is, and how its figures are read: ``task.json``, which a run writes at its start."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fedkd.base.errors import InputError
@@ -10,6 +12,32 @@ from fedkd.results.json_fields import required
 from fedkd.results.summary import read_metrics
 
 LARGEST_CLASS = "always the largest class"
+
+
+def short_task(task: str) -> str:
+    """A task's name without the folders of its file: ``npz:data/wine.npz`` is ``wine``."""
+    return Path(task.rpartition(":")[2]).stem
+
+
+def task_title(task: str) -> str:
+    """What tables and pictures call a task: of a file its name, of all others what a user writes.
+
+    >>> task_title("npz:/data/wine.npz"), task_title("mine.tasks:wine"), task_title("digits")
+    ('wine', 'mine.tasks:wine', 'digits')
+    """
+    kind, _, place = task.partition(":")
+    return short_task(task) if kind == "npz" or Path(place).is_absolute() else task
+
+
+def task_titles(tasks: Iterable[str]) -> dict[str, str]:
+    """The title of each task; those whose titles would be alike keep what a user writes.
+
+    >>> task_titles(["npz:a/wine.npz", "npz:b/wine.npz", "npz:a/beer.npz"])
+    {'npz:a/wine.npz': 'npz:a/wine.npz', 'npz:b/wine.npz': 'npz:b/wine.npz', 'npz:a/beer.npz': 'beer'}
+    """
+    titles = {task: task_title(task) for task in tasks}
+    count = Counter(titles.values())
+    return {task: title if count[title] == 1 else task for task, title in titles.items()}
 
 
 @dataclass(frozen=True)

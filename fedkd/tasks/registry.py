@@ -80,6 +80,9 @@ def checked_task(task: Task, data: str = "") -> Task:
             )
         checked(data or task.name, split, examples, task.objective)
     check_alike(data or task.name, task.train.x, task.test.x)
+    row, other = task.train.x.shape[1:], task.test.x.shape[1:]
+    if row != other:
+        raise InputError(f"{data or task.name}: x_test must hold examples of shape {row}, as x_train does, got {other}")
     return task
 
 

@@ -15,6 +15,15 @@ A_MINUTE_EACH = 10
 _TEXT = 300
 
 
+def report_files(path: Path) -> list[Path]:
+    """The files of reports that there are, the older one first."""
+    return [file for file in (_older(path), path) if file.is_file()]
+
+
+def _older(path: Path) -> Path:
+    return path.with_name(f"{path.name}.1")
+
+
 class Reports:
     """A file of reports.
 
@@ -42,7 +51,7 @@ class Reports:
             if not self._room(device[:_TEXT], now):
                 return False
             if self._path.exists() and self._path.stat().st_size >= self._largest:
-                self._path.replace(self._path.with_name(f"{self._path.name}.1"))
+                self._path.replace(_older(self._path))
             row = {"time": round(now, 3), "device": device, "peer": peer, **fields}
             with open(self._path, "a", encoding="utf-8") as file:
                 file.write(json.dumps({key: _bounded(value) for key, value in row.items()}) + "\n")

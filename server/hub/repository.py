@@ -12,6 +12,7 @@ Reference:
 """
 
 import fcntl
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -20,11 +21,15 @@ from pathlib import Path
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import MetaFile, Root, TargetFile
 
+from clients.device.protocol.manifest import Manifest, unpack
 from fedkd.base.errors import InputError
 from fedkd.base.files import replace_file
 from server.hub.keys import ROLES, find_key, make_key, need_key
 from server.hub.store import Published, Store, first
 
+log = logging.getLogger(__name__)
+
+_MANIFEST = "/manifest.json"
 # What has to be signed anew once a role has another key.
 _SIGN_AFTER = {
     "root": ("timestamp",),
@@ -183,6 +188,16 @@ class Repository:
         except (RepositoryError, OSError) as error:
             raise InputError(f"{self._place(info)}: not what was published as {path}: {error}") from None
         return data
+
+    def manifests(self) -> dict[str, Manifest]:
+        """The newest manifest of each channel that has a sound one, by its name; others are named in a warning."""
+        found = {}
+        for path in (path for path in self.paths() if path.endswith(_MANIFEST)):
+            try:
+                found[path.removesuffix(_MANIFEST)] = unpack(self.read(path) or b"")
+            except (ValueError, InputError) as error:  # the other channels are served all the same
+                log.warning("%s: %s", path, error)
+        return found
 
     def _something(self) -> Published:
         self.store.root()

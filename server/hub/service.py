@@ -14,7 +14,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from clients.device.protocol import hub_pb2, hub_pb2_grpc
-from clients.device.protocol.manifest import Manifest, unpack
+from clients.device.protocol.manifest import Manifest
 from fedkd.base.errors import InputError
 from server.hub.deadline import Deadline
 from server.hub.front import Front, Limits, fitting
@@ -97,17 +97,8 @@ class HubService(hub_pb2_grpc.HubServicer):
         """The manifest of each channel that has a sound one, read again when something was published."""
         published = self._repository.store.published().timestamp.signed
         if published.version != self._known[0]:
-            paths = [path for path in self._repository.paths() if path.endswith("/manifest.json")]
-            found = {path.removesuffix("/manifest.json"): self._manifest(path) for path in paths}
-            self._known = (published.version, {channel: item for channel, item in found.items() if item})
+            self._known = (published.version, self._repository.manifests())
         return self._known[1]
-
-    def _manifest(self, path: str) -> Manifest | None:
-        try:
-            return unpack(self._repository.read(path) or b"")
-        except (ValueError, InputError) as error:  # the other channels are served all the same
-            logging.getLogger(__name__).warning("%s: %s", path, error)
-            return None
 
 
 def served_file(folder: Path, path: str) -> Path | None:

@@ -9,22 +9,17 @@ import typer
 from fedkd.config.config import Scalar
 from fedkd.config.settings import parse_assignment, read_toml
 from sims.exit_codes import errors_for_people
-from sims.options import FromRoundOption, TrustOption
+from sims.options import DataOption, FromRoundOption, SeedOption, SetOption, TrustOption
 from sims.terminal import Terminal
 
 app = typer.Typer(no_args_is_help=True, help="Federations of real machines, on Flower's SuperLink and SuperNodes.")
 
 TaskOption = Annotated[str | None, typer.Option(help="See `fedkd tasks`. (default: digits)")]
-DataOption = Annotated[str | None, typer.Option(help="File with the data of a named task, where it needs one.")]
 MethodOption = Annotated[str | None, typer.Option(help="See `fedkd methods`. (default: fedkd)")]
 RoundsOption = Annotated[int | None, typer.Option(help="Rounds of training. (default: 20)")]
-SeedOption = Annotated[int | None, typer.Option(help="Same seed, same bytes. (default: 0)")]
 ConfigOption = Annotated[Path | None, typer.Option(help="Settings as a TOML file; options override it.")]
 OutOption = Annotated[Path | None, typer.Option(help="Folder to write. (default: runs/TASK-METHOD-SEED)")]
 OverwriteOption = Annotated[bool, typer.Option(help="Replace the folder of an earlier one.")]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", help="Any key of the configuration, e.g. train.epochs=5. May be repeated.")
-]
 
 
 @app.command()

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from fedkd.base.errors import RunError
-from sims.deploy.signals import uninterrupted
+from sims.signals import uninterrupted
 
 # Handed down to every process that another one starts, in whichever session: so none is missed.
 _MARK = "FEDKD_PROCESSES"

@@ -20,8 +20,8 @@ from sims.deploy import flower
 from sims.deploy.app_folder import write_app
 from sims.deploy.folder import Deployment, write_deployment
 from sims.deploy.processes import Processes, free_ports, last_message, wait_for_port
-from sims.deploy.signals import interruptible
 from sims.run import absolute, forget_states, how_far, taken, write_partition
+from sims.signals import interruptible
 
 SUPERLINK, SUPEREXEC = "superlink", "superexec"
 LOOPBACK = "127.0.0.1"

@@ -56,7 +56,7 @@ def _alone(config: Config, rounds: int) -> Config:
     exchange = replace(config.exchange, shared="student", up="dense", down="dense", bits=32, feedback=False)
     exchange = replace(exchange, weighting="examples")
     train = replace(config.train, models="student", student_lr=_RATE * config.train.student_lr)
-    model = replace(config.model, student_init="random")
+    model = replace(config.model, student_weights="", student_init="random")
     return replace(config, rounds=rounds, model=model, train=train, exchange=exchange, loss=LossConfig())
 
 

@@ -55,7 +55,8 @@ def narrower(folder: Path, experiment: Experiment, console: Console) -> Iterator
             return
         console.print(f"the federation again with {change}:", highlight=False)
         settings = to_settings(experiment.config)
-        settings |= {"model.student_width": width, "edge.precisions": "none", **parse_finish("none")}
+        settings |= {"model.student_width": width, "model.student_weights": ""}
+        settings |= {"edge.precisions": "none", **parse_finish("none")}
         with tempfile.TemporaryDirectory() as place:
             try:
                 again = run(settings, "local", Path(place) / "run", False, False, console)

@@ -1,177 +1,199 @@
-"""Runs side by side: the settings in which they differ, what they reached, and the same as a page."""
+"""Runs side by side: the settings in which they differ, and what they reached; seeds are pooled."""
 
-import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 
-from rich.console import RenderableType
-from rich.table import Table
-from rich.text import Text
-
 from fedkd.base.errors import InputError
-from fedkd.base.files import replace_file
-from fedkd.config.settings import flatten
-from fedkd.objectives.metric import ACCURACY, Scale
+from fedkd.config.config import Scalar
+from fedkd.objectives.metric import ACCURACY, NONE, Scale
 from fedkd.results.run_folder import read
 from fedkd.results.run_record import RunRecord
-from sims.report.html import Picture, picture, render
-from sims.report.plots import Series, frontier, quality_by_rounds
-from sims.report.table import NONE, size, total_bytes
+from fedkd.results.task_record import task_titles
+from sims.report.table import MB, spread, total_bytes
 
 # Settings that name a run's data on its machine, or how it used the machine, rather than what it is.
-_NOT_COMPARED = ("data", "threads")
+_NOT_COMPARED = ("data", "threads", "seed")
+_SEED, _TASK = "seed", "task"
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Runs that differ in their seeds alone, or one run.
+
+    Args:
+        name: What it is called.
+        runs: As they lie on the disk, each of another seed.
+    """
+
+    name: str
+    runs: tuple[RunRecord, ...]
+
+    @property
+    def finished(self) -> bool:
+        """Whether its runs are; of several all are."""
+        return self.runs[0].summary is not None
+
+    @property
+    def task(self) -> str:
+        """Its task, as its user wrote it."""
+        return self.runs[0].task_key
+
+    @property
+    def seeds(self) -> tuple[str, ...]:
+        """Of its runs."""
+        return tuple(_text(run.settings.get(_SEED)) for run in self.runs)
+
+    def values(self, figure: Callable[[RunRecord], float | None]) -> list[float]:
+        """A figure of each run, where it is known."""
+        return [value for run in self.runs if (value := figure(run)) is not None]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs and what they are called: by their folders' names, or their whole paths where names repeat.
+    """Runs, pooled over seeds.
 
     Args:
-        names: A name a run.
-        runs: As they lie on the disk.
+        pools: At least one.
+        numbers: By which tables name them, from 1.
     """
 
-    names: tuple[str, ...]
-    runs: tuple[RunRecord, ...]
+    pools: tuple[Pool, ...]
+    numbers: tuple[int, ...]
+
+    @cached_property
+    def tasks(self) -> dict[str, str]:
+        """What the tasks are called, by what their users wrote."""
+        return task_titles(pool.task for pool in self.pools)
+
+    @property
+    def metrics(self) -> tuple[Scale, ...]:
+        """Of the first of its pools, and so of all where they have the same."""
+        return tuple(self.pools[0].runs[0].metrics)
+
+    @property
+    def parts(self) -> "list[Comparison]":
+        """Those of its pools whose figures are by the same metrics, and so fit into one table."""
+        found: dict[tuple[str, ...], list[tuple[Pool, int]]] = {}
+        for pool, number in zip(self.pools, self.numbers, strict=True):
+            found.setdefault(tuple(metric.name for metric in pool.runs[0].metrics), []).append((pool, number))
+        return [Comparison(*zip(*pairs, strict=True)) for pairs in found.values()]
 
 
 def comparison(folders: Sequence[Path]) -> Comparison:
-    """Read the runs.
+    """Read the runs and pool those that differ in their seeds alone.
 
     Raises:
         InputError: Fewer than two, or one that is no run or doesn't parse.
     """
     if len(folders) < 2:
         raise InputError(f"compare takes two runs or more, got {len(folders)}")
-    runs = tuple(read(folder) for folder in folders)
     short = [folder.resolve().name for folder in folders]
-    alike = len(set(short)) < len(short)
-    return Comparison(tuple(map(str, folders)) if alike else tuple(short), runs)
+    names = short if len(set(short)) == len(short) else [str(folder) for folder in folders]
+    pools: list[list[tuple[str, RunRecord]]] = []
+    for name, run in zip(names, map(read, folders), strict=True):
+        pool = next((pool for pool in pools if _alike([held for _, held in pool], run)), None)
+        if pool is None:
+            pools.append(pool := [])
+        pool.append((name, run))
+    found = tuple(Pool(_common([name for name, _ in pool]), tuple(run for _, run in pool)) for pool in pools)
+    return Comparison(found, tuple(range(1, len(found) + 1)))
+
+
+def _alike(pool: Sequence[RunRecord], run: RunRecord) -> bool:
+    """Whether a run is one more seed of a pool: it and they have finished, and no other of them has its seed."""
+    seed = run.settings.get(_SEED)
+    if seed is None or run.summary is None or pool[0].summary is None:
+        return False
+    return _compared(pool[0]) == _compared(run) and all(held.settings.get(_SEED) != seed for held in pool)
+
+
+def _compared(run: RunRecord) -> dict[str, Scalar]:
+    return {key: value for key, value in run.settings.items() if key not in _NOT_COMPARED}
+
+
+def _common(names: Sequence[str]) -> str:
+    """What names of runs begin with, but for the seed: ``a-seed0`` and ``a-seed1`` are ``a``."""
+    if len(names) == 1:
+        return names[0]
+    letters = takewhile(lambda alike: len(set(alike)) == 1, zip(*names, strict=False))
+    common = "".join(letter for letter, *_ in letters).rstrip("-_. =")
+    return common.removesuffix("seed").rstrip("-_. =") or names[0]
 
 
 def differences(held: Comparison) -> list[tuple[str, ...]]:
-    """Rows of the settings in which runs differ: the key, then its value in each run."""
-    settings = [_settings(run) for run in held.runs]
+    """Rows of the settings in which pools differ: the key, then its value in each of them."""
+    settings = [pool.runs[0].settings for pool in held.pools]
     keys = dict.fromkeys(key for given in settings for key in given if key not in _NOT_COMPARED)
-    rows = [(key, *(_text(given.get(key)) for given in settings)) for key in keys]
-    return [row for row in rows if len(set(row[1:])) > 1]
+    rows = []
+    for key in keys:
+        values = [_text(given.get(key)) for given in settings]
+        if key == _TASK:
+            values = [held.tasks[pool.task] for pool in held.pools]
+        if len(set(values)) > 1:
+            rows.append((key, *values))
+    return rows
 
 
 def notices(held: Comparison) -> Iterator[str]:
     """What a reader must know before comparing the figures."""
-    tasks = list(dict.fromkeys(_task(run) for run in held.runs))
-    if len(tasks) > 1:
-        what = "accuracies" if {run.metric.name for run in held.runs} == {ACCURACY.name} else "figures"
-        yield f"These runs are of different tasks ({', '.join(tasks)}): their {what} don't compare."
-    for name, run in zip(held.names, held.runs, strict=True):
-        if run.summary is None:
-            yield f"{name} isn't finished, rounds {_rounds(run)}; its figures are the last it measured."
+    if len(held.tasks) > 1:
+        what = "accuracies" if {pool.runs[0].metric.name for pool in held.pools} == {ACCURACY.name} else "figures"
+        yield f"These runs are of different tasks ({', '.join(held.tasks.values())}): their {what} don't compare."
+    for pool in held.pools:
+        if not pool.finished:
+            yield f"{pool.name} isn't finished, rounds {_rounds(pool)}; its figures are the last it measured."
 
 
 def figures(held: Comparison) -> list[tuple[str, ...]]:
-    """Headings, then a row of figures a run; figures that no run has are left out."""
-    metrics = list({metric.name: metric for run in held.runs for metric in run.metrics}.values())
-    labels = [metric.label + metric.direction for metric in metrics]
-    headings = ("run", *labels, "teachers", "a client", "times less", "rounds", "time")
-    rows = [headings, *(_figures(name, run, metrics) for name, run in zip(held.names, held.runs, strict=True))]
+    """A table of runs whose figures are by the same metrics.
+
+    Args:
+        held: One of the ``parts`` of a comparison.
+
+    Returns:
+        Headings, then a row a pool, mean ± sample standard deviation over seeds; what nobody has is left out. An arrow
+        says that lower is better.
+    """
+    headings = (
+        *(metric.with_unit(metric.label) + ("" if metric.better == "higher" else " ↓") for metric in held.metrics),
+        held.metrics[0].with_unit("teachers"),
+        *("MB a client", "times less", "rounds", "seconds", "seeds"),
+    )
+    rows = [headings, *(_figures(pool, held.metrics) for pool in held.pools)]
     columns = [column for column in zip(*rows, strict=True) if set(column[1:]) != {NONE}]
     return list(zip(*columns, strict=True))
 
 
-def tables(held: Comparison) -> list[RenderableType]:
-    """What a terminal shows: notices, the figures, and the settings that differ, runs by their numbers."""
-    table, (headings, *rows) = Table(box=None), figures(held)
-    for heading in ("", *headings):
-        right = heading not in ("run", "rounds")
-        table.add_column(heading, justify="right" if right else "left", overflow="fold")
-    for number, row in enumerate(rows, 1):
-        table.add_row(*map(Text, (str(number), *row)))
-    settings = Table("setting", *(str(number + 1) for number in range(len(held.runs))), box=None)
-    for line in differences(held):
-        settings.add_row(*map(Text, line))
-    words = [Text(text, style="yellow") for text in notices(held)]
-    return [*words, table, Text(), settings if settings.row_count else Text("The runs have the same settings.")]
+def _figures(pool: Pool, metrics: Sequence[Scale]) -> tuple[str, ...]:
+    def sent(run: RunRecord) -> float | None:
+        return total_bytes(run.traffic)
 
-
-def write_page(held: Comparison, out: Path) -> Path:
-    """Write the comparison as one HTML file.
-
-    Raises:
-        InputError: The file can't be written.
-    """
-    headings, *rows = figures(held)
-    text = render(
-        "compare.html.j2",
-        name=f"{len(held.runs)} runs compared",
-        subtitle=", ".join(held.names),
-        notices=list(notices(held)),
-        headings=headings,
-        figures=rows,
-        runs=held.names,
-        differences=differences(held),
-        pictures=list(_pictures(held)),
+    return (
+        *(_spread(metric, [run.shared_figure(metric) for run in pool.runs]) for metric in metrics),
+        _spread(metrics[0], [run.quality.teacher_mean for run in pool.runs]),
+        spread(pool.values(sent), 1 / MB),
+        spread(pool.values(lambda run: run.traffic.get("reduction_vs_teacher"))),
+        _rounds(pool),
+        spread(pool.values(lambda run: run.summary.speed.get("seconds") if run.summary else None), decimals=0),
+        str(len(pool.runs)),
     )
-    try:
-        replace_file(out, text.encode())
-    except OSError as error:
-        raise InputError(f"--out {out}: can't be written ({error.strerror})") from None
-    return out
 
 
-def _pictures(held: Comparison) -> Iterator[Picture]:
-    """Two pictures a task, of its runs that have a round."""
-    tasks = dict.fromkeys(_task(run) for run in held.runs)
-    for task in tasks:
-        pairs = zip(held.names, held.runs, strict=True)
-        series = [Series(name, (run,)) for name, run in pairs if _task(run) == task and run.history]
-        if not series:
-            continue
-        of = f", {task}" if len(tasks) > 1 else ""
-        metric = series[0].runs[0].metric
-        text = f"{metric.title} at each run's end, and on the way there, against what a client has sent and received."
-        yield picture("frontier", f"Quality by megabytes{of}", text, partial(frontier, series, metric))
-        text = f"{metric.title} of the shared model after each round."
-        yield picture("rounds", f"Quality by round{of}", text, partial(quality_by_rounds, series, metric))
-
-
-def _settings(run: RunRecord) -> dict[str, object]:
-    try:
-        return dict(flatten(tomllib.loads(run.config)))
-    except tomllib.TOMLDecodeError:
-        raise InputError(f"{run.path / 'config.toml'}: not a TOML file") from None
-
-
-def _task(run: RunRecord) -> str:
-    return str((run.summary and run.summary.task) or _settings(run).get("task") or "an unknown task")
+def _spread(metric: Scale, values: Sequence[float | None]) -> str:
+    """Mean and deviation as they are shown: with two decimals of shares."""
+    return spread([value for value in values if value is not None], metric.factor, 2 if metric.unit == "%" else None)
 
 
 def _text(value: object) -> str:
     return NONE if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _figures(name: str, run: RunRecord, metrics: Sequence[Scale]) -> tuple[str, ...]:
-    traffic, seconds = run.traffic, run.summary.speed.get("seconds") if run.summary else None
-    less = traffic.get("reduction_vs_teacher")
-    return (
-        name,
-        *(metric.text(run.shared_figure(metric), _digits(metric)) for metric in metrics),
-        run.metric.text(run.quality.teacher_mean, _digits(run.metric)),
-        size(total_bytes(traffic)),
-        NONE if less is None else f"{less:,.3g}",
-        _rounds(run),
-        NONE if seconds is None else f"{seconds:,.0f} s",
-    )
-
-
-def _digits(metric: Scale) -> int | None:
-    """Decimals with which runs are told apart: two of shares."""
-    return 2 if metric.unit == "%" else None
-
-
-def _rounds(run: RunRecord) -> str:
-    """Rounds of a finished run; of how many, where it was stopped or still goes on."""
+def _rounds(pool: Pool) -> str:
+    """Rounds of finished runs; of how many, where one was stopped or still goes on."""
+    run = pool.runs[0]
     if not run.history:
         return "0"
     last = run.history[-1]

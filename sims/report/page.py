@@ -8,18 +8,26 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from fedkd.base.files import replace_file
+from fedkd.results.confusion import Confusion
 from fedkd.results.run_folder import read
 from fedkd.results.run_record import RunRecord
 from fedkd.results.summary import Summary
 from sims.report.html import Picture, picture, render
 from sims.report.plots import (
     Look,
+    client_quality,
+    confusion_matrix,
     device_files,
+    loss_by_round,
     partition_picture,
     quality_by_megabytes,
     quality_by_round,
     ranks_heatmap,
+    update_norms,
 )
+from sims.report.plots.confusion import MOST as MOST_CLASSES
+from sims.report.rows import MOST as MOST_CLIENTS
+from sims.report.rows import client_rows, norm_rows
 from sims.report.table import NONE, rounds, saving, size, total_bytes
 
 Draw = Callable[[RunRecord, Look], Figure]
@@ -57,11 +65,24 @@ def _wanted(run: RunRecord) -> Iterator[tuple[Draw, str, str]]:
         beside = ", beside all that FedAvg would take" if run.summary else ""
         text = f"{run.metric.title} against what a client has sent and received so far{beside}."
         yield quality_by_megabytes, "Quality by megabytes", text
+    if any(loss is not None for row in run.history for loss in row.loss.values()):
+        yield loss_by_round, "Training loss by round", "What the clients' training lost in each round, their mean."
+    if run.confusion and run.confusion.classes:
+        yield _confusion, "Which classes are taken for which", _confused(run.confusion)
+    if client_rows(run) and _measured_at_clients(run):
+        text = (
+            f"{run.metric.title} at each client, as it measured last: of its teacher, and of the shared model as the"
+            " round began, on the test set and on what the client held out of its own data."
+        )
+        yield client_quality, "Quality by client", text
+    if any(row.norms.get("median") is not None for row in run.history):
+        text = "L2 norms of the updates that were averaged, and of those refused, where a norm is known."
+        yield update_norms, "Size of the updates", text
     if run.ranked_tensors():
         text = "Singular values sent of each tensor's update, as a share of its full rank."
         yield ranks_heatmap, "Ranks of the updates", text
     if run.partition and run.partition.counts and run.partition.classes:
-        groups = "class" if run.task is None or run.task.objective == "classification" else "group of targets"
+        groups = "class" if run.classifies else "group of targets"
         text = f"Examples of each {groups} at each client, below each client's total."
         yield partition_picture, "Who holds what", text
     if run.converted_files():
@@ -70,6 +91,26 @@ def _wanted(run: RunRecord) -> Iterator[tuple[Draw, str, str]]:
             "Files for devices",
             f"Size of each file, as it is and in gzip, beside its {run.metric.label}.",
         )
+
+
+def _confusion(run: RunRecord, look: Look) -> Figure:
+    assert run.confusion is not None
+    return confusion_matrix(run.confusion, look)
+
+
+_confusion.__name__ = "confusion_matrix"  # of its file
+
+
+def _confused(held: Confusion) -> str:
+    """What the picture of a confusion matrix shows."""
+    total, classes = sum(map(sum, held.counts)), len(held.classes)
+    most = f" Of {classes} classes, those with most mistakes." if classes > MOST_CLASSES else ""
+    return f"The model that ships on {total:,} test examples: how many of each class got which answer.{most}"
+
+
+def _measured_at_clients(run: RunRecord) -> bool:
+    names = {f"teacher_{run.metric.name}", "teacher_personal", "shared_personal"}
+    return any(names & set(row.clients) for row in run.history)
 
 
 def _html(run: RunRecord, pictures: list[Picture]) -> str:
@@ -86,6 +127,9 @@ def _html(run: RunRecord, pictures: list[Picture]) -> str:
         metric=run.metric,
         traffic=_traffic_rows(run.traffic),
         facts=_facts(summary),
+        clients=client_rows(run),
+        more_clients=max(0, len(run.client_figures()) - MOST_CLIENTS),
+        norms=norm_rows(run),
         refused=[(row.number, _refusal(entry)) for row in run.history for entry in row.refused],
         config=run.config,
     )

@@ -1,7 +1,9 @@
 """What ``fedkd run`` prints at its end, and figures written the way a person reads them."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import mean, stdev
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -78,6 +80,26 @@ def total_bytes(traffic: Mapping[str, float | None]) -> float | None:
     """Bytes a client sent and received in the whole run, None where the summary lacks either."""
     up, down = traffic.get("up_bytes_per_client"), traffic.get("down_bytes_per_client")
     return None if up is None or down is None else float(up + down)
+
+
+def spread(values: Sequence[float], scale: float = 1.0, decimals: int | None = None) -> str:
+    """Mean and, of two values or more, sample standard deviation.
+
+    Args:
+        values: One a seed.
+        scale: What they are multiplied by.
+        decimals: As many as make three digits of the mean where None.
+
+    >>> spread([0.9, 0.92], 100, 2), spread([0.9], 100, 1), spread([0.1, 0.3]), spread([1234.5]), spread([])
+    ('91.00 ± 1.41', '90.0', '0.200 ± 0.141', '1,234', '–')
+    """
+    if not values:
+        return NONE
+    scaled = [scale * value for value in values]
+    middle = mean(scaled)
+    if decimals is None:
+        decimals = max(0, 2 - math.floor(math.log10(abs(middle)))) if middle else 0
+    return f"{middle:,.{decimals}f}" + (f" ± {stdev(scaled):,.{decimals}f}" if len(scaled) > 1 else "")
 
 
 def rounds(summary: Summary) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from fedkd.objectives.metric import ACCURACY, Scale
 from fedkd.results.summary import Summary
+from fedkd.results.task_record import task_titles
 from sims.suite.plan import Job
 from sims.suite.results import Row
 
@@ -15,7 +16,8 @@ class Group:
     """Finished cells that differ in their seeds alone.
 
     Args:
-        task: Of all of them.
+        task: Of all of them, as the suite's file says.
+        task_title: What tables and pictures call it.
         label: What the tables call them.
         varied: What the grid sets for them.
         metrics: How their figures are read, the deciding one first.
@@ -23,6 +25,7 @@ class Group:
     """
 
     task: str
+    task_title: str
     label: str
     varied: Mapping[str, Any]
     metrics: Sequence[Scale]
@@ -57,10 +60,13 @@ class Group:
 def groups(jobs: Sequence[Job], summaries: Sequence[Summary | None], rows: Sequence[Row]) -> list[Group]:
     """Gather finished cells over their seeds, task by task, in the order of the suite."""
     found: dict[tuple[Any, ...], Group] = {}
+    titles = task_titles(line["task"] for line in rows)
     for job, summary, line in zip(jobs, summaries, rows, strict=True):
         if summary:
             key = (line["task"], job.cell.label, *job.cell.varied.items())
-            new = Group(line["task"], job.cell.label, dict(key[2:]), summary.metrics or (ACCURACY,), ())
+            new = Group(
+                line["task"], titles[line["task"]], job.cell.label, dict(key[2:]), summary.metrics or (ACCURACY,), ()
+            )
             held = found.setdefault(key, new)
             found[key] = replace(held, members=(*held.members, (job, line)))
     tasks = list(dict.fromkeys(key[0] for key in found))

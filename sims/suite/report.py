@@ -6,6 +6,7 @@ from pathlib import Path
 from fedkd.base.files import replace_file
 from fedkd.objectives.metric import F1, Scale
 from fedkd.results.run_folder import read
+from fedkd.results.task_record import short_task
 from sims.bench.machine import in_words
 from sims.report.html import png
 from sims.report.plots import Series, frontier, quality_by_setting
@@ -19,7 +20,7 @@ from sims.suite.results import (
     row,
     varied_keys,
 )
-from sims.suite.suite_file import file_name, short_task
+from sims.suite.suite_file import file_name
 from sims.suite.table import markdown_table
 
 
@@ -38,11 +39,11 @@ def write_results(out: Path, name: str, jobs: Sequence[Job], command: str) -> No
     rows = [row(job, summary, varied, others) for job, summary in zip(jobs, summaries, strict=True)]
     replace_file(out / "results.csv", csv_text(rows).encode())
     found = groups(jobs, summaries, rows)
-    pictures = _pictures(out, found)
+    pictures = _pictures(out, name, found)
     replace_file(out / "results.md", _page(name, jobs, rows, found, pictures, command).encode())
 
 
-def _pictures(out: Path, found: Sequence[Group]) -> dict[str, str]:
+def _pictures(out: Path, name: str, found: Sequence[Group]) -> dict[str, str]:
     """Draw the frontier of each task, and quality against a number that is varied, of F1 where the task has it.
 
     Returns:
@@ -52,14 +53,28 @@ def _pictures(out: Path, found: Sequence[Group]) -> dict[str, str]:
     for task in dict.fromkeys(group.task for group in found):
         here = [group for group in found if group.task == task]
         metric, end = _pictured(here), f"-{file_name(short_task(task))}.png"
+        title = f"{name}: {here[0].task_title}, {_seeds(here)}"
         series = [Series(group.title, tuple(read(job.folder) for job, _ in group.members)) for group in here]
-        replace_file(out / f"frontier{end}", png(frontier(series, metric)))
+        replace_file(out / f"frontier{end}", png(frontier(series, metric, title=title)))
         names[f"frontier{end}"] = "Quality against megabytes"
         if key := varied_number(here):
             lines = lines_by(key, here, here[0].figure(metric))
-            replace_file(out / f"{key}{end}", png(quality_by_setting(key, lines, metric)))
+            replace_file(out / f"{key}{end}", png(quality_by_setting(key, lines, metric, title=title)))
             names[f"{key}{end}"] = f"Quality against {key}"
     return names
+
+
+def _seeds(found: Sequence[Group]) -> str:
+    """How many seeds the groups' means are over.
+
+    >>> _seeds([])
+    'no seeds'
+    """
+    counts = sorted({len(group.members) for group in found})
+    if not counts:
+        return "no seeds"
+    many = " to ".join(map(str, (counts[0], counts[-1])[: len(counts)]))
+    return f"{many} seed{'' if counts == [1] else 's'}"
 
 
 def _pictured(found: Sequence[Group]) -> Scale:

@@ -7,22 +7,35 @@ from pathlib import Path
 from rich.console import Console
 
 from fedkd.base.errors import RunError
+from sims.experiments import experiment_file
+from sims.report.page import write_report
 from sims.suite.cells import run_cells
 from sims.suite.folder import claimed, summary_of
 from sims.suite.plan import Job, plan, side_by_side, with_data
 from sims.suite.progress import SuiteProgress
 from sims.suite.report import write_results
 from sims.suite.suite_file import read_suite
+from sims.track.tracker import Tracker
+from sims.track.trackers import log_run, opened
 
 
-def run_suite(file: Path, out: Path | None, data: Mapping[str, str], console: Console) -> Path:
+def run_suite(
+    file: Path,
+    out: Path | None,
+    data: Mapping[str, str],
+    console: Console,
+    reports: bool = False,
+    track: Sequence[str] = (),
+) -> Path:
     """Run what isn't finished of a suite, and write its results.
 
     Args:
-        file: The suite.
+        file: The suite, or the name of one that comes with fedkd.
         out: Its folder; ``runs/NAME`` where None.
         data: Paths of data files by task.
         console: Where to show progress.
+        reports: Whether each finished cell gets its page.
+        track: Names of trackers that log each finished cell, see ``sims.track.trackers``.
 
     Returns:
         The folder: ``results.csv``, ``results.md``, pictures and ``cells/``.
@@ -32,10 +45,12 @@ def run_suite(file: Path, out: Path | None, data: Mapping[str, str], console: Co
         RunError: Cells failed; the results of the others are written.
         KeyboardInterrupt: Stopped by the user; the results of the finished cells are written.
     """
-    name, cells = read_suite(file)
+    trackers = opened(track)
+    source = experiment_file(file)
+    name, cells = read_suite(source)
     folder = out or Path("runs") / name
     jobs = plan(with_data(cells, data), folder.absolute())
-    with claimed(folder, file):
+    with claimed(folder, source):
         failures: dict[str, str] = {}
         try:
             failures = _run_missing(jobs, console)
@@ -44,9 +59,22 @@ def run_suite(file: Path, out: Path | None, data: Mapping[str, str], console: Co
             raise KeyboardInterrupt(f"after {done} of {len(jobs)} cells; the same command goes on from there") from None
         finally:
             write_results(folder, name, jobs, command(file, out, data))
+            _tell_of_cells(jobs, reports, trackers, console)
     if failures:
         raise RunError(f"{len(failures)} of {len(jobs)} cells failed: {', '.join(failures)}; see {folder / 'logs'}")
     return folder
+
+
+def _tell_of_cells(jobs: Sequence[Job], reports: bool, trackers: Mapping[str, Tracker], console: Console) -> None:
+    """Write the page of each finished cell, and log it, where that is wanted."""
+    if not reports and not trackers:
+        return
+    finished = [job for job in jobs if summary_of(job)]
+    with console.status("writing what is known of each cell"):
+        for job in finished:
+            if reports:
+                write_report(job.folder)
+            log_run(job.folder, trackers)
 
 
 def command(file: Path, out: Path | None, data: Mapping[str, str]) -> str:

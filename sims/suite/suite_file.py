@@ -12,6 +12,7 @@ from fedkd.base.errors import InputError
 from fedkd.config.config import Scalar
 from fedkd.config.methods import METHODS
 from fedkd.config.settings import flatten, keys, read_tables
+from fedkd.results.task_record import short_task
 
 Table = Mapping[str, Any]
 TABLES = ("base", "grid", "tasks", "variants")
@@ -122,11 +123,6 @@ def _name(label: str, varied: Mapping[str, Scalar], settings: Mapping[str, Scala
     others = (f"{key.rpartition('.')[2]}={value}" for key, value in varied.items())
     parts = [label, short_task(str(settings["task"])), *others, f"seed{settings['seed']}"]
     return "-".join(file_name(part) for part in parts)
-
-
-def short_task(task: str) -> str:
-    """A task's name without the folders of its file: ``npz:data/wine.npz`` is ``wine``."""
-    return Path(task.rpartition(":")[2]).stem
 
 
 def file_name(text: str) -> str:

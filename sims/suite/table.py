@@ -1,33 +1,13 @@
 """The table of a suite as Markdown: a row for each group, means over seeds."""
 
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from statistics import mean, stdev
+from statistics import mean
 from typing import NamedTuple
 
-from fedkd.objectives.metric import NONE, Scale
+from fedkd.objectives.metric import Scale
+from sims.report.table import spread
 from sims.suite.groups import Group
-
-
-def spread(values: Sequence[float], scale: float = 1.0, decimals: int | None = None) -> str:
-    """Mean and, of two values or more, sample standard deviation.
-
-    Args:
-        values: One a seed.
-        scale: What they are multiplied by.
-        decimals: As many as make three digits of the mean where None.
-
-    >>> spread([0.9, 0.92], 100, 2), spread([0.9], 100, 1), spread([0.1, 0.3]), spread([1234.5]), spread([])
-    ('91.00 ± 1.41', '90.0', '0.200 ± 0.141', '1,234', '–')
-    """
-    if not values:
-        return NONE
-    scaled = [scale * value for value in values]
-    middle = mean(scaled)
-    if decimals is None:
-        decimals = max(0, 2 - math.floor(math.log10(abs(middle)))) if middle else 0
-    return f"{middle:,.{decimals}f}" + (f" ± {stdev(scaled):,.{decimals}f}" if len(scaled) > 1 else "")
 
 
 class Column(NamedTuple):
@@ -102,5 +82,5 @@ def markdown_table(found: Sequence[Group]) -> str:
         settings = [str(group.varied.get(key, "")) for key in varied]
         figures = [spread(column.values(group), column.factor, column.decimals) for column in shown]
         figures += [spread([less] if less else [])] if against else []
-        lines.append([group.task, group.label, *settings, *figures, str(len(group.members))])
+        lines.append([group.task_title, group.label, *settings, *figures, str(len(group.members))])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"

@@ -47,7 +47,7 @@ def test_written_configuration_reads_back_as_itself():
         ({"fraction": 0}, ["fraction must be in (0, 1], got 0.0"]),
         (
             {"partition.kind": "random"},
-            ["partition.kind must be one of iid, dirichlet, shards, natural, nodes, got 'random'"],
+            ["partition.kind must be one of iid, dirichlet, shards, natural, nodes, or package.module:function"],
         ),
         ({"edge.sparsity": 1.0}, ["edge.sparsity must be in [0, 1), got 1.0"]),
         ({"loss.distance": -1.0}, ["loss.distance must be 0 (off) or more, got -1.0"]),

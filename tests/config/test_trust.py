@@ -11,7 +11,7 @@ from sims.cli import app
 
 NAMED = {
     "task": "mine:task", "exchange.up": "mine:code", "exchange.down": "mine:code", "train.optimizer": "mine:adam",
-    "exchange.transforms": "clip=1.0 mine:noise=0.5",
+    "exchange.transforms": "clip=1.0 mine:noise=0.5", "partition.kind": "mine:deal",
 }  # fmt: skip
 
 
@@ -35,7 +35,8 @@ def test_code_that_a_folder_names_takes_trust_or_its_name(tmp_path, key):
 @pytest.mark.parametrize(
     "key, name",
     [("task", "npz:C:/a.npz"), ("task", "hf:someone/data#config"), ("task", "digits"), ("task", "object:tiny"),
-     ("exchange.transforms", "clip=1.0"), ("data", "C:/file"), ("train.optimizer", "adam")],
+     ("exchange.transforms", "clip=1.0"), ("data", "C:/file"), ("train.optimizer", "adam"),
+     ("partition.kind", "shards")],
 )  # fmt: skip
 def test_data_and_names_of_ours_are_no_code(tmp_path, key, name):
     assert trusted_settings(written(tmp_path, key, name), False)[key] == name

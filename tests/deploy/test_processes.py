@@ -9,7 +9,7 @@ import pytest
 
 from fedkd.base.errors import RunError
 from sims.deploy.processes import Processes, last_message
-from sims.deploy.signals import interruptible
+from sims.signals import interruptible
 
 
 def test_what_a_process_started_ends_with_it_even_in_a_session_of_its_own(tmp_path):
@@ -27,8 +27,9 @@ STUBBORN = """
 import signal, subprocess, sys, time
 from pathlib import Path
 from sims.deploy import processes as module
-from sims.deploy.signals import interruptible
+from sims.signals import interruptible
 module._PATIENCE = 2.0
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup has ignored
 deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
 processes = module.Processes(Path(sys.argv[1]))
 try:

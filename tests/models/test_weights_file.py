@@ -10,7 +10,7 @@ from keras import layers
 
 from fedkd.base.errors import InputError
 from fedkd.models import cnn
-from fedkd.models.inspect import build_model, get_weights, head
+from fedkd.models.inspect import build_model, get_weights, head, logits_model
 from fedkd.models.weights_file import load_weights
 from tests import tiny
 
@@ -38,15 +38,34 @@ def test_all_but_the_head_comes_from_the_file_whatever_keras_called_the_layers(t
     (saved.save if name.endswith(".keras") else saved.save_weights)(tmp_path / name)
     before = get_weights(other)
     assert [w.path for w in saved.weights] != [w.path for w in other.weights]
-    load_weights(other, tmp_path / name)
+    load_weights(other, tmp_path / name, "teacher")
     assert equal(get_weights(other), get_weights(saved)) == [True] * 5 + [False, True]
     assert equal(get_weights(other)[5:], before[5:]) == [True, True]
+
+
+@pytest.mark.parametrize("name", ["student.weights.h5", "student.keras"])
+def test_a_student_takes_its_head_too(tmp_path, name):
+    saved, other = model(1), model(2)
+    whole = logits_model(saved)  # as a run writes it
+    (whole.save if name.endswith(".keras") else whole.save_weights)(tmp_path / name)
+    load_weights(other, tmp_path / name, "student")
+    assert all(equal(get_weights(other), get_weights(saved)))
+
+
+def test_a_student_of_other_classes_is_refused(tmp_path):
+    chain([5], 4).save_weights(tmp_path / "w.weights.h5")
+    wanted = chain([5])
+    before = get_weights(wanted)
+    words = r"doesn't fit the student: layers/dense_1/vars/0 \(dense_?\d*\) must have shape \(5, 3\), got \(5, 4\)"
+    with pytest.raises(InputError, match=words):
+        load_weights(wanted, tmp_path / "w.weights.h5", "student")
+    assert all(equal(get_weights(wanted), before))
 
 
 def test_file_of_a_task_with_other_classes_fits(tmp_path):
     saved, other = (cnn.teacher((8, 8, 1), classes, 2, 4) for classes in (3, 5))
     saved.save_weights(tmp_path / "w.weights.h5")
-    load_weights(other, tmp_path / "w.weights.h5")
+    load_weights(other, tmp_path / "w.weights.h5", "teacher")
     assert all(equal(get_weights(other)[:-2], get_weights(saved)[:-2]))
     assert get_weights(other)[-1].shape == (5,)
 
@@ -56,7 +75,7 @@ def test_state_of_an_optimiser_in_the_file_is_left_there(tmp_path):
     saved.compile("adam", "mse")
     saved.train_on_batch(np.ones((2, 4)), np.ones((2, 3)))
     saved.save_weights(tmp_path / "w.weights.h5")
-    load_weights(other, tmp_path / "w.weights.h5")
+    load_weights(other, tmp_path / "w.weights.h5", "teacher")
     assert all(equal(get_weights(other)[:2], get_weights(saved)[:2]))
 
 
@@ -74,7 +93,7 @@ def test_file_of_another_model_is_refused_by_its_first_tensor_that_differs(tmp_p
     chain(units, classes).save_weights(path)
     before = get_weights(wanted)
     with pytest.raises(InputError, match=words) as caught:
-        load_weights(wanted, path)
+        load_weights(wanted, path, "teacher")
     assert str(path) in str(caught.value)
     assert all(equal(get_weights(wanted), before))
 
@@ -84,7 +103,7 @@ def test_weights_that_are_not_numbers_are_refused(tmp_path):
     saved.set_weights([np.full(w.shape, np.nan) for w in saved.get_weights()])
     saved.save_weights(tmp_path / "w.weights.h5")
     with pytest.raises(InputError, match="holds NaN or Inf"):
-        load_weights(chain([5]), tmp_path / "w.weights.h5")
+        load_weights(chain([5]), tmp_path / "w.weights.h5", "teacher")
 
 
 def grown(path, place, shape):
@@ -115,7 +134,7 @@ def test_no_value_is_read_before_shapes_agree(tmp_path, monkeypatch, place, shap
 
     monkeypatch.setattr(h5py.Dataset, "__getitem__", watched)
     with pytest.raises(InputError, match=words):
-        load_weights(wanted, path)
+        load_weights(wanted, path, "teacher")
 
 
 def test_a_keras_file_that_unpacks_to_more_than_the_teacher_is_not_unpacked(tmp_path, monkeypatch):
@@ -124,14 +143,14 @@ def test_a_keras_file_that_unpacks_to_more_than_the_teacher_is_not_unpacked(tmp_
         archive.writestr("model.weights.h5", bytes(8 << 20))
     monkeypatch.setattr(zipfile.ZipFile, "read", lambda *_: pytest.fail("unpacked it"))
     with pytest.raises(InputError, match="its weights unpack to 8,388,608 bytes"):
-        load_weights(chain([5]), tmp_path / "w.keras")
+        load_weights(chain([5]), tmp_path / "w.keras", "teacher")
 
 
 @pytest.mark.parametrize("name", ["w.weights.h5", "w.keras"])
 def test_damaged_file_is_named(tmp_path, name):
     (tmp_path / name).write_bytes(b"no weights")
     with pytest.raises(InputError, match=f"{name}: not a readable file of Keras weights"):
-        load_weights(chain([5]), tmp_path / name)
+        load_weights(chain([5]), tmp_path / name, "teacher")
 
 
 def test_head_is_the_last_layer_with_weights():

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from fedkd.base.tensors import add, digest, subtract, weighted_mean
+from fedkd.config.sections import TrainConfig
 from fedkd.exchange.blob import PayloadError
 from fedkd.exchange.codec import encode
 from fedkd.protocol.chunking import PART, join, split
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.federation import (
     begin_round,
+    check_trained,
     follow,
     forget_steps,
     header_of,
@@ -199,3 +201,35 @@ def test_measuring_teachers_takes_a_tenth_of_the_work_at_most(experiment, each, 
     rows = (np.arange(each), np.arange(each))
     held = Experiment(replace(experiment.config, train=train), data, np.arange(0), rows)
     assert held.evaluation_interval == interval
+
+
+@pytest.mark.parametrize(
+    "settings, said",
+    [
+        (
+            {"train.student_lr": 1e30},
+            r"the (teacher and the )?student .*lower train.teacher_lr \(0.001\) or train.student",
+        ),
+        (
+            {"train.teacher_lr": 1e30, "method": "local"},
+            r"the teacher .*\(loss of the teacher nan\): lower train.teach",
+        ),
+    ],
+)
+def test_training_that_ends_in_nan_is_refused_with_advice_and_changes_no_state(settings, said):
+    """Also of a model that isn't shared, whose weights nobody else would ever look at."""
+    task = {"task": "tests.tiny:task", "clients": 1, "rounds": 1, "train.optimizer": "sgd"}
+    federation = Federation(resolve(task | settings))
+    before = federation.clients[0]
+    with pytest.raises(PayloadError, match=rf"not_finite: training made {said}") as caught:
+        federation.round([0])
+    assert caught.value.reason == "not_finite"
+    assert len(str(caught.value)) < 300
+    assert federation.clients[0] is before
+
+
+def test_numbers_that_are_finite_are_never_refused():
+    state = {"teacher": [np.full(2, 3e38, np.float32)], "teacher.moments": [np.full(2, np.inf)], "student": []}
+    check_trained(state, {"teacher": np.inf, "student": 1.0}, TrainConfig())
+    with pytest.raises(PayloadError, match="training made the projection NaN or infinite"):
+        check_trained({**state, "projection": [np.array([np.nan])]}, {"teacher": 1.0}, TrainConfig())

@@ -110,6 +110,45 @@ def test_a_dry_run_prints_and_does_nothing(machine, tmp_path, node):
     assert {line.split()[0] for line in (tmp_path / "log").read_text().splitlines()} == {"python3"}  # the checks
 
 
+NOTHING = dict.fromkeys(("systemctl", "getconf", "python3", "df", "timedatectl", "chronyc", "getent", "id"))
+
+
+@pytest.mark.parametrize("role", ["client", "device"])
+def test_the_plan_is_printed_on_any_machine_and_nothing_is_done(machine, tmp_path, node, role):
+    """A laptop without root, systemd, the right processor, or even Python: what it lacks is a note beside the plan."""
+    (tmp_path / "1.root.json").write_text("root")
+    asked = {"client": ["--node", node], "device": ["--hub", "h:1", "--root", tmp_path / "1.root.json"]}[role]
+    before = {path: path.read_bytes() for path in (tmp_path / "nodes").rglob("*") if path.is_file()}
+    done = machine(role, *asked, "--dry-run", uname="echo x86_64", **NOTHING)
+    assert done.returncode == 0, done.stderr
+    plan, notes = done.stdout.splitlines(), done.stderr.splitlines()
+    assert plan.pop() == "nothing was done"
+    assert all(line.startswith("+ ") for line in plan)
+    for step in ("useradd --system", "-m pip install", "/etc/fedkd/", "systemctl daemon-reload", "systemctl restart"):
+        assert any(step in line for line in plan), step
+    assert all(line.startswith("note: this machine would be refused: ") for line in notes)
+    for lack in ("aarch64, got x86_64", "systemctl is missing", "python3 is missing", "of memory", "of disk", "NTP"):
+        assert sum(lack in line for line in notes) == 1, lack
+    assert list((tmp_path / "root").iterdir()) == []
+    assert before == {path: path.read_bytes() for path in (tmp_path / "nodes").rglob("*") if path.is_file()}
+    assert not (tmp_path / "log").exists()
+
+
+def test_a_dry_run_of_uninstall_removes_nothing(machine, tmp_path):
+    kept = tmp_path / "root/opt/fedkd/ready"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    done = machine("uninstall", "--purge", "--dry-run", uname="echo x86_64", **NOTHING)
+    assert done.returncode == 0, done.stderr
+    assert any(line.startswith("+ rm -rf ") and "/opt/fedkd" in line for line in done.stdout.splitlines())
+    assert kept.exists()
+
+
+def test_a_check_is_never_dry(machine):
+    done = machine("check", "client", "--dry-run", uname="echo armv7l")
+    assert (done.returncode, done.stderr.startswith("error: the processor must be aarch64")) == (2, True)
+
+
 def makes_a_venv(tmp_path):
     """A python3 whose `-m venv` makes one with a Python that takes whatever it is told."""
     pip = tmp_path / "pip"

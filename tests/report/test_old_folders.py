@@ -63,9 +63,9 @@ def test_its_closing_table_says_the_same(old: Path) -> None:
 def test_it_is_compared_with_others_as_before(old: Path, tmp_path: Path) -> None:
     """Of a run that stopped F1 isn't known, and the other figures are the last it measured."""
     assert figures(comparison([old, write_old(tmp_path / "cut", rounds=2)])) == [
-        ("run", "accuracy", "F1", "teachers", "a client", "rounds", "time"),
-        ("old", "80.00 %", "75.00 %", "90.00 %", "8.00 kB", "4", "8 s"),
-        ("cut", "40.00 %", "–", "50.00 %", "4.00 kB", "2 of 4", "–"),
+        ("accuracy, %", "F1, %", "teachers, %", "MB a client", "rounds", "seconds", "seeds"),
+        ("80.00", "75.00", "90.00", "0.00800", "4", "8", "1"),
+        ("40.00", "–", "50.00", "0.00400", "2 of 4", "–", "1"),
     ]
 
 

@@ -18,7 +18,9 @@ from fedkd.results.summary import Quality
 from fedkd.results.task_record import TaskRecord
 from sims.progress import State, Tail
 from sims.report import plots
-from sims.report.compare import comparison, figures, tables, write_page
+from sims.report.compare import comparison, figures
+from sims.report.compare_files import write_page
+from sims.report.compare_tables import tables
 from sims.report.page import write_report
 from sims.report.plots import Series, frontier
 from sims.report.show import show_report
@@ -105,24 +107,26 @@ def test_the_progress_is_of_its_metric(tmp_path: Path) -> None:
 
 def test_the_comparison_is_of_its_metric(tmp_path: Path) -> None:
     held = comparison([a_mae_run(tmp_path / "a"), a_mae_run(tmp_path / "b", 40.0)])
-    errors = ("mean absolute error (lower is better)", "root mean square error (lower is better)")
+    errors = ("mean absolute error ↓", "root mean square error, kWh ↓")
     assert figures(held) == [
-        ("run", *errors, "teachers", "a client", "rounds", "time"),
-        ("a", "43.2", "55.5 kWh", "41.2", "8.00 kB", "4", "8 s"),
-        ("b", "40", "55.5 kWh", "38", "8.00 kB", "4", "8 s"),
+        (*errors, "teachers", "MB a client", "rounds", "seconds", "seeds"),
+        ("43.2", "55.5", "41.2", "0.00800", "4", "8", "1"),
+        ("40.0", "55.5", "38.0", "0.00800", "4", "8", "1"),
     ]
     assert_speaks_of_the_error(printed(*tables(held)))
     assert_speaks_of_the_error(write_page(held, tmp_path / "c.html").read_text())
 
 
-def test_a_comparison_with_a_run_of_another_metric_has_a_column_for_each(tmp_path: Path) -> None:
+def test_runs_of_other_metrics_have_a_table_of_their_own(tmp_path: Path) -> None:
     other = write(tmp_path / "digits", [a_round(1, 1)], a_summary(edge=[]).to_json())
     (other / "config.toml").write_text('task = "digits"\n')
     held = comparison([a_mae_run(tmp_path / "a"), other])
-    heads, *rows = figures(held)
-    found = [dict(zip(heads, row, strict=True)) for row in rows]
-    assert [row["mean absolute error (lower is better)"] for row in found] == ["43.2", "–"]
-    assert [row["accuracy"] for row in found] == ["–", "80.00 %"]
+    found = [figures(part) for part in held.parts]
+    assert [(table[0][0], table[1][0]) for table in found] == [
+        ("mean absolute error ↓", "43.2"),
+        ("accuracy, %", "80.00"),
+    ]
+    assert [part.numbers for part in held.parts] == [(1,), (2,)]
     assert "of different tasks (tides, digits): their figures don't compare" in printed(*tables(held))
 
 

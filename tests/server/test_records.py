@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from fedkd.base.errors import InputError
 from fedkd.objectives.metric import ACCURACY, F1, Scale
 from fedkd.protocol.messages import Answer, answer_fields, read_answer, teacher_key
 from fedkd.protocol.state import ServerState
@@ -67,8 +68,16 @@ def test_keys_of_a_line_come_in_the_order_they_always_had():
     assert list(row.to_json()) == [
         "round", "rounds", "phase", "sparsity", "energy", "participants", "closed", "loss", "ranks", "shared_accuracy",
         "shared_f1", "teacher_mean", "teacher_std", "teacher_personal", "teacher_f1", "up_bytes", "down_bytes",
-        "behind", "refused", "norms", "seconds", "elapsed", "shared_sha256",
+        "behind", "refused", "norms", "clients", "seconds", "elapsed", "shared_sha256",
     ]  # fmt: skip
+
+
+def test_figures_of_clients_are_one_a_participant_in_every_way_there_and_back():
+    row = Round(1, 2, "train", shared={"accuracy": 0.5}, participants=(4, 7), clients={"norm": (0.25, None)})
+    assert Round.from_json(json.loads(json.dumps(row.to_json()))) == row
+    for wrong in ([0.25], 3, [0.25, "x"], [0.25, float("nan")]):
+        with pytest.raises(InputError, match=r"clients.norm(\[1\])? must be"):
+            Round.from_json(row.to_json() | {"clients": {"norm": wrong}})
 
 
 def test_a_checkpoint_from_before_tasks_owned_their_metrics_keeps_what_clients_measured(tmp_path):

@@ -104,3 +104,38 @@ def test_data_that_are_no_arrays_are_refused(tmp_path):
 def test_splits_of_an_own_task_are_of_one_range(tmp_path):
     task = tiny.task()
     refused(tmp_path, replace(task, test=replace(task.test, x=255 * task.test.x)), "x_test has values about 2.. times")
+
+
+def failing():
+    """Of the user's module: what it misses is no missing function of ours."""
+    return keras.no_such_layer
+
+
+def narrow():
+    inputs = keras.Input((5, 6, 1))
+    return keras.Model(inputs, layers.Dense(3)(layers.Flatten()(inputs)))
+
+
+def doubling():
+    inputs = keras.Input((6, 6, 1))
+    x = layers.Lambda(lambda x: 2 * x)(layers.Flatten()(inputs))
+    return keras.Model(inputs, layers.Dense(3)(x))
+
+
+@pytest.mark.parametrize(
+    "student, said",
+    [
+        (failing, "a builder of the task's models failed: AttributeError: module .keras. has no attribute .no_such"),
+        (narrow, r"the task's student takes inputs of shape \(5, 6, 1\), the task's examples have shape \(6, 6, 1\)"),
+        (doubling, "the task's student can't be copied, so neither saved nor converted: ValueError: .* keras.ops"),
+    ],
+)  # fmt: skip
+def test_a_student_that_cannot_be_built_fed_or_saved(tmp_path, student, said):
+    refused(tmp_path, replace(tiny.task(), student=student), said)
+
+
+def test_a_test_set_of_another_shape(tmp_path):
+    task = tiny.task()
+    test = replace(task.test, x=task.test.x[:, :5])
+    said = r"x_test must hold examples of shape \(6, 6, 1\), as x_train does, got \(5, 6, 1\)"
+    refused(tmp_path, replace(task, test=test), said)

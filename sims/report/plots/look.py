@@ -6,8 +6,10 @@ from typing import Any
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from fedkd.results.run_record import RunRecord
@@ -95,9 +97,20 @@ def size_axis(axes: Axes, sent: Sequence[float], marks: Sequence[float], log: bo
     axes.set_xscale("log")
     near = min(size for size in sent if size > 0)
     axes.set_xlim(0.8 * near, 1.3 * far)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if far < 100 * near else (1,)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda size, _: f"{size:,g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    plain_logarithms(axes.xaxis, near, far)
+
+
+def plain_logarithms(axis: Axis, near: float, far: float) -> None:
+    """Write the numbers of a logarithmic axis from near to far as people do, without powers."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if far < 100 * near else (1,)))
+    axis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:,g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def shade_finishing(axes: Axes, left: float, right: float, look: Look) -> Artist:
+    """Shade the finishing rounds; returns what the legend shows."""
+    axes.axvspan(left, right, color=look.shade, linewidth=0, zorder=0)
+    return Patch(facecolor=look.shade, edgecolor=look.grid, label="Finishing rounds")
 
 
 def first_finishing(run: RunRecord) -> int | None:

@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 
 from fedkd.objectives.metric import Scale
 from fedkd.results.run_record import RunRecord
+from sims.report.plots.closer import panels
 from sims.report.plots.envelope import envelope
 from sims.report.plots.labels import Named, label_points
-from sims.report.plots.look import HEIGHT, LIGHT, TEXT, Look, canvas, legend, size_axis, whole
+from sims.report.plots.look import HEIGHT, LIGHT, TEXT, Look, canvas, legend, short, size_axis, whole
 from sims.report.table import MB, total_bytes
 
 _MARKERS = "os^Dv"
@@ -60,54 +61,51 @@ def _end(run: RunRecord, metric: Scale) -> tuple[float, float]:
     return (total_bytes(run.traffic) or 0.0) / MB, float("nan") if quality is None else metric.factor * quality
 
 
-def frontier(series: Sequence[Series], metric: Scale, look: Look = LIGHT) -> Figure:
+def frontier(series: Sequence[Series], metric: Scale, look: Look = LIGHT, title: str = "") -> Figure:
     """Quality against megabytes: where each method ends, how it came there, and the best for so many bytes.
 
     Args:
         series: At least one.
         metric: What is shown.
         look: Colours.
+        title: Above it, for a picture that stands alone.
 
     Returns:
         The figure: a labelled point a series with the standard deviation over seeds both ways, its rounds as a line
         with a band; what sends nothing is a horizontal line. A dashed line joins what nothing else beats.
     """
     figure, (axes,) = canvas(1.5 * HEIGHT, look)
-    ends = [item.ends(metric) for item in series]
-    middles, points = np.array([end.mean(axis=0) for end in ends]), dict[str, Named]()
-    worst = _worst_shown(middles[:, 1], metric)
-    shown = [mb for item in series for mb in item.megabytes()[_shown(item, metric, worst)]]
-    _scale(axes, [*shown, *middles[:, 0]])
-    for item, end, (sent, quality), style in zip(series, ends, middles, _styles(look), strict=False):
+    ends, points = [item.ends(metric) for item in series], dict[str, Named]()
+    worst = _worst_shown(ends, metric)
+    near = [_shown(item, metric, worst) for item in series]
+    _scale(axes, [*(mb for item, which in zip(series, near, strict=True) for mb in item.megabytes()[which])])
+    for item, end, which, style in zip(series, ends, near, _styles(look), strict=False):
+        sent, quality = end.mean(axis=0)
         if not np.isfinite(quality):
             continue
         if sent == 0:
             _nothing_sent(axes, item.label, quality, style["color"])
             continue
-        _curve(axes, item.megabytes(), item.quality(metric), {**style, "marker": ""}, faint=True)
-        spread = end.std(axis=0, ddof=1) if len(end) > 1 else np.zeros(2)
-        axes.errorbar(
-            sent,
-            quality,
-            spread[1],
-            spread[0],
-            capsize=2,
-            elinewidth=1.2,
-            markersize=6,
-            zorder=4,
-            linestyle="",
-            **style,
-        )
-        points[item.label] = Named((sent, quality), style["color"])
-    axes.margins(y=0.01)
-    bottom, top = axes.get_ylim()
-    axes.set_ylim(*((max(bottom, worst), top) if metric.better == "higher" else (bottom, min(top, worst))))
+        drawn = np.where(which, item.quality(metric), np.nan)
+        _curve(axes, item.megabytes(), drawn, {**style, "marker": ""}, faint=True)
+        _end_point(axes, end, style)
+        points[short(item.label)] = Named((sent, quality), style["color"])
+    axes.margins(y=0.02)
+    axes.set_title(title, loc="left", fontsize=TEXT, color=look.ink, wrap=True)
     envelope(axes, [point.place for point in points.values()], look, metric.better)
     axes.set_xlabel("Sent and received by a client, MB")
     axes.set_ylabel(metric.axis)
     figure.draw_without_rendering()
     label_points(axes, points, look)
     return figure
+
+
+def _end_point(axes: Axes, end: np.ndarray, style: Mapping[str, Any]) -> None:
+    """Where runs end, their mean with the standard deviation over seeds both ways."""
+    sent, quality = end.mean(axis=0)
+    across, up = end.std(axis=0, ddof=1) if len(end) > 1 else np.zeros(2)
+    bars: dict[str, Any] = {"capsize": 2, "elinewidth": 1.2, "markersize": 6, "zorder": 4, "linestyle": ""}
+    axes.errorbar(sent, quality, up, across, **bars, **style)
 
 
 def quality_by_rounds(series: Sequence[Series], metric: Scale, look: Look = LIGHT) -> Figure:
@@ -118,20 +116,34 @@ def quality_by_rounds(series: Sequence[Series], metric: Scale, look: Look = LIGH
         metric: What is shown.
         look: Colours.
     """
-    figure, (axes,) = canvas(HEIGHT, look)
-    handles: list[Artist] = []
-    for item, style in zip(series, _styles(look), strict=False):
-        rounds = item.rounds()
-        handles += _curve(axes, rounds, item.quality(metric), {**style, "label": item.label, "markersize": 3.5})
-    axes.set_xlabel("Round")
-    axes.set_ylabel(metric.axis)
-    axes.xaxis.set_major_locator(whole(10))
+
+    def draw(axes: Axes) -> list[Artist]:
+        handles: list[Artist] = []
+        for item, style in zip(series, _styles(look), strict=False):
+            known = {**style, "label": short(item.label), "markersize": 3.5}
+            handles += _curve(axes, item.rounds(), item.quality(metric), known)
+        axes.set_ylabel(metric.axis)
+        axes.xaxis.set_major_locator(whole(10))
+        return handles
+
+    figure, axes, handles = panels([points for item in series if (points := _points(item, metric))], look, draw)
+    axes[-1].set_xlabel("Round")
     legend(figure, handles, look)
     return figure
 
 
+def _points(series: Series, metric: Scale) -> list[tuple[float, float]]:
+    """Mean over seeds by round, where it was measured."""
+    means = zip(series.rounds().tolist(), series.quality(metric).mean(axis=0).tolist(), strict=True)
+    return [(number, value) for number, value in means if np.isfinite(value)]
+
+
 def quality_by_setting(
-    key: str, lines: Mapping[str, Mapping[float, Sequence[float]]], metric: Scale, look: Look = LIGHT
+    key: str,
+    lines: Mapping[str, Mapping[float, Sequence[float]]],
+    metric: Scale,
+    look: Look = LIGHT,
+    title: str = "",
 ) -> Figure:
     """Quality at the runs' ends against a setting of theirs, a line with a band over seeds for each label.
 
@@ -140,6 +152,7 @@ def quality_by_setting(
         lines: By label and value of the setting, a figure for each seed, as it is kept.
         metric: What the figures are.
         look: Colours.
+        title: Above it.
     """
     figure, (axes,) = canvas(HEIGHT, look)
     handles: list[Artist] = []
@@ -154,6 +167,7 @@ def quality_by_setting(
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_xlabel(key)
     axes.set_ylabel(metric.axis)
+    axes.set_title(title, loc="left", fontsize=TEXT, color=look.ink, wrap=True)
     legend(figure, handles, look)
     return figure
 
@@ -185,20 +199,22 @@ def _scale(axes: Axes, sent: Sequence[float]) -> None:
         size_axis(axes, positive, [], log=True)
 
 
-def _worst_shown(ends: np.ndarray, metric: Scale) -> float:
-    """Quality beyond which nothing is drawn: the first rounds would press the ends together."""
-    known = ends[np.isfinite(ends)]
+def _worst_shown(ends: Sequence[np.ndarray], metric: Scale) -> float:
+    """Quality beyond which no round is drawn: the first ones would press the ends together."""
     sign = 1 if metric.better == "higher" else -1
-    if not len(known):
-        return 0.0 if sign > 0 else float("inf")
-    least = 5.0 if metric.unit == "%" else 0.05 * float(np.abs(known).max())
-    return float(sign * (sign * known).min() - sign * max(least, np.ptp(known)))
+    edges = [sign * edge for end in ends for edge in _band(end[:, 1].tolist()) if np.isfinite(edge)]
+    if not edges:
+        return -sign * float("inf")
+    least = 5.0 if metric.unit == "%" else 0.05 * float(np.abs(edges).max())
+    return float(sign * (min(edges) - max(least, np.ptp(edges))))
 
 
 def _shown(series: Series, metric: Scale, worst: float) -> np.ndarray:
-    """Which of a series' rounds are drawn."""
-    quality = series.quality(metric).mean(axis=0)
-    return quality >= worst if metric.better == "higher" else quality <= worst
+    """Which of a series' rounds are drawn: those whose band is, too."""
+    sign = 1 if metric.better == "higher" else -1
+    bands = np.array([_band(column) for column in series.quality(metric).T.tolist()])
+    inside: np.ndarray = np.all(sign * bands >= sign * worst, axis=1)
+    return inside
 
 
 def _nothing_sent(axes: Axes, label: str, quality: float, colour: str) -> None:

@@ -1,4 +1,4 @@
-"""What Ctrl-C, SIGTERM and a terminal that goes away do to a command that has started processes."""
+"""What Ctrl-C, SIGTERM and a terminal that goes away do to a command."""
 
 import contextlib
 import signal
@@ -11,7 +11,11 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Have SIGTERM and SIGHUP do as Ctrl-C does, so that processes are ended in order; nohup's SIGHUP stays ignored."""
+    """Have SIGTERM and SIGHUP do as Ctrl-C does, so that a command ends in order; nohup's SIGHUP stays ignored.
+
+    A SIGINT that is ignored stays so, too: shells have it so for what they start in the background, lest a Ctrl-C that
+    is for another command ends it.
+    """
 
     def interrupt(_: int, __: FrameType | None) -> None:
         raise KeyboardInterrupt

@@ -1,0 +1,1 @@
+"""Laws of tracking: every figure of a run once in each log."""
