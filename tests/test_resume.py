@@ -70,6 +70,7 @@ def everything(folder):
     lines = [{key: value for key, value in line.items() if key not in TIMES} for line in history]
     for line in lines:  # Keras numbers the layers of a process
         line["ranks"] = list(line["ranks"].values())
+        line["clients"].pop("seconds")
     experiment = experiment_of(read_toml(folder / "config.toml"))
     server = Checkpoint(folder / "checkpoint", experiment.fingerprint).load()
     state = server.state

@@ -44,6 +44,7 @@ def test_an_update_out_of_all_proportion_is_refused_by_default(scale):
     for record in records:
         assert [(entry["client"], entry["reason"]) for entry in record.refused] == [(LIAR, "norm")]
         assert "guard.spread = 100 times the median" in record.refused[0]["why"]
+        assert f"{record.refused[0]['norm']:g}" in record.refused[0]["why"]
     assert [r.shared_sha256 for r in records] == [r.shared_sha256 for r in without_liar(experiment)]
 
 
@@ -90,7 +91,7 @@ def test_a_round_that_cannot_be_used_is_followed_by_one_that_can():
 
 
 @pytest.mark.parametrize("claim", [50.0, -0.1])
-@pytest.mark.parametrize("name", ["teacher.accuracy", "teacher_personal"])
+@pytest.mark.parametrize("name", ["teacher.accuracy", "teacher_personal", "shared_personal"])
 def test_a_share_that_cannot_be_is_refused(name, claim):
     experiment = light(Fragile)
     records, _ = run(
@@ -99,6 +100,23 @@ def test_a_share_that_cannot_be_is_refused(name, claim):
     )
     assert all([(e["client"], e["reason"]) for e in record.refused] == [(LIAR, "metrics")] for record in records)
     assert "accuracy is" in records[0].refused[0]["why"]
+
+
+def test_time_that_cannot_be_is_refused():
+    experiment = light(Fragile)
+    records, _ = run(
+        experiment,
+        with_liar(experiment, lambda offer, f: [{**f, "metric_names": ["seconds"], "metric_values": [-1.0]}]),
+    )
+    assert [(e["client"], e["why"]) for e in records[0].refused] == [
+        (LIAR, "metrics: says that it worked for -1 s, must be at least 0")
+    ]
+
+
+def test_an_update_above_the_bound_that_was_set_is_noted_with_its_norm():
+    experiment = light(Fragile, guard__norm=5.0)
+    records, _ = run(experiment, with_liar(experiment, sending(experiment, 1e4)))
+    assert [(e["client"], e["reason"], e["norm"] > 5) for e in records[0].refused] == [(LIAR, "norm", True)]
 
 
 @pytest.mark.parametrize(
