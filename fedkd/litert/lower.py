@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from fedkd.base.built_in import tracing_built_in
 from fedkd.base.errors import InputError
 from fedkd.base.stderr import suppress_stderr
 
@@ -56,7 +57,8 @@ def without_draws(function: Callable[..., Mapping[str, Any]], arguments: Mapping
     """
     named = {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in arguments.items()}
     try:
-        traced = tf.function(lambda **given: function(**given), autograph=False).get_concrete_function(**named)
+        with tracing_built_in():
+            traced = tf.function(lambda **given: function(**given), autograph=False).get_concrete_function(**named)
     except NotImplementedError as error:
         raise InputError(f"{_NEEDS}, got {error}{_INSTEAD}") from error
     graph = traced.graph

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from fedkd.base.built_in import tracing_built_in
+from fedkd.compress.fake_quant import rounded
 from fedkd.distill.keras_trainer import taped
 from fedkd.litert.gradients import differentiate
 
@@ -102,3 +104,22 @@ def test_gradients_have_no_operation_that_litert_lacks():
         graph = found.get_concrete_function(*map(tf.constant, arrays)).graph
         kinds |= {op.type for op in graph.get_operations()}
     assert not {kind for kind in kinds if kind.endswith("Grad") or "BackpropFilter" in kind}
+
+
+@pytest.mark.parametrize("narrow, axis, bits", [(False, None, 8), (True, None, 8), (True, 1, 8), (True, 0, 4)])
+def test_rounding_in_built_in_operations_is_rounding(narrow, axis, bits):
+    x = 2 * normal(40, 5)
+    size = () if axis is None else (x.shape[axis],)
+    low, high = np.full(size, -1.3, np.float32), np.full(size, 1.7, np.float32)
+    weights = normal(*x.shape)
+
+    def call(*given):
+        y = rounded(*given, bits, narrow, axis)
+        return tf.reduce_sum(weights * y), y
+
+    theirs, values = taped(lambda: call(*found), found := [tf.constant(array) for array in (x, low, high)])
+    with tracing_built_in():
+        ours, ours_values = taped(lambda: call(*found), found)
+    np.testing.assert_allclose(ours_values, values, atol=1e-6)
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
