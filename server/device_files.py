@@ -133,7 +133,7 @@ def _measured(
     source.model.save(folder / source.file)
     modules, task = layer_modules(source.model), experiment.task
     path, rows = folder / source.file, task.test.x
-    for item in convert(path, source.examples, folder, source.precisions, modules=modules, rows=rows):
+    for item in convert(path, source.examples, folder, source.precisions, modules=modules, rows=rows, trust=True):
         if item.path is None:
             yield DeviceFile(item.precision, error=item.error)
             continue

@@ -213,7 +213,7 @@ def evaluate(
         from sims.evaluate import evaluate as measured
 
         given = ({"data": data} if data is not None else {}) | dict(parse_assignment(text) for text in set_ or ())
-        print(measured(file, task, runtime, given))
+        print(measured(file, task, runtime, given, Terminal(stderr=True)))
 
 
 def _check_alone(name: str, *also: str) -> None:

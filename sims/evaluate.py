@@ -4,18 +4,23 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
 
+from fedkd.base.affine import beyond
 from fedkd.base.errors import InputError
 from fedkd.config.config import Scalar
 from fedkd.config.settings import build, read_toml
-from fedkd.edge.measure import measure
+from fedkd.edge.measure import Measurement, measure
 from fedkd.edge.runtimes import RUNTIMES
 from fedkd.objectives.metric import ACCURACY
 from fedkd.objectives.objective import Objective, quality
 from fedkd.tasks.registry import load_task
+from sims.terminal import warn
+
+_MANY = 0.1  # share of an example's numbers, as on devices
 
 
-def evaluate(file: Path, task: str, runtime: str, given: Mapping[str, Scalar]) -> str:
+def evaluate(file: Path, task: str, runtime: str, given: Mapping[str, Scalar], console: Console) -> str:
     """Run a device file over a task's whole test set.
 
     Args:
@@ -23,6 +28,7 @@ def evaluate(file: Path, task: str, runtime: str, given: Mapping[str, Scalar]) -
         task: Its name.
         runtime: Name of one of ``fedkd.edge.runtimes.RUNTIMES``.
         given: Settings by dotted keys, which win over those of the run.
+        console: Where to warn of test examples that the file's input can't hold.
 
     Returns:
         What it reached, as a line: its metrics and, where the runtime has an arena, the memory it needs.
@@ -42,7 +48,20 @@ def evaluate(file: Path, task: str, runtime: str, given: Mapping[str, Scalar]) -
         wanted = " or ".join(map(str, objective.links))
         raise InputError(f"{file}: gives {outputs.shape[1]} outputs, task {task!r} takes {wanted}")
     memory = f", arena {arena.total:,} B ({arena.head:,} B of activations)" if arena else ""
+    if said := _cut_off(test.x, made):
+        warn(console, said)
     return f"{file}: {_reached(objective, outputs, test.y, runtime)}{memory}"
+
+
+def _cut_off(x: np.ndarray, made: Measurement) -> str:
+    """Say how many examples a file's input cuts off in many of their numbers; empty where it holds them."""
+    if made.held is None or not (count := int((beyond(x, *made.held) > _MANY).sum())):
+        return ""
+    low, high, _ = made.held
+    return (
+        f"{count} of {len(x)} test examples have more than {_MANY:.0%} of their numbers beyond {low:.3g} to {high:.3g},"
+        " all that the file's input holds: answers to these mean nothing; was it made for data of another scale?"
+    )
 
 
 def _reached(objective: Objective, outputs: np.ndarray, target: np.ndarray, runtime: str) -> str:

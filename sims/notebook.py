@@ -83,7 +83,7 @@ class Run:
         from fedkd.base import runtime
 
         runtime.configure()
-        from sims.edge.source import load_model
+        from sims.edge.load import load_model
 
         file = self.folder / "student.keras"
         if not file.is_file():

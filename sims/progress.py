@@ -1,4 +1,4 @@
-"""A run's progress, read from the history it writes: a live bar on a terminal, a line a round elsewhere."""
+"""A run's progress, read from the files it writes: a line a round, on a terminal above a live bar."""
 
 import json
 import os
@@ -29,17 +29,18 @@ RECENT = 5  # rounds whose duration says how long the next ones take
 
 
 @contextmanager
-def watch(history: Path, rounds: int, console: Console) -> Iterator[None]:
+def watch(history: Path, rounds: int, console: Console, files: int = 0) -> Iterator[None]:
     """Show a run's progress while the body runs; the run may be the body's or another process's.
 
     Args:
         history: the run's ``history.jsonl``, which need not exist yet.
         rounds: rounds the run will have; the history's own figure wins.
-        console: where to show it: a live bar on a terminal, else a plain line for each round.
+        console: where to show it: a line for each round, on a terminal above a live bar.
+        files: device files that are made after the last round.
     """
-    state = State(Tail(history), rounds)
+    state = State(Tail(history), rounds, files)
+    deque(state.news(), maxlen=0)  # rounds that ended before count, but are no news to print
     if not console.is_terminal or console.is_dumb_terminal:
-        deque(state.news(), maxlen=0)  # rounds that ended before count, but are no news to print
         with polling(lambda: _print_news(state, console)):
             yield
         return
@@ -71,17 +72,24 @@ def polling(look: Callable[[], None]) -> Iterator[None]:
 
 
 def _draw_news(state: "State", live: Live) -> None:
-    """Bring the live bar up to date."""
-    deque(state.news(), maxlen=0)
+    """Print a line for each new round above the live bar, and bring that up to date."""
+    for row in state.news():
+        _print(state, f"{row.seconds or 0:.1f} s", live.console)
+    state.look_for_files()
     live.refresh()
 
 
 def _print_news(state: "State", console: Console) -> None:
-    """Print a plain line for each new round."""
+    """Print a plain line for each new round, and for the device files after the last."""
     for row in state.news():
         left = state.seconds_left()
-        times = f"{row.seconds or 0:.1f} s" + (f", {clock(left)} left" if left else "")
-        console.print(Text(f"{state.title()}: {state.figures()} · {times}"), soft_wrap=True, highlight=False)
+        _print(state, f"{row.seconds or 0:.1f} s" + (f", {clock(left)} left" if left else ""), console)
+    if state.look_for_files():
+        console.print(Text(state.title()), soft_wrap=True, highlight=False)
+
+
+def _print(state: "State", times: str, console: Console) -> None:
+    console.print(Text(f"{state.title()}: {state.figures()} · {times}"), soft_wrap=True, highlight=False)
 
 
 @dataclass
@@ -129,6 +137,8 @@ class State:
     Args:
         tail: where news comes from.
         rounds: rounds the run will have.
+        files: device files that are made after the last round.
+        written: how many of these there are already; None before they are begun.
         rows: the rounds so far by number, in order.
         metric: how their quality is read.
         started: when the watching began, by the monotonic clock.
@@ -138,6 +148,8 @@ class State:
 
     tail: Tail
     rounds: int
+    files: int = 0
+    written: int | None = None
     rows: dict[int, Round] = field(default_factory=dict)
     metric: Scale = ACCURACY
     started: float = field(default_factory=time.monotonic)
@@ -160,6 +172,19 @@ class State:
             self.latest = time.monotonic()
             yield row
 
+    def look_for_files(self) -> bool:
+        """Count the device files that are newer than the last round; return whether there is news of them."""
+        before, history = self.written, self.tail.path
+        if not self.files or max(self.rows, default=0) < self.rounds:
+            self.written = None
+            return False
+        try:
+            ended, found = history.stat().st_mtime_ns, history.parent.glob("*.tflite")
+            self.written = min(self.files, sum(file.stat().st_mtime_ns >= ended for file in found))
+        except OSError:  # removed for a new run
+            self.written = None
+        return self.written is not None and self.written != before
+
     def seconds_left(self) -> float | None:
         """Seconds until the last round ends, by the median of recent rounds; None before the first."""
         took = [row.seconds for row in list(self.rows.values())[-RECENT:] if row.seconds]
@@ -172,6 +197,9 @@ class State:
         done = max(self.rows, default=0)
         if self.stopped and done < self.rounds:
             return f"stopped after round {done}/{self.rounds}"
+        if self.written is not None:
+            measuring = ", measuring them" if self.written == self.files and not self.stopped else ""
+            return f"device files: {self.written} of {self.files} written{measuring}"
         finishing = done and self.rows[done].phase == "finish"
         return f"{'finishing, ' if finishing else ''}round {done}/{self.rounds}"
 
@@ -189,8 +217,9 @@ class State:
     def __rich__(self) -> RenderableType:
         """Two lines: the bar with its times, and the last figures."""
         done = max(self.rows, default=0)
-        started = bool(self.rows) or self.stopped
-        bar = ProgressBar(total=max(1, self.rounds), completed=done, width=22, pulse=not started)
+        part, whole = (done, self.rounds) if self.written is None else (self.written, self.files)
+        pulse = not (part or self.stopped)
+        bar = ProgressBar(total=max(1, whole), completed=part, width=22, pulse=pulse)
         times, left = f"{clock(time.monotonic() - self.started)} elapsed", self.seconds_left()
         if left is not None and not self.stopped and done < self.rounds:
             times += f", {clock(left)} left"

@@ -198,7 +198,7 @@ def _drive(
 
     config = experiment.config
     run_config = {**to_settings(config), "experiment": hold(experiment), "out": str(folder), **options}
-    with watch(folder / "history.jsonl", config.total_rounds, console):
+    with watch(folder / "history.jsonl", config.total_rounds, console, config.device_files):
         try:
             _engines()[str(options["engine"])](config, run_config, storage)
         except KeyboardInterrupt:

@@ -36,7 +36,7 @@ def hashes(folder):
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.tflite")}
 
 
-def convert(path, rows, out, precisions, stem, modules, compared):
+def convert(path, rows, out, precisions, stem, modules, compared, trust):
     """Without a child process, whose start takes most of the time; one precision fails."""
     with tempfile.TemporaryDirectory(dir=out) as work:
         np.save(Path(work, "calibration.npy"), rows)
@@ -223,7 +223,7 @@ def test_source_for_a_firmware_takes_tensorflow_lite_micro(model, tmp_path, monk
 
 
 def test_a_model_that_cannot_be_converted_is_one_line_and_not_trained(model, tmp_path, monkeypatch):
-    def fails(path, rows, out, precisions, stem, modules, compared):
+    def fails(path, rows, out, precisions, stem, modules, compared, trust):
         return [Conversion(each, None, f"{path}: no kernel") for each in precisions]
 
     monkeypatch.setattr("sims.edge.candidate.convert", fails)

@@ -13,8 +13,8 @@ from fedkd.objectives.metric import ACCURACY
 from fedkd.results.search import Candidate
 from sims.edge.candidate import Bench, Measured
 from sims.edge.emulated import emulate_best
+from sims.edge.found import Found
 from sims.edge.result import closest
-from sims.edge.search import Found
 
 Y = np.array([0, 1, 2, 0])
 ONE_OF_FOUR, ALL = np.eye(3, dtype=np.float32)[[1, 2, 2, 1]], np.eye(3, dtype=np.float32)[Y]

@@ -1,6 +1,7 @@
 """Laws of the progress display: it tells the last news, disturbs nothing and stops at once."""
 
 import json
+import os
 import threading
 import time
 from io import StringIO
@@ -108,6 +109,33 @@ def test_without_a_terminal_each_round_is_one_line(tmp_path: Path) -> None:
         "round 1/4: shared model 10.0 % · up 3.00 kB · down 1.00 kB · 2.0 s, 0:00:06 left",
         "round 2/4: student 20.0 % · teachers 50.0 % · up 6.00 kB · down 2.00 kB · 2.0 s, 0:00:04 left",
     ]
+
+
+def test_a_terminal_keeps_a_line_for_each_round_above_the_bar(tmp_path: Path) -> None:
+    console, text = terminal()
+    history = tmp_path / "history.jsonl"
+    history.write_text(line(1))
+    with watch(history, 4, console):
+        history.write_text(line(1) + line(2) + line(3))
+        assert wait_for(text, "round 3/4")
+    kept = [part for part in text.getvalue().splitlines() if part.rstrip().endswith("2.0 s")]
+    assert [part[part.index("round") :].split(" · ")[0] for part in kept] == [
+        "round 2/4: shared model 20.0 %",
+        "round 3/4: shared model 30.0 %",
+    ]
+
+
+@pytest.mark.parametrize("make", [plain, terminal])
+def test_after_the_last_round_device_files_are_counted(tmp_path: Path, make: Any) -> None:
+    """Those of an earlier run are older than the last round."""
+    console, text = make()
+    (tmp_path / "student_float16.tflite").touch()
+    os.utime(tmp_path / "student_float16.tflite", (0, 0))
+    with watch(tmp_path / "history.jsonl", 4, console, files=2):
+        (tmp_path / "history.jsonl").write_text("".join(map(line, (1, 2, 3, 4))))
+        assert wait_for(text, "device files: 0 of 2 written")
+        (tmp_path / "student_float32.tflite").touch()
+        assert wait_for(text, "device files: 1 of 2 written")
 
 
 def test_rounds_before_the_watching_count_but_are_not_printed(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Classify examples with the current model; where it fails, with the one before."""
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from clients.device import trial
 from clients.device.errors import ModelRefused, UpdateFailed, WrongInput
 from clients.device.protocol.manifest import Manifest
 from clients.device.state import Generation, State
+
+_MANY = 0.1  # share of an example's numbers, from which on cutting them off makes another example of it
 
 
 def classify(state: State, rows: Path | None, passed: set[str] | None = None) -> dict[str, Any]:
@@ -21,7 +24,8 @@ def classify(state: State, rows: Path | None, passed: set[str] | None = None) ->
         passed: Names of models that answered their golden examples in this process; one that did is added.
 
     Returns:
-        For JSON: the model, the median latency in milliseconds, an answer for each row, and what failed before.
+        For JSON: the model, the median latency in milliseconds, an answer for each row, what failed before, and a
+        warning where the model's input can't hold what it was given.
 
     Raises:
         WrongInput: The file doesn't hold examples of the model.
@@ -30,7 +34,7 @@ def classify(state: State, rows: Path | None, passed: set[str] | None = None) ->
     failed: dict[str, tuple[Generation, str]] = {}
     for held in list(state.candidates()):
         try:
-            answer = _answer(held, rows, set() if passed is None else passed)
+            answer, warning = _answer(held, rows, set() if passed is None else passed)
         except ModelRefused as error:
             failed[f"version {held.manifest.version}: {error}"] = held, str(error)
             continue
@@ -40,18 +44,24 @@ def classify(state: State, rows: Path | None, passed: set[str] | None = None) ->
             raise
         for broken, why in failed.values():
             _judge(state, broken, why)
-        return _described(held.manifest, answer) | ({"failed": list(failed)} if failed else {})
+        more = {"failed": list(failed), "warning": warning}
+        return _described(held.manifest, answer) | {key: value for key, value in more.items() if value}
     raise UpdateFailed("; ".join(["no model runs on this device", *failed]))
 
 
-def _answer(held: Generation, rows: Path | None, passed: set[str]) -> trial.Answer:
-    """Run a model, which has to answer as when it was tried: LiteRT, or the machine, may be another one since."""
+def _answer(held: Generation, rows: Path | None, passed: set[str]) -> tuple[trial.Answer, str]:
+    """Run a model, which has to answer as when it was tried: LiteRT, or the machine, may be another one since.
+
+    Returns:
+        The answer, and a warning of examples that the model's input can't hold; empty where it holds them.
+    """
     x = examples(rows, held.manifest)
+    warning = _beyond(x, held.manifest.input)
     if rows is not None and held.name in passed:
-        return trial.run(held.model, x)
+        return trial.run(held.model, x), warning
     answer, _ = trial.check_golden(held.model, held.manifest)
     passed.add(held.name)
-    return answer if rows is None else trial.run(held.model, x)
+    return answer if rows is None else trial.run(held.model, x), warning
 
 
 def _judge(state: State, model: Generation, why: str) -> None:
@@ -82,6 +92,21 @@ def examples(path: Path | None, manifest: Manifest) -> np.ndarray:
     if x.shape[1:] != shape or not len(x):
         raise WrongInput(f"--input {path}: must have shape {shape}, or (n, ...) of that, got {x.shape}")
     return x
+
+
+def _beyond(x: np.ndarray, end: Mapping[str, Any]) -> str:
+    """Say how many examples have many numbers that an integer input can't hold and cuts off; empty where none has."""
+    if end["dtype"] not in ("int8", "int16"):
+        return ""
+    scale, limits = end["scale"], np.iinfo(end["dtype"])
+    low, high = ((limit - end["zero_point"]) * scale for limit in (limits.min, limits.max))
+    shares = ((x < low - scale) | (x > high + scale)).reshape(len(x), -1).mean(-1)
+    if not (count := int((shares > _MANY).sum())):
+        return ""
+    return (
+        f"{count} of {len(x)} examples have more than {_MANY:.0%} of their numbers beyond {low:.3g} to {high:.3g}, all"
+        " that the model's input holds: their answers mean nothing; give examples scaled as those of its training"
+    )
 
 
 def _described(manifest: Manifest, answer: trial.Answer) -> dict[str, Any]:

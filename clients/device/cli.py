@@ -67,6 +67,8 @@ def _pass(given: argparse.Namespace, state: State, hub: Hub | Web, root: bytes, 
     failure = "; ".join([*([failure] if failure else []), *found.get("failed", [])])
     if isinstance(hub, Hub) and hub.answers:
         _report(hub, state.device(), new, found, failure)
+    if "warning" in found:
+        print(f"warning: {found['warning']}", file=sys.stderr)
     if found:
         print(json.dumps({"update": "new" if new else failure or "none", **found}))
     return 0 if found else _NO_MODEL

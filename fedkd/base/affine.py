@@ -63,6 +63,24 @@ def quantize(x: np.ndarray, dtype: Any, scale: float, zero_point: int) -> np.nda
     return np.clip(steps, ends.min, ends.max).astype(dtype)
 
 
+def held(dtype: Any, scale: float, zero_point: int) -> tuple[float, float, float] | None:
+    """Return the lowest and highest number that int8 or int16 holds, and a step; None for other dtypes.
+
+    >>> held(np.int8, 0.5, -128)
+    (0.0, 127.5, 0.5)
+    """
+    if dtype not in QUANTIZED:
+        return None
+    ends = np.iinfo(dtype)
+    return (ends.min - zero_point) * scale, (ends.max - zero_point) * scale, scale
+
+
+def beyond(x: np.ndarray, low: float, high: float, step: float) -> np.ndarray:
+    """Return the share of each row's numbers that lie more than a step outside a range, float (n,), n at least 1."""
+    outside = (x < low - step) | (x > high + step)
+    return np.asarray(outside.reshape(len(x), -1).mean(-1))
+
+
 def dequantize(steps: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
     """Return (integer - zero point) * scale in float32; a plain cast of other dtypes."""
     if steps.dtype not in QUANTIZED:

@@ -44,12 +44,16 @@ def layer_macs(node: Node) -> int:
     Each number of a kernel meets each place of the output once, a separable convolution's depthwise half included: its
     pointwise half keeps the places. A transposed convolution's meets each place of the input.
     """
+    return places(node) * sum(math.prod(kernel.shape) for kernel in _kernels(node))
+
+
+def places(node: Node) -> int:
+    """How often each number of a call's kernels is multiplied, 0 for layers that aren't counted."""
     counted = inherited_traits(node.operation).macs
     if counted in ("", NOTHING):
         return 0
     shape = node.reads[0] if counted == INPUT else node.shape
-    places = math.prod(size or 1 for size in shape[1:-1])
-    return places * sum(math.prod(kernel.shape) for kernel in _kernels(node))
+    return math.prod(size or 1 for size in shape[1:-1])
 
 
 def layer_parameters(node: Node) -> int:

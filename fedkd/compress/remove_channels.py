@@ -8,8 +8,10 @@ from keras import layers
 
 from fedkd.base.errors import InputError
 from fedkd.compress.channels import Channels, channels
+from fedkd.compress.cost import places
 from fedkd.compress.layers import inherited_traits, makes_channels
 from fedkd.models.graph import Node, copy, functional, rebuild
+from fedkd.models.inspect import is_kernel
 
 
 def remove_channels(model: keras.Model, removed: Sequence[int]) -> keras.Model:
@@ -39,6 +41,17 @@ def remove_channels(model: keras.Model, removed: Sequence[int]) -> keras.Model:
     return smaller
 
 
+def macs_without(found: Channels, removed: Sequence[int]) -> int:
+    """Count the multiply-accumulates that ``cost`` would find in a model without some channels, which isn't built.
+
+    Args:
+        found: The model's channels.
+        removed: Numbers of removable ones.
+    """
+    kept = _Kept(found, np.asarray(removed, int))
+    return sum(times * kept.kernel_size(node) for node in found.nodes if (times := places(node)))
+
+
 class _Kept:
     """Layers and weights with the channels that are left."""
 
@@ -65,6 +78,11 @@ class _Kept:
         if isinstance(layer, layers.BatchNormalization):
             return [vector[out] for vector in held]
         return held
+
+    def kernel_size(self, node: Node) -> int:
+        """How many numbers are left of a layer's kernels."""
+        pairs = zip(node.operation.weights, self.weights(node), strict=True)
+        return sum(held.size for weight, held in pairs if is_kernel(weight))
 
     def _stays(self, ids: np.ndarray) -> np.ndarray:
         return ~np.isin(ids, self._gone)

@@ -7,9 +7,8 @@ import numpy as np
 
 from fedkd.base.errors import InputError
 from fedkd.compress.channels import Channels, channels
-from fedkd.compress.cost import cost
 from fedkd.compress.importance import MEASURES, Measure, Scores
-from fedkd.compress.remove_channels import remove_channels
+from fedkd.compress.remove_channels import macs_without, remove_channels
 
 
 def prune_channels(model: keras.Model, macs: float, measure: str | Measure = "l1", least: int = 4) -> keras.Model:
@@ -34,31 +33,41 @@ def prune_channels(model: keras.Model, macs: float, measure: str | Measure = "l1
 
 def least_important(model: keras.Model, macs: float, measure: str | Measure = "l1", least: int = 4) -> tuple[int, ...]:
     """Choose the channels that ``prune_channels`` removes, by their numbers; same arguments, same errors."""
-    order = in_turn(model, macs, measure, least)
-    return order[: _fewest(model, order, macs * cost(model).macs)]
+    _check(macs, measure, least)
+    found = channels(model)
+    order, limit = _order(found, macs, measure, least)
+    return order[: _fewest(found, order, limit)]
 
 
 def in_turn(model: keras.Model, macs: float, measure: str | Measure = "l1", least: int = 4) -> tuple[int, ...]:
     """Order all channels that may go, the least important first; arguments and errors of ``prune_channels``."""
+    _check(macs, measure, least)
+    return _order(channels(model), macs, measure, least)[0]
+
+
+def _check(macs: float, measure: str | Measure, least: int) -> None:
     if not 0 < macs < 1:
         raise InputError(f"macs must be in (0, 1) (share of the multiplications that is left), got {macs}")
     if isinstance(measure, str) and measure not in MEASURES:
         raise InputError(f"measure must be one of {', '.join(MEASURES)}, got {measure!r}")
     if least < 1:
         raise InputError(f"least must be at least 1 (channels a layer), got {least}")
-    found = channels(model)
+
+
+def _order(found: Channels, macs: float, measure: str | Measure, least: int) -> tuple[tuple[int, ...], float]:
+    """All channels that may go, the least important first, and how many multiplications may be left."""
     if not len(found.removable):
         raise InputError(
             "no channel of this model can be removed: its outputs or layers that aren't known need them all"
         )
     scores = (MEASURES[measure] if isinstance(measure, str) else measure)(found)
-    order, limit = tuple(_in_turn(found, scores, least)), macs * cost(model).macs
-    if (left := cost(remove_channels(model, order)).macs) > limit:
+    order, limit = tuple(_in_turn(found, scores, least)), macs * macs_without(found, ())
+    if (left := macs_without(found, order)) > limit:
         raise InputError(
             f"macs: {left:,} multiplications are left with the fewest channels allowed, more than {limit:,.0f};"
             " allow more of them, or fewer channels a layer"
         )
-    return order
+    return order, limit
 
 
 def _in_turn(found: Channels, scores: Scores, least: int) -> Iterator[int]:
@@ -72,10 +81,10 @@ def _in_turn(found: Channels, scores: Scores, least: int) -> Iterator[int]:
             yield number
 
 
-def _fewest(model: keras.Model, order: Sequence[int], limit: float) -> int:
+def _fewest(found: Channels, order: Sequence[int], limit: float) -> int:
     """How many channels of an order have to go at least to stay within a limit of multiplications."""
     low, high = 0, len(order)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if cost(remove_channels(model, order[:middle])).macs <= limit else (middle, high)
+        low, high = (low, middle) if macs_without(found, order[:middle]) <= limit else (middle, high)
     return high

@@ -78,6 +78,11 @@ class Config:
         return self.rounds + (self.edge.finish_rounds if self.edge.sparsity or self.edge.reshapes else 0)
 
     @property
+    def device_files(self) -> int:
+        """Files that are made for devices at a run's end, one for each precision."""
+        return len(self.edge.wanted) if self.exchange.shared != "none" else 0
+
+    @property
     def prolongable(self) -> bool:
         """Whether a finished run can go on training: no finishing round has made another model of the shared one."""
         return self.total_rounds == self.rounds

@@ -20,11 +20,13 @@ class Contents(NamedTuple):
         file: Sizes, dtypes and counts.
         ops: The operations that it calls.
         output_scale: Size of one step of its output, 0 where that is float.
+        held: Lowest and highest number that its input holds, and a step; None where that isn't of int8 or int16.
     """
 
     file: "DeviceModel"
     ops: tuple[Op, ...]
     output_scale: float
+    held: tuple[float, float, float] | None
 
 
 def contents(path: Path) -> Contents:
@@ -38,17 +40,19 @@ def contents(path: Path) -> Contents:
     if child.returncode:
         raise InputError(f"{path} can't be read: it {ending(child)}; is it damaged?{last_message(child)}")
     found = json.loads(child.stdout.splitlines()[-1])
-    return Contents(found["file"], tuple(Op(*op) for op in found["ops"]), found["output_scale"])
+    return Contents(found["file"], tuple(Op(*op) for op in found["ops"]), found["output_scale"], found["held"])
 
 
 def main(path: str) -> None:
     """In the child: print a line of JSON."""
+    from fedkd.base.affine import held
     from fedkd.edge.interpreter import ends, opened
     from fedkd.edge.runtime import describe
 
     file = Path(path)
-    scale = float(ends(opened(file), file)[1].scale)
-    print(json.dumps({"file": describe(file), "ops": ops(file), "output_scale": scale}))
+    source, sink = ends(opened(file), file)
+    range_ = held(source.dtype, float(source.scale), int(source.zero_point))
+    print(json.dumps({"file": describe(file), "ops": ops(file), "output_scale": float(sink.scale), "held": range_}))
 
 
 if __name__ == "__main__":

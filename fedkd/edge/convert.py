@@ -54,6 +54,7 @@ def convert(
     stem: str = "student",
     modules: Sequence[str] = (),
     rows: np.ndarray | None = None,
+    trust: bool = False,
 ) -> list[Conversion]:
     """Write `<out_dir>/<stem>_<precision>.tflite` for each precision, with the batch fixed to 1.
 
@@ -70,6 +71,7 @@ def convert(
         modules: Python modules that define the user's own layers, for Keras looks these up by registered name.
         rows: Real rows (n, *input_shape), on the first of which a float32 file is held against Keras; those of
             `calibration` where None. Where there are none, nothing is compared.
+        trust: Whether Python code that the model holds, in Lambda layers, may run.
 
     Returns:
         One Conversion a precision, in the order asked.
@@ -81,7 +83,8 @@ def convert(
     out_dir.mkdir(parents=True, exist_ok=True)
     done: list[Conversion] = []
     while len(done) < len(precisions):
-        done += _run_child(model_path, calibration, rows, out_dir / stem, modules, precisions[len(done) :])
+        options = ["--trust"] * trust + ["--modules", *modules]
+        done += _run_child(model_path, calibration, rows, out_dir / stem, options, precisions[len(done) :])
     return done
 
 
@@ -103,7 +106,7 @@ def _run_child(
     calibration: np.ndarray,
     rows: np.ndarray | None,
     prefix: Path,
-    modules: Sequence[str],
+    options: Sequence[str],
     precisions: Sequence[str],
 ) -> list[Conversion]:
     """Convert until the child ends; the precision a signal interrupted gets an error and is the last one returned."""
@@ -112,7 +115,7 @@ def _run_child(
         np.save(Path(work, "calibration.npy"), calibration, allow_pickle=False)
         if rows is not None:
             np.save(Path(work, "rows.npy"), rows[:_COMPARED], allow_pickle=False)
-        job = str(model_path), str(work), str(prefix), *precisions, "--modules", *modules
+        job = str(model_path), str(work), str(prefix), *precisions, *options
         child = run_module("fedkd.edge.convert", *job)
     done = [_parse(line) for line in child.stdout.splitlines()]
     left = precisions[len(done) :]
@@ -148,10 +151,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("prefix", type=Path)
     parser.add_argument("precisions", nargs="+", choices=PRECISIONS)
+    parser.add_argument("--trust", action="store_true")
     parser.add_argument("--modules", nargs="*", default=[])
     job = parser.parse_args(arguments)
     report = _claim_stdout()
-    for done in convert_here(job.model, job.work, job.prefix, job.precisions, job.modules):
+    for done in convert_here(job.model, job.work, job.prefix, job.precisions, job.modules, job.trust):
         print(json.dumps(asdict(done), default=str), file=report, flush=True)
 
 
@@ -163,7 +167,12 @@ def _claim_stdout() -> TextIO:
 
 
 def convert_here(
-    model_path: Path, work: Path, prefix: Path, precisions: Sequence[str], modules: Sequence[str] = ()
+    model_path: Path,
+    work: Path,
+    prefix: Path,
+    precisions: Sequence[str],
+    modules: Sequence[str] = (),
+    trust: bool = False,
 ) -> Iterator[Conversion]:
     """Convert in this process, at its peril; see `convert`.
 
@@ -174,6 +183,7 @@ def convert_here(
         prefix: Path of the TFLite files up to `_<precision>.tflite`.
         precisions: Some of PRECISIONS.
         modules: See `convert`.
+        trust: Likewise.
 
     Yields:
         A Conversion as each is done; a model that can't be loaded, or that becomes another in a float32 file, fails
@@ -183,7 +193,7 @@ def convert_here(
     try:
         for module in (*_OWN_LAYERS, *modules):
             import_module(module)
-        model = _proven(model_path, work)
+        model = _proven(model_path, work, trust)
     except Exception as error:
         yield from (Conversion(precision, None, _summary(error)) for precision in precisions)
         return
@@ -195,7 +205,7 @@ def convert_here(
             yield Conversion(precision, None, _summary(error))
 
 
-def _proven(model_path: Path, work: Path) -> "keras.Model":
+def _proven(model_path: Path, work: Path, trust: bool) -> "keras.Model":
     """Load a model, write its SavedModel, and see that a float32 file of it computes what it computes.
 
     A quantization-aware model is compared without its rounding, of which a last bit of float32 makes a whole step.
@@ -204,7 +214,7 @@ def _proven(model_path: Path, work: Path) -> "keras.Model":
     from fedkd.compress.in_floats import in_floats
     from fedkd.edge.inference import check_outputs, export, load
 
-    model = load(model_path)
+    model = load(model_path, trust)
     export(model, work / "saved_model")
     rows = _compared(work, model)
     if not len(rows):

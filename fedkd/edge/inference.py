@@ -1,24 +1,30 @@
 """A Keras model as devices run it: in float32, in inference, and held against Keras before it becomes a file."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import keras
 import numpy as np
 
 from fedkd.base.errors import InputError
-from fedkd.base.keras_internals import all_layers
+from fedkd.base.keras_internals import all_layers, run_graph
+from fedkd.compress.ids import check_ids
+from fedkd.models.graph import functional
 
 _SHARE = 1e-4  # of the outputs' range, that a float32 file may be off
 _ROUNDING = 1e-5  # of the largest output, for outputs that hardly vary
 _REDUCED = ("float16", "bfloat16", "float64")
 
 
-def load(path: Path) -> keras.Model:
-    """Load a model for devices, in float32 whatever it was trained in.
+def load(path: Path, trust: bool = False) -> keras.Model:
+    """Load a model for devices, in float32 whatever it was trained in, and of float32 or int32 at its input.
 
     Args:
         path: A .keras file; the modules of its layers are imported.
+        trust: Whether Python code that it holds, in Lambda layers, may run.
 
     Returns:
         Of one input of a fixed shape and one output.
@@ -26,7 +32,9 @@ def load(path: Path) -> keras.Model:
     Raises:
         InputError: It has other ends, or Keras has quantised it. Keras raises others where it can't load the file.
     """
-    model = keras.saving.load_model(path, compile=False)
+    if trust:
+        keras.config.enable_unsafe_deserialization()  # for copies of such layers, too
+    model = keras.saving.load_model(path, compile=False, safe_mode=not trust)
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise InputError(f"the model must have 1 input and 1 output, got {len(model.inputs)} and {len(model.outputs)}")
     if None in (shape := tuple(model.inputs[0].shape[1:])):
@@ -37,7 +45,7 @@ def load(path: Path) -> keras.Model:
                 f"layer {layer.name!r} must hold floats, got {mode} by Keras' model.quantize, which the converter gets"
                 " wrong; give the model from before that"
             )
-    return _in_float32(model)
+    return plain_input(in_float32(model))
 
 
 def export(model: keras.Model, folder: Path) -> None:
@@ -54,8 +62,27 @@ def export(model: keras.Model, folder: Path) -> None:
     archive = keras.export.ExportArchive()
     archive.track(model)
     signature = [keras.InputSpec(shape=(1, *source.shape[1:]), dtype=source.dtype)]
-    archive.add_endpoint("serve", lambda x: model(x, training=False), input_signature=signature)
-    archive.write_out(folder, verbose=False)
+    with _plain_lookups(model):
+        archive.add_endpoint("serve", lambda x: model(x, training=False), input_signature=signature)
+        archive.write_out(folder, verbose=False)
+
+
+@contextmanager
+def _plain_lookups(model: keras.Model) -> Iterator[None]:
+    """While it holds, word tables are looked up by a plain gather, as training that sees int8 does.
+
+    Keras' own counts negative ids from the table's end, which takes a SELECT that TensorFlow Lite Micro hasn't got.
+    """
+    import tensorflow as tf
+
+    def looks_up(layer: Any) -> Any:
+        return lambda ids: tf.gather(tf.cast(layer.embeddings, layer.compute_dtype), tf.cast(ids, tf.int32))
+
+    with ExitStack() as stack:
+        for layer in all_layers(model):
+            if type(layer) is keras.layers.Embedding:
+                stack.enter_context(patch.object(layer, "call", looks_up(layer)))
+        yield
 
 
 def check_outputs(model: keras.Model, rows: np.ndarray, found: np.ndarray) -> None:
@@ -80,8 +107,37 @@ def check_outputs(model: keras.Model, rows: np.ndarray, found: np.ndarray) -> No
     )
 
 
-def _in_float32(model: keras.Model) -> keras.Model:
-    """The model itself, or a copy of one of other floats."""
+def plain_input(model: keras.Model) -> keras.Model:
+    """Return a model whose input is float32, or int32 ids: of one of bytes, say, with the same layers.
+
+    The file of a model that takes images as uint8 and rescales them takes the same numbers as floats, or as int8 that
+    is off by 128: devices have no other integers at their inputs.
+
+    Args:
+        model: Functional, of one input; returned as it is where its input is one of these already.
+
+    Raises:
+        InputError: The graph of a model with another input can't be seen.
+    """
+    source = model.inputs[0]
+    if source.dtype in ("float32", "int32"):
+        return model
+    whole = functional(model)
+
+    def entered(dtype: str) -> keras.Model:
+        fresh = keras.Input(source.shape[1:], dtype=dtype, name=source.name)
+        return keras.Model(fresh, run_graph(whole, [fresh], lambda call, *args, **kwargs: call(*args, **kwargs)))
+
+    found = entered("float32")
+    try:
+        check_ids(found)
+    except InputError:  # what enters are ids
+        return entered("int32")
+    return found
+
+
+def in_float32(model: keras.Model) -> keras.Model:
+    """Return the model itself, or a copy of one of other floats."""
     layers = all_layers(model)
     used = {dtype for layer in layers for dtype in (layer.compute_dtype, layer.variable_dtype)}
     if not used & set(_REDUCED):

@@ -28,6 +28,7 @@ class Measurement:
         output_scale: Size of one step of its output, 0 where that is float.
         runs: What came of it, by the runtime's name.
         errors: One line, by the runtime's name, that says why it couldn't be run there.
+        held: Lowest and highest number that its input holds, and a step; None where that isn't of int8 or int16.
     """
 
     path: Path
@@ -40,6 +41,7 @@ class Measurement:
     output_scale: float
     runs: Mapping[str, Run]
     errors: Mapping[str, str]
+    held: tuple[float, float, float] | None = None
 
     @property
     def outputs(self) -> dict[str, np.ndarray]:
@@ -77,6 +79,6 @@ def measure(path: Path, x: np.ndarray, runtimes: Sequence[str] = ("litert", "lit
             runs[name] = RUNTIMES[name].run(path, x)
         except InputError as error:
             errors[name] = str(error)
-    file, ops, scale = contents(path)
+    file, ops, scale, held = contents(path)
     sizes = (file["flash_bytes"], file["gzip_bytes"], file["float_tensors"], file["tensors"])
-    return Measurement(path, file["precision"], *sizes, ops, scale, runs, errors)
+    return Measurement(path, file["precision"], *sizes, ops, scale, runs, errors, held)

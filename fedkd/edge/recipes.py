@@ -22,6 +22,7 @@ from fedkd.edge.child import ending, last_message, run_module
 from fedkd.edge.litert_internals import read_model
 
 _WEIGHTS, _ACTIVATIONS = (4, 8), (8, 16, None)
+_FLOATS = (0, 1)  # of TFLite's schema: float32, float16
 _FOUR_BITS = ("CONV_2D", "FULLY_CONNECTED")  # the operations that have kernels for it; others of a rule take 8 bits
 
 
@@ -47,14 +48,20 @@ RECIPES: Mapping[str, Sequence[Rule]] = {
 }
 
 
-def apply_recipe(source: Path, rules: Sequence[Rule], calibration: np.ndarray, out: Path) -> None:
+def apply_recipe(source: Path, rules: Sequence[Rule], calibration: np.ndarray, out: Path) -> dict[str, int]:
     """Write a file in which layers have the precisions of a recipe.
+
+    ai-edge-quantizer passes over operations that it has no kernels for, without a word: a table of words, say, stays in
+    floats where only weights are to be integers. So the file is looked into once it is written.
 
     Args:
         source: A float32 TFLite file of one input.
         rules: Of RECIPES, or one's own; a layer takes the last that matches, and stays float32 where none does.
         calibration: Rows (n, *input_shape) that show integers the range of every activation; unused for float ones.
         out: The file; it appears whole or not at all.
+
+    Returns:
+        By the names of kernels and tables that rules match and that are floats in the file all the same, their bytes.
 
     Raises:
         InputError: The extra ``quantizer`` isn't installed, a rule is none or matches nothing, there is no calibration
@@ -69,7 +76,9 @@ def apply_recipe(source: Path, rules: Sequence[Rule], calibration: np.ndarray, o
         child = run_module("fedkd.edge.recipes", str(source), str(work), json.dumps(rules))
         if child.returncode:
             raise InputError(f"{source} can't be quantized by the recipe: it {ending(child)}{last_message(child)}")
+        left = _in_floats(Path(work, "made.tflite"), source, rules)
         os.replace(Path(work, "made.tflite"), out)
+    return left
 
 
 def names(source: Path) -> list[str]:
@@ -95,6 +104,26 @@ def _check(source: Path, rules: Sequence[Rule], calibration: np.ndarray) -> None
             raise InputError(f"no operation of {source} matches {rule.match!r}; they are named {'; '.join(found)}")
         if rule.activations and not len(calibration):
             raise InputError(f"calibration must have at least 1 row for activations of {rule.activations} bits, got 0")
+
+
+def _in_floats(made: Path, source: Path, rules: Sequence[Rule]) -> dict[str, int]:
+    """Bytes of matrices, by their names, that are floats in a file though rules match what reads them."""
+    meant = {
+        name
+        for _, found in _operations(source)
+        if any(re.search(rule.match, text) for rule in rules for text in found)
+        for name in found[1:]
+    }
+    model = read_model(made)
+    held = {tensor.name.decode(): tensor for tensor in model.subgraphs[0].tensors if _is_matrix(tensor)}
+    sizes = {name: model.buffers[tensor.buffer].data for name, tensor in held.items() if name in meant}
+    return {name: len(data) for name, data in sizes.items() if data is not None}
+
+
+def _is_matrix(tensor: Any) -> bool:
+    """Whether a tensor is a kernel or a table by its shape, in floats: no bias, and no scale for each channel."""
+    shape = [int(size) for size in tensor.shape] if tensor.shape is not None else []
+    return tensor.type in _FLOATS and sum(size > 1 for size in shape) > 1
 
 
 def _operations(source: Path) -> Iterator[tuple[str, list[str]]]:

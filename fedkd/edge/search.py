@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from fedkd.config.sections import PRECISIONS
 from fedkd.edge.budget import Budget, Check
@@ -121,3 +122,38 @@ def accurate(done: Sequence[Check], otherwise: bool) -> bool:
 def fits(done: Sequence[Check]) -> bool:
     """Whether a file has the room it needs, however accurate it is: a smaller model would only be worse."""
     return all(check.ok for check in done if check.line != "drop")
+
+
+class Work(NamedTuple):
+    """What a part of a search takes.
+
+    Args:
+        trained: Models that are trained.
+        files: Files that are made and measured.
+    """
+
+    trained: int
+    files: int
+
+
+def expected(macs: int, parameters: int, budget: Budget, small: float, base: str = "") -> dict[str, Work]:
+    """What a search is likely to try, by the names of its variants, where files of integers fit and lose little.
+
+    Args:
+        macs: Multiply-accumulates of the whole model.
+        parameters: Of the same.
+        budget: To be met.
+        small: Share of the multiplications with which a model that fits ends the search.
+        base: What the model is called among the variants.
+    """
+    whole = len(precisions(budget, 1)), not ruled_out(macs, parameters, "int8", budget)
+    found = {Variant(base).name: Work(int(whole[1]), whole[0] + whole[1])}  # the further one has clusters
+    for share in shares(macs, budget):
+        size = int(share * macs), int(share * parameters)
+        if ruled_out(*size, "int8", budget):
+            continue
+        files = sum(not ruled_out(*size, precision, budget) for precision in precisions(budget, share))
+        found[Variant(base, share).name] = Work(2, files + 1)
+        if share <= small:
+            break
+    return found

@@ -10,13 +10,14 @@ import typer
 
 from fedkd.base.errors import InputError
 from fedkd.config.config import Scalar
-from sims.bench.report import report, show
+from sims.bench.report import as_markdown, report, show
 from sims.exit_codes import errors_for_people
 from sims.terminal import Terminal
 
 app = typer.Typer(no_args_is_help=True, help="Measure speed and memory, as ratios to this machine's matrix products.")
 
 CLIENTS = (10, 100, 1000)
+TINY = ("keyword_spotting", "visual_wake_words", "image_classification", "anomaly_detection")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 RepeatsOption = Annotated[int, typer.Option(min=1, help="Runs of each; the median counts.")]
@@ -122,6 +123,37 @@ def link(
         with Terminal(stderr=True).status("two rounds of each method over slow links, which takes minutes"):
             found = rows({**settings, "partition.examples": examples}, methods, kbits, milliseconds)
         show({"bench": "link", "kbits": kbits, "milliseconds": milliseconds, "rows": found}, json, Terminal())
+
+
+@app.command()
+def tiny(
+    network: Annotated[
+        list[str] | None, typer.Option(help=f"{', '.join(TINY)}; may be repeated. (default: all)")
+    ] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a table for a document.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """The four networks of MLPerf Tiny made small in three ways: cost, bytes, arena, and what int8 changes."""
+    with errors_for_people():
+        _known("--network", network or [], TINY)
+        if markdown and json:
+            raise InputError("--markdown and --json must not be given together; choose one")
+        result = _run_tiny(network or list(TINY))
+        if markdown:
+            print(as_markdown(result["rows"]))
+        else:
+            show(result, json, Terminal())
+
+
+def _run_tiny(networks: list[str]) -> dict[str, Any]:
+    from fedkd.base import runtime
+    from sims.bench.machine import describe
+
+    with Terminal(stderr=True).status("training and converting, which takes some minutes a network"):
+        runtime.configure()  # before anything else imports TensorFlow
+        from sims.bench.tiny import rows
+
+        return {"bench": "tiny", "rows": rows(networks), "machine": describe()}
 
 
 def _measure(bench: str, threads: int = 0, **options: int | str) -> dict[str, Any]:

@@ -25,13 +25,34 @@ def show(result: Mapping[str, Any], as_json: bool, console: Console) -> None:
     rate = [f"float32 matmul {result['matmul_gflops']:.0f} GFLOP/s"] if "matmul_gflops" in result else []
     facts = " · ".join([*in_words(result.get("machine", {})), *rate])
     table = Table(box=None, caption=facts, caption_justify="left", caption_style="dim")
-    columns = list(dict.fromkeys(key for row in result["rows"] for key, value in row.items() if value is not None))
+    columns = _columns(result["rows"])
     for column in columns:
         numbers = any(isinstance(row.get(column), int | float) for row in result["rows"])
         table.add_column(column.replace("_", " "), justify="right" if numbers else "left", overflow="fold")
     for row in result["rows"]:
         table.add_row(*(_cell(row.get(column)) for column in columns))
     console.print(table)
+
+
+def as_markdown(rows: Sequence[Row]) -> str:
+    """The table of some rows for a document, in Markdown.
+
+    >>> print(as_markdown([{"network": "small", "int8_bytes": 50776}, {"network": "large", "int8_bytes": None}]))
+    | network | int8 bytes |
+    |---|---|
+    | small | 50,776 |
+    | large |  |
+    """
+    columns = _columns(rows)
+    lines = [[column.replace("_", " ") for column in columns]]
+    lines += [[_cell(row.get(column)) for column in columns] for row in rows]
+    head, *body = [f"| {' | '.join(cells)} |" for cells in lines]
+    return "\n".join([head, "|" + "---|" * len(columns), *body])
+
+
+def _columns(rows: Sequence[Row]) -> list[str]:
+    """Names of all figures that some row has, in their order."""
+    return list(dict.fromkeys(key for row in rows for key, value in row.items() if value is not None))
 
 
 def _cell(value: Any) -> str:

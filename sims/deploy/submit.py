@@ -68,7 +68,8 @@ def submit(
         write_app(Path(work), run_config)
         run = flower.start(env, Path(work))
     console.print(f"run {run}; stop it with: FLWR_HOME={folder.absolute() / 'admin'} flwr stop {run}", highlight=False)
-    shown = watch(out / "history.jsonl", config.total_rounds, console) if _visible(out) else contextlib.nullcontext()
+    history, rounds = out / "history.jsonl", config.total_rounds
+    shown = watch(history, rounds, console, config.device_files) if _visible(out) else contextlib.nullcontext()
     with shown:
         state = flower.wait_until_finished(env, run, lambda: os.path.exists(out / "summary.json"))
     if state != "finished:completed":

@@ -178,7 +178,8 @@ def _started(work: Path, experiment: Experiment, console: Console) -> LocalFeder
 def _watch(federation: LocalFederation, run: str, folder: Path, console: Console) -> None:
     from sims.progress import watch
 
-    with watch(folder / "history.jsonl", federation.config.total_rounds, console):
+    config = federation.config
+    with watch(folder / "history.jsonl", config.total_rounds, console, config.device_files):
         federation.wait(run, folder)
 
 

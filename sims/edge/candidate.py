@@ -109,7 +109,8 @@ class Bench:
             path = Path(work) / "model.keras"
             trained.model.save(path)
             modules, stem = layer_modules(trained.model), trained.variant.stem(self.stem)
-            return convert(path, rows, self.folder, precisions, stem, modules, self.x)
+            # Who loaded the model has trusted what is in it.
+            return convert(path, rows, self.folder, precisions, stem, modules, self.x, trust=True)
 
     def measured(self, trained: Trained, precision: str, path: Path) -> Measured:
         """Run a file over the test set in every runtime, and hold it against the budget.

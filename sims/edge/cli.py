@@ -9,7 +9,6 @@ from rich.console import Console
 
 from fedkd.edge.runtimes import EMULATED
 from sims.exit_codes import NOTHING_FITS, errors_for_people
-from sims.options import TrustOption
 from sims.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -23,6 +22,9 @@ _BUDGET = (
 _CALIBRATION = "Array x of inputs, for the ranges of integers. (default: the run's, or the task's)"
 _C_ARRAY = "Write the chosen file as model_data.h and .cc for a firmware, too: it has to run in TensorFlow Lite Micro."
 _DEVICES = " or ".join(f"{each.name}, {each.label}" for each in EMULATED)
+_RESUME = "Go on with a search that was cut off, given as it was, as if it never had been."
+_MODULE = "Python module that registers layers of the model's. May be repeated."
+_TRUST = "Run the code that the run's config.toml names (as module:function), or that the model holds (Lambda layers)."
 _EMULATE = f"Run the chosen file on an emulated device, too ({_DEVICES}); drop counts there as well."
 
 
@@ -34,10 +36,12 @@ def edge(
     calibration: Annotated[Path | None, typer.Option(metavar="FILE.npz", help=_CALIBRATION)] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write. (default: RUN/edge or runs/MODEL-edge)")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace the folder of an earlier search.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help=_RESUME)] = False,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same files.")] = 0,
     c_array: Annotated[bool, typer.Option("--c-array", help=_C_ARRAY)] = False,
     emulate: Annotated[str, typer.Option(help=_EMULATE, show_default=False)] = "",
-    trust: TrustOption = False,
+    module: Annotated[list[str] | None, typer.Option(metavar="NAME", help=_MODULE)] = None,
+    trust: Annotated[bool, typer.Option("--trust", help=_TRUST)] = False,
 ) -> None:
     """Search the device file that meets a budget: fewer channels, fewer bits, and the training this takes."""
     with errors_for_people():
@@ -46,7 +50,21 @@ def edge(
 
         place = out or (source / "edge" if source.is_dir() else Path("runs") / f"{source.stem}-edge")
         limits = parse_budget(budget)
-        order = Order(source, limits, place, overwrite, task, data, calibration, seed, c_array, emulate, trust)
+        order = Order(
+            source,
+            limits,
+            place,
+            overwrite,
+            task,
+            data,
+            calibration,
+            seed,
+            c_array,
+            emulate,
+            trust,
+            resume,
+            module or (),
+        )
         _search(order, Terminal())
 
 

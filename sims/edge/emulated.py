@@ -10,7 +10,7 @@ from fedkd.edge.measure import measure
 from fedkd.edge.runtimes import EMULATED, RUNTIMES
 from fedkd.results.search import Check
 from sims.edge.candidate import Bench, Measured
-from sims.edge.search import Found
+from sims.edge.found import Found
 
 
 def check_device(name: str) -> None:

@@ -8,11 +8,14 @@ import keras
 from rich.console import Console
 
 from fedkd.base.errors import InputError, RunError
+from fedkd.base.files import replace_file
 from fedkd.config.finish import parse_finish
 from fedkd.config.settings import to_settings
 from fedkd.protocol.experiment import Experiment
 from fedkd.results.run_folder import read
-from sims.edge.source import load_model
+from sims.edge.kept import Kept
+from sims.edge.load import load_model
+from sims.edge.progress import SearchProgress
 from sims.run import run
 
 # Seconds that a run may have taken to be repeated.
@@ -37,31 +40,43 @@ def quick(folder: Path) -> bool:
     return seconds is not None and seconds <= _LONGEST
 
 
-def narrower(folder: Path, experiment: Experiment, console: Console) -> Iterator[tuple[str, keras.Model]]:
+def narrower(
+    folder: Path, experiment: Experiment, kept: Kept, progress: SearchProgress
+) -> Iterator[tuple[str, keras.Model]]:
     """Run a federation again with narrower students, one after the other; a long one is left to the user.
 
     Args:
         folder: Of the run.
         experiment: The run's.
-        console: Where to show progress.
+        kept: Where students are kept, also of before the search was cut off.
+        progress: Of the search, which makes room for that of the federation.
 
     Yields:
         What a student is called, and it.
     """
+    console = progress.console
     for width in widths(experiment):
-        change = f"model.student_width={width}"
-        if not quick(folder):
+        change, student = f"model.student_width={width}", kept.model(f"width {width}")
+        if not quick(folder) and not student.is_file():
             console.print(f"not tried, for the run was long: fedkd run {folder}/config.toml --set {change}")
             return
-        console.print(f"the federation again with {change}:", highlight=False)
-        settings = to_settings(experiment.config)
-        settings |= {"model.student_width": width, "model.student_weights": ""}
-        settings |= {"edge.precisions": "none", **parse_finish("none")}
-        with tempfile.TemporaryDirectory() as place:
-            try:
-                again = run(settings, "local", Path(place) / "run", False, False, console)
-                model = load_model(again / "student.keras")
-            except (InputError, RunError) as error:  # what was measured so far stays
-                console.print(f"{change}: {error}", highlight=False)
-                return
-            yield f"width {width}", model
+        try:
+            if not student.is_file():
+                console.print(f"the federation again with {change}:", highlight=False)
+                with progress.paused():
+                    _run_again(experiment, width, student, console)
+            model = load_model(student, trust=True)  # by code that runs here
+        except (InputError, RunError) as error:  # what was measured so far stays
+            console.print(f"{change}: {error}", highlight=False)
+            return
+        yield f"width {width}", model
+
+
+def _run_again(experiment: Experiment, width: int, student: Path, console: Console) -> None:
+    """Run a federation with students of another width, and keep the student of it."""
+    settings = to_settings(experiment.config)
+    settings |= {"model.student_width": width, "model.student_weights": ""}
+    settings |= {"edge.precisions": "none", **parse_finish("none")}
+    with tempfile.TemporaryDirectory() as place:
+        again = run(settings, "local", Path(place) / "run", False, False, console)
+        replace_file(student, (again / "student.keras").read_bytes())

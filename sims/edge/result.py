@@ -10,7 +10,7 @@ from fedkd.edge.budget import excess, misses, relaxed, to_leave_out
 from fedkd.objectives.metric import Scale
 from fedkd.results.search import Closest, Failed, Search
 from sims.edge.candidate import Bench, Measured
-from sims.edge.search import Found
+from sims.edge.found import Found
 from sims.edge.source import Source
 
 

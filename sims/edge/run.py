@@ -9,8 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from fedkd.base import runtime
-from fedkd.base.errors import InputError
-from fedkd.base.files import check_free
+from fedkd.base.errors import InputError, NotFiniteError
 from fedkd.edge.budget import Budget, check_drop
 from fedkd.edge.runtimes import RUNTIMES
 from fedkd.edge.search import Variant
@@ -19,12 +18,13 @@ from fedkd.results import search as results
 from fedkd.results.search import write_search
 from fedkd.tasks.task import Task
 from sims.bench.machine import describe
-from sims.edge.folder import appearing, is_search
+from sims.edge.place import check_place
 from sims.terminal import warn
 
 if TYPE_CHECKING:
     from sims.edge.candidate import Bench
-    from sims.edge.search import Found
+    from sims.edge.found import Found
+    from sims.edge.kept import Kept
     from sims.edge.source import Source
 
 
@@ -43,7 +43,9 @@ class Order:
         seed: Of all that is drawn; the same seed leads to the same files.
         c_array: Write the chosen file as C++ source, too, so that it has to run in TensorFlow Lite Micro.
         device: To be emulated with the chosen file, one of ``fedkd.edge.runtimes.EMULATED``; empty for none.
-        trust: Whether code that a run's configuration names may run.
+        trust: Whether code that a run's configuration names, or that a model holds, may run.
+        resume: Go on with the search that was cut off.
+        modules: Python modules that register layers of the model.
     """
 
     path: Path
@@ -57,6 +59,8 @@ class Order:
     c_array: bool = False
     device: str = ""
     trust: bool = False
+    resume: bool = False
+    modules: Sequence[str] = ()
 
     @property
     def limits(self) -> Budget:
@@ -77,17 +81,25 @@ def run_search(order: Order, console: Console) -> results.Search:
 
     Raises:
         InputError: An argument breaks a rule, or no file could be made at all; nothing was written then.
+        KeyboardInterrupt: Stopped by the user; where something was measured it can go on.
     """
     _check(order)
     with console.status("starting TensorFlow and reading the model"):
         runtime.configure()
+        from sims.edge.folder import appearing
+        from sims.edge.inputs import inputs_of
         from sims.edge.source import open_source
 
-        source = open_source(order.path, order.task, order.data, order.calibration, order.seed, order.trust)
+        given = order.task, order.data, order.calibration, order.seed, order.trust, order.modules
+        source = open_source(order.path, *given)
     check_drop(order.limits, source.task.objective.metrics[0])
-    with appearing(order.out, order.overwrite) as folder:
-        bench = _bench(source, order.limits, folder)
-        found = _search(source, bench, console)
+    with appearing(order.out, order.overwrite, order.resume, inputs_of(source, order.limits, order.seed)) as kept:
+        bench = _bench(source, order.limits, kept.files)
+        try:
+            found = _search(source, bench, kept, console)
+        except KeyboardInterrupt:
+            again = "; the same command with --resume goes on from there" if kept.begun else ""
+            raise KeyboardInterrupt(f"while searching{again}") from None
         if not found.candidates:
             recipe, why = found.failed[0]
             raise InputError(f"{order.path}: no file of it could be made: {recipe}: {why}")
@@ -96,7 +108,7 @@ def run_search(order: Order, console: Console) -> results.Search:
 
 def _check(order: Order) -> None:
     """Raise InputError on what can be seen to be wrong before TensorFlow starts."""
-    check_free(order.out, order.overwrite, "a search", is_search)
+    check_place(order.out, order.overwrite, order.resume)
     for wanted in (RUNTIMES[name] for name in order.limits.runtimes):
         if not wanted.installed():
             need = " and --c-array need" if wanted is TFLM else " needs"
@@ -111,25 +123,37 @@ def _bench(source: "Source", budget: Budget, folder: Path) -> "Bench":
     from sims.edge.candidate import Bench, outputs
 
     test, objective = source.task.test, source.task.objective
-    reference = objective.metrics[0].of(outputs(source.model, test.x), test.y)
+    try:
+        reference = objective.metrics[0].of(outputs(source.model, test.x), test.y)
+    except NotFiniteError as error:
+        raise InputError(
+            f"{source.path}: {error}; train it with a smaller learning rate, or on inputs of a smaller range"
+        ) from None
     return Bench(folder, source.stem, test.x, test.y, budget, objective, reference)
 
 
-def _search(source: "Source", bench: "Bench", console: Console) -> "Found":
+def _search(source: "Source", bench: "Bench", kept: "Kept", console: Console) -> "Found":
     """Explore the model and what a run's finishing rounds left, and narrower students where nothing else will do."""
+    from sims.edge.found import Found
     from sims.edge.narrower import narrower
-    from sims.edge.search import Found, Search
+    from sims.edge.progress import SearchProgress
+    from sims.edge.search import Search
+    from sims.edge.workshop import Workshop
 
     first = bench.stage("student" if source.experiment else "model", bench.trained(Variant(), source.model))
-    search = Search(bench, source.calibration, source.tune, Found(stages=[*source.stages, first]), console)
-    found = search.found
+    found = Found(stages=[*source.stages, first])
+    progress = SearchProgress(console, bench.metric, found)
+    search = Search(Workshop(bench, source.tune, found, kept, progress), source.calibration)
     _introduce(source, bench, console)
-    if source.finished:
-        search.finished(source.finished)
-    search.explore(source.model)
-    if found.candidates and found.best(bench.metric) is None and source.experiment:
-        for name, model in narrower(source.path, source.experiment, console):
-            search.explore(model, name)
+    search.expect(source.model, source.finished)
+    with progress.shown():
+        if source.finished:
+            search.finished(source.finished)
+        search.explore(source.model)
+        if found.candidates and found.best(bench.metric) is None and source.experiment:
+            for name, model in narrower(source.path, source.experiment, kept, progress):
+                search.expect(model, None, name)
+                search.explore(model, name)
     return found
 
 

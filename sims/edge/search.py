@@ -1,54 +1,28 @@
 """The search itself: what ``fedkd.edge.search`` plans is trained, converted and measured, cheap things first."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import keras
 import numpy as np
-from rich.console import Console
 
 from fedkd.base.errors import InputError
 from fedkd.compress.constraints import keep_clusters
 from fedkd.compress.fold import folded
 from fedkd.compress.qat import quantize_aware, skipped, stand_in_rows
 from fedkd.compress.structured import prune_channels
-from fedkd.config.sections import CALIBRATED
 from fedkd.edge.budget import Budget
-from fedkd.edge.search import Variant, accurate, fits, precisions, ruled_out, shares
-from fedkd.objectives.metric import Scale
-from fedkd.results.search import Stage
-from sims.edge.candidate import Bench, Measured, Trained, size_of
-from sims.edge.fine_tune import FineTune
+from fedkd.edge.search import Variant, Work, accurate, expected, fits, precisions, ruled_out, shares
+from sims.edge.candidate import Measured, Trained, size_of
+from sims.edge.found import Found
 from sims.edge.source import Finished
+from sims.edge.workshop import Workshop, by_reason
 
 _BITS = 4
 # A model of this share that has all the room it needs ends the search: smaller ones would only be worse.
 _SMALL = 1 / 4
-
-
-@dataclass
-class Found:
-    """What a search has come to so far.
-
-    Args:
-        candidates: Files that were measured.
-        failed: Recipes of which no file could be made, and why.
-        stages: Models on the way.
-    """
-
-    candidates: list[Measured] = field(default_factory=list)
-    failed: list[tuple[str, str]] = field(default_factory=list)
-    stages: list[Stage] = field(default_factory=list)
-
-    def best(self, scale: Scale) -> Measured | None:
-        """The most accurate of those that meet every line, the smaller file among equals."""
-
-        def rank(each: Measured) -> tuple[float, int, str]:
-            return scale.lost(each.worst(scale), 0.0), each.file.flash_bytes or 0, each.file.path or ""
-
-        return min((each for each in self.candidates if each.file.usable), key=rank, default=None)
+_FINISHED = Variant("finished")
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,22 +30,28 @@ class Search:
     """How one model is made smaller.
 
     Args:
-        bench: Makes and measures files.
+        shop: Trains models, makes files and measures them.
         calibration: Rows for the ranges of integers, perhaps none.
-        tune: Trains a model.
-        found: Where results go.
-        console: Where to show progress.
     """
 
-    bench: Bench
+    shop: Workshop
     calibration: np.ndarray
-    tune: FineTune
-    found: Found
-    console: Console
+
+    @property
+    def found(self) -> Found:
+        """What it has come to so far."""
+        return self.shop.found
 
     @property
     def _budget(self) -> Budget:
-        return self.bench.budget
+        return self.shop.bench.budget
+
+    def expect(self, model: keras.Model, last: Finished | None, base: str = "") -> None:
+        """Say how much is likely to come of a model and of what finishing rounds left."""
+        size = size_of(model)
+        self.shop.progress.expect(expected(size.macs, size.parameters, self._budget, _SMALL, base))
+        if last:
+            self.shop.progress.expect({_FINISHED.name: Work(0, len(precisions(self._budget, 0)))})
 
     def explore(self, model: keras.Model, base: str = "") -> None:
         """Try the model as it is, then with ever fewer channels, until it has the room it needs.
@@ -81,13 +61,15 @@ class Search:
             base: What it is called among the variants, empty for the one that was given.
         """
         before = len(self.found.candidates)
+        self.shop.progress.begin(Variant(base).name)
         with self._listed(Variant(base)):
             # What the search began with is a stage already.
-            self._try(self._measured(Variant(base), model) if base else self.bench.trained(Variant(), model))
+            self._try(self.shop.measured(Variant(base), model) if base else self.shop.bench.trained(Variant(), model))
         if why := self._in_vain(model, self.found.candidates[before:]):
             self.found.failed.append((Variant(base).recipe("fewer channels"), why))
-            return
-        self._narrow(model, base)
+        else:
+            self._narrow(model, base)
+        self.shop.progress.drop()
 
     def _in_vain(self, model: keras.Model, whole: Sequence[Measured]) -> str:
         """Why fewer channels can't help, known from the files of the whole model; empty where they may."""
@@ -106,6 +88,7 @@ class Search:
         too_large: tuple[Variant, keras.Model] | None = None
         for share in shares(size_of(model).macs, self._budget):
             variant = Variant(base, share)
+            self.shop.progress.begin(variant.name)
             try:
                 smaller = prune_channels(model, share)
             except InputError as error:
@@ -117,7 +100,7 @@ class Search:
                 continue
             too_large = None
             with self._listed(variant):
-                if self._try(self._trained(variant, smaller)) and share <= _SMALL:
+                if self._try(self.shop.trained(variant, smaller)) and share <= _SMALL:
                     break
         if too_large:
             self._closest(*too_large)
@@ -128,24 +111,25 @@ class Search:
         Args:
             last: The model without rounding, and the one that was trained with it, if one was.
         """
-        variant = Variant("finished")
+        variant = _FINISHED
+        self.shop.progress.begin(variant.name)
         wanted = [each for each in precisions(self._budget, 0) if not (last.aware and each == "int8")]
         with self._listed(variant):
-            self._make(self._measured(variant, last.plain), self.calibration, wanted)
+            self.shop.make(self.shop.measured(variant, last.plain), self.calibration, wanted)
         if last.aware:
             with self._listed(replace(variant, aware=True)):
                 unseen = skipped(last.plain)
-                trained = self._measured(replace(variant, aware=True), last.aware, unseen)
-                self._make(trained, self._rows(last.aware, unseen), ["int8"])
+                trained = self.shop.measured(replace(variant, aware=True), last.aware, unseen)
+                self.shop.make(trained, self._rows(last.aware, unseen), ["int8"])
 
     def _closest(self, variant: Variant, model: keras.Model) -> None:
         """Make the smallest model there is, though it can't meet the budget: what comes closest, measured."""
         self.found.failed = [(recipe, why) for recipe, why in self.found.failed if recipe != variant.name]
         with self._listed(variant):
             if len(self.calibration):
-                self._make(self._trained(variant, model), self.calibration, ["int8"])
+                self.shop.make(self.shop.trained(variant, model), self.calibration, ["int8"])
             elif not self._aware(variant, model):
-                self._make(self._trained(variant, model), self.calibration, ["float16"])
+                self.shop.make(self.shop.trained(variant, model), self.calibration, ["float16"])
 
     @contextmanager
     def _listed(self, variant: Variant) -> Iterator[None]:
@@ -162,8 +146,8 @@ class Search:
 
     def _try(self, float_: Trained) -> bool:
         """Make the files of a float model; return whether one of them fits, however accurate."""
-        wanted = self._worth_making(float_, precisions(self._budget, float_.variant.share))
-        made = self._make(float_, self.calibration, wanted)
+        wanted = self.shop.worth_making(float_, precisions(self._budget, float_.variant.share))
+        made = self.shop.make(float_, self.calibration, wanted)
         if not made and float_.variant.share == 1:
             return False  # the converter can't take it, trained or not
         integers = [each for each in made if each.file.precision.startswith("int")]
@@ -177,7 +161,7 @@ class Search:
 
     def _harder(self, float_: Trained) -> list[Measured]:
         """Integers where those of post-training cost too much: wider activations, and training that sees rounding."""
-        made = [] if float_.variant.share == 1 else self._make(float_, self.calibration, ["int16x8"])
+        made = [] if float_.variant.share == 1 else self.shop.make(float_, self.calibration, ["int16x8"])
         return made + self._aware(float_.variant, float_.model)
 
     def _aware(self, float_: Variant, model: keras.Model) -> list[Measured]:
@@ -186,8 +170,8 @@ class Search:
         with self._listed(variant):
             aware, skipped = quantize_aware(model)
             self._check_rows(skipped)
-            trained = self._trained(variant, aware, skipped)
-            return self._make(trained, self._rows(aware, skipped), ["int8"])
+            trained = self.shop.trained(variant, aware, skipped)
+            return self.shop.make(trained, self._rows(aware, skipped), ["int8"])
         return []
 
     def _clustered(self, float_: Trained) -> None:
@@ -197,79 +181,21 @@ class Search:
             if len(self.calibration):
                 model = folded(float_.model)
                 keep_clusters(model, _BITS)
-                made = self._make(self._trained(variant, model), self.calibration, ["int8_per_tensor"])
+                made = self.shop.make(self.shop.trained(variant, model), self.calibration, ["int8_per_tensor"])
             if any(each.close for each in made):
                 return
             # It isn't the clusters that cost too much.
             aware, skipped = quantize_aware(folded(float_.model), per_tensor=True)
             self._check_rows(skipped)
             keep_clusters(aware, _BITS)
-            trained = self._trained(replace(variant, aware=True), aware, skipped)
-            self._make(trained, self._rows(aware, skipped), ["int8_per_tensor"])
+            trained = self.shop.trained(replace(variant, aware=True), aware, skipped)
+            self.shop.make(trained, self._rows(aware, skipped), ["int8_per_tensor"])
 
     def _check_rows(self, skipped: Mapping[str, str]) -> None:
         """Raise InputError where training that sees int8 would come to nothing: some ranges could only be measured."""
         if skipped and not len(self.calibration):
-            raise InputError(f"left out: without calibration rows there are no ranges for {_by_reason(skipped)}")
+            raise InputError(f"left out: without calibration rows there are no ranges for {by_reason(skipped)}")
 
     def _rows(self, aware: keras.Model, skipped: Mapping[str, str]) -> np.ndarray:
         """Rows for the converter: any will do for a model that has learned all its ranges, but not before."""
         return self.calibration if skipped else stand_in_rows(aware, np.random.default_rng(0))
-
-    def _trained(self, variant: Variant, model: keras.Model, skipped: Mapping[str, str] | None = None) -> Trained:
-        """Train a variant and measure it in Keras."""
-        if skipped:
-            self.console.print(f"{variant.name}: rounding isn't learned in {_by_reason(skipped)}", highlight=False)
-        with self.console.status(f"training {variant.name}"):
-            self.tune(model)
-        return self._measured(variant, model, skipped)
-
-    def _measured(self, variant: Variant, model: keras.Model, skipped: Mapping[str, str] | None = None) -> Trained:
-        """Measure a variant in Keras and say what it reaches."""
-        with self.console.status(f"measuring {variant.name}"):
-            trained = self.bench.trained(variant, model, skipped)
-        self.found.stages.append(self.bench.stage(variant.name, trained))
-        reached = f"{self.bench.metric.text(trained.quality)} in Keras, {size_of(model).macs:,} multiplications"
-        self.console.print(f"{variant.name}: {reached}", highlight=False)
-        return trained
-
-    def _worth_making(self, trained: Trained, wanted: Sequence[str]) -> list[str]:
-        """Precisions that may meet the budget. Of the whole model all are made, which costs no training."""
-        if trained.variant.share == 1:
-            return list(wanted)
-        size = size_of(trained.model)
-        why = {each: ruled_out(size.macs, size.parameters, each, self._budget) for each in wanted}
-        self.found.failed += [(trained.variant.recipe(each), reason) for each, reason in why.items() if reason]
-        return [each for each in wanted if not why[each]]
-
-    def _make(self, trained: Trained, rows: np.ndarray, wanted: Sequence[str]) -> list[Measured]:
-        """Convert and measure; what fails is listed, and the others go on."""
-        made, ready, variant = list[Measured](), self._with_rows(trained, rows, wanted), trained.variant
-        with self.console.status(f"converting {variant.name or 'the model as it is'}"):
-            files = self.bench.convert(trained, rows, ready) if ready else []
-        for done in files:
-            recipe = variant.recipe(done.precision)
-            try:
-                if done.path is None:
-                    raise InputError(done.error or "no file was written")
-                with self.console.status(f"measuring {recipe}"):
-                    made.append(self.bench.measured(trained, done.precision, done.path))
-            except InputError as error:
-                self.found.failed.append((recipe, self.bench.without_folder(str(error))))
-        self.found.candidates += made
-        return made
-
-    def _with_rows(self, trained: Trained, rows: np.ndarray, wanted: Sequence[str]) -> list[str]:
-        """Precisions that can be made with the rows there are."""
-        if len(rows):
-            return list(wanted)
-        why = "its ranges need calibration rows and there are none: give --calibration FILE.npz, or take float16"
-        free = [each for each in wanted if each not in CALIBRATED]
-        self.found.failed += [(trained.variant.recipe(each), why) for each in wanted if each not in free]
-        return free
-
-
-def _by_reason(skipped: Mapping[str, str]) -> str:
-    """How many layers were skipped for each reason, as ``2 layers (recurrent), 1 layer (unknown)``."""
-    counts = Counter(skipped.values())
-    return ", ".join(f"{count} layer{'s' * (count > 1)} ({why})" for why, count in counts.items())

@@ -1,6 +1,6 @@
 """Where a search begins: a run of ``fedkd run``, or any Keras model beside a task."""
 
-import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from fedkd.base.errors import InputError
 from fedkd.base.seeding import Purpose, generator
 from fedkd.config.sections import ModelConfig
 from fedkd.config.trust import trusted_settings
-from fedkd.models.graph import functional
+from fedkd.edge.inference import plain_input
 from fedkd.models.logits import with_logits
 from fedkd.protocol.calibration import calibration_rows, read_rows
 from fedkd.protocol.experiment import Experiment
@@ -23,6 +23,7 @@ from fedkd.tasks.registry import load_task
 from fedkd.tasks.task import Task
 from sims.edge.federated import by_clients
 from sims.edge.fine_tune import FineTune, fine_tuned, gives_probabilities
+from sims.edge.load import import_layers, load_model
 from sims.run import absolute
 
 _CALIBRATION_ROWS = 128
@@ -70,21 +71,32 @@ class Source:
         return "student" if self.experiment else self.path.stem
 
 
-def open_source(path: Path, task: str, data: str, calibration: Path | None, seed: int, trust: bool = False) -> Source:
+def open_source(
+    path: Path,
+    task: str,
+    data: str,
+    calibration: Path | None,
+    seed: int,
+    trust: bool = False,
+    modules: Sequence[str] = (),
+) -> Source:
     """Read a run, or a Keras model and its task.
 
     Args:
-        path: A run's folder, or a .keras file.
+        path: A run's folder, or a .keras file (or an .h5 file of a whole model).
         task: Its name; of a run, empty or the run's.
         data: File of the task's data, where it needs one.
         calibration: An .npz with the array ``x``; None for the server's rows of a run, or some training examples.
         seed: Of all that is drawn.
-        trust: Whether code that a run's configuration names may run, though ``task`` doesn't name it.
+        trust: Whether code that a run's configuration names, though ``task`` doesn't, or that a model holds may run.
+        modules: Python modules that register layers of the model.
 
     Raises:
         InputError: It is neither, can't be read, or doesn't fit the task, or its configuration names code.
     """
-    source = _fitting(_of_run(path, task, data, seed, trust) if path.is_dir() else _of_model(path, task, data, seed))
+    import_layers(modules)
+    of = _of_run if path.is_dir() else _of_model
+    source = _fitting(of(path, task, data, seed, trust))
     if calibration is None:
         return source
     return replace(source, calibration=read_rows(calibration, source.task.train.x))
@@ -103,49 +115,30 @@ def _of_run(folder: Path, task: str, data: str, seed: int, trust: bool) -> Sourc
     mean = read(folder).quality.teacher_mean
     stages = [Stage("teacher", "keras", mean)] if mean is not None else []
     rows = calibration_rows(experiment)
-    model = load_model(folder / "student.keras")
-    tune, last = by_clients(experiment, seed), _finished(folder, experiment)
+    model = load_model(folder / "student.keras", trust)
+    tune, last = by_clients(experiment, seed), _finished(folder, experiment, trust)
     return Source(folder, model, experiment.task, rows, tune, tuple(stages), experiment, last)
 
 
-def _finished(folder: Path, experiment: Experiment) -> Finished | None:
+def _finished(folder: Path, experiment: Experiment, trust: bool) -> Finished | None:
     """Read the models that finishing rounds left beside the one that they began with."""
     edge, path = experiment.config.edge, folder / "student_finished.keras"
     if not (path.is_file() and (edge.reshapes or edge.sparsity)):
         return None
     aware = folder / "student_aware.keras"
-    return Finished(load_model(path), load_model(aware) if edge.qat and aware.is_file() else None)
+    return Finished(load_model(path, trust), load_model(aware, trust) if edge.qat and aware.is_file() else None)
 
 
-def _of_model(path: Path, task: str, data: str, seed: int) -> Source:
+def _of_model(path: Path, task: str, data: str, seed: int, trust: bool) -> Source:
     if not task:
         raise InputError(f"{path}: a model's task must be given: --task NAME, see `fedkd tasks`")
     if not path.is_file():
         raise InputError(f"{path}: no such run or model; the folder of a run is wanted, or a .keras file")
-    model = load_model(path)
+    model = load_model(path, trust)
     found = load_task(task, ModelConfig(), data)
     order = generator(seed, Purpose.CALIBRATION).permutation(len(found.train))
     rows = found.train.x[np.sort(order[:_CALIBRATION_ROWS])]
     return Source(path, model, found, rows, fine_tuned(found, seed))
-
-
-def load_model(path: Path) -> keras.Model:
-    """Load a model of Keras' layers and this project's own.
-
-    Raises:
-        InputError: It is no .keras file, or Keras can't load it, or its graph can't be seen.
-    """
-    import fedkd.compress.fake_quant
-    import fedkd.models.transformer  # noqa: F401  (both for the layers that Keras finds by registered name)
-
-    if not zipfile.is_zipfile(path):
-        raise InputError(f"{path}: not a .keras file, or a damaged one")
-    try:
-        model = keras.saving.load_model(path, compile=False)
-    except Exception as error:  # Keras raises a dozen kinds
-        first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-        raise InputError(f"{path}: can't be loaded by Keras ({type(error).__name__}: {first[:200]})") from None
-    return functional(model)
 
 
 def _fitting(source: Source) -> Source:
@@ -157,7 +150,10 @@ def _fitting(source: Source) -> Source:
     model, row, links = source.model, source.task.train.x.shape[1:], source.task.objective.links
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         found = f"{len(model.inputs)} and {len(model.outputs)}"
-        raise InputError(f"{source.path}: must have 1 input and 1 output, got {found}")
+        raise InputError(
+            f"{source.path}: must have 1 input and 1 output, got {found}; save a model of one of each, as in"
+            " keras.Model(model.inputs[0], model.outputs[0])"
+        )
     takes, gives = tuple(model.inputs[0].shape[1:]), tuple(model.outputs[0].shape[1:])
     if takes != row or gives not in [(width,) for width in links]:
         wanted = " or ".join(f"({width},)" for width in links)
@@ -165,6 +161,24 @@ def _fitting(source: Source) -> Source:
             f"{source.path}: doesn't fit task {source.task.name!r}, of inputs {row} and outputs {wanted}: it takes"
             f" {takes} and gives {gives}"
         )
+    _check_numbers(source)
+    source = replace(source, model=plain_input(model))
+    model = source.model
     if source.task.objective.kind == "classification" and gives_probabilities(model):
         return source
     return replace(source, model=with_logits(model, links))
+
+
+def _check_numbers(source: Source) -> None:
+    """Raise InputError where a model of integers is given examples that it would cut to other numbers."""
+    dtype = np.dtype(source.model.inputs[0].dtype)
+    if dtype.kind not in "iu":
+        return
+    x, ends = source.task.train.x, np.iinfo(dtype)
+    low, high = float(x.min()), float(x.max())
+    if low < ends.min or high > ends.max or (x.dtype.kind == "f" and (x != np.round(x)).any()):
+        raise InputError(
+            f"{source.path}: takes {dtype}, whole numbers from {ends.min} to {ends.max}; those of task"
+            f" {source.task.name!r} are {x.dtype} from {low:g} to {high:g}: give examples of whole numbers, or a model"
+            " of a float32 input"
+        )

@@ -9,7 +9,7 @@ from fedkd.base.errors import InputError
 from fedkd.compress.channels import channels
 from fedkd.compress.cost import Cost, cost
 from fedkd.compress.importance import batch_norm_gamma, l1, nisp
-from fedkd.compress.remove_channels import remove_channels
+from fedkd.compress.remove_channels import macs_without, remove_channels
 from fedkd.compress.structured import prune_channels
 from tests.compress.test_qat import cnn, depthwise, residual, temporal
 
@@ -57,6 +57,7 @@ def test_a_smaller_model_equals_itself_masked(make):
     expected = np.asarray(zeroed(model, removed)(x))
     assert np.asarray(smaller(x)) == pytest.approx(expected, rel=1e-5, abs=1e-5 * float(np.abs(expected).max()))
     assert smaller.count_params() < model.count_params()
+    assert macs_without(channels(model), removed) == cost(smaller).macs < cost(model).macs
 
 
 def test_channels_that_are_added_go_together_and_those_of_the_output_stay():
@@ -185,6 +186,14 @@ def test_pruning_stops_at_its_share_of_the_multiplications(measure):
     assert smaller.output_shape == model.output_shape
     widths = [layer.filters for layer in smaller.layers if isinstance(layer, layers.Conv2D)]
     assert min(widths) >= 4
+
+
+def test_the_search_for_a_share_counts_and_builds_nothing_but_its_result(monkeypatch):
+    """Twice to see what feeds what, once for the smaller model: deep models take seconds each."""
+    model, built, whole = residual(), [], keras.models.clone_model
+    monkeypatch.setattr(keras.models, "clone_model", lambda *a, **k: built.append(1) or whole(*a, **k))
+    prune_channels(model, 0.5)
+    assert len(built) <= 3
 
 
 @pytest.mark.parametrize(

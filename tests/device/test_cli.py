@@ -252,3 +252,36 @@ def test_a_new_version_that_is_published_twice_is_one(behind, newest):
     assert fetched(behind, newest).manifest.version == 3
     newest.refresh()
     assert fetched(behind, newest) is None
+
+
+@pytest.mark.parametrize(
+    "x, warned",
+    [
+        ([[0.5, -0.5, 0.99]], ""),
+        ([[0.0, 0.0, 0.999]], ""),  # within a step
+        (
+            [[0.0, 0.0, 200.0], [0.1, 0.1, 0.1]],
+            "1 of 2 examples have more than 10% of their numbers beyond -1 to 0.992",
+        ),
+        ([[-9.0, 9.0, 9.0], [9.0, 0.0, 0.0]], "2 of 2 examples"),
+    ],
+)
+def test_examples_that_an_int8_input_cannot_hold_are_warned_of(x, warned):
+    from clients.device.classify import _beyond
+
+    said = _beyond(np.array(x, np.float32), {"dtype": "int8", "scale": 1 / 128, "zero_point": 0})
+    assert said.startswith(warned) if warned else not said
+    assert not _beyond(np.array(x, np.float32), {"dtype": "float32", "scale": 0.0, "zero_point": 0})
+
+
+def test_a_warning_is_a_line_and_a_field_of_the_answer(run, place, monkeypatch):
+    """As if the model had an int8 input of -1 to .992."""
+    from clients.device import classify
+
+    end, own = {"dtype": "int8", "scale": 1 / 128, "zero_point": 0}, classify._beyond
+    monkeypatch.setattr(classify, "_beyond", lambda x, _: own(x, end))
+    np.save(place / "x.npy", np.array([[128, 0, 255]], np.float32))
+    code, found, said = run("--hub", AWAY, "--insecure", "--state", place / "state", "--input", place / "x.npy")
+    assert code == 0
+    assert found["warning"].startswith("1 of 1 examples have more than 10% of their numbers beyond")
+    assert said[-1] == f"warning: {found['warning']}"

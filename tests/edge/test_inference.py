@@ -8,7 +8,9 @@ from keras import layers
 from fedkd.base.errors import InputError
 from fedkd.compress.ids import check_ids
 from fedkd.compress.qat import quantize_aware
-from fedkd.edge.convert import convert_here
+from fedkd.edge.convert import convert, convert_here
+from fedkd.edge.inference import plain_input
+from fedkd.edge.ops import ops
 from fedkd.edge.runtime import describe, predict
 
 pytestmark = pytest.mark.slow
@@ -170,3 +172,38 @@ def test_a_model_that_keras_has_quantised_is_refused_in_one_line(mode, tmp_path)
     model.quantize(mode)
     failed = made(model, RNG.normal(size=(20, 16)), tmp_path, "float32", "int8")
     assert all(f"layer 'first' must hold floats, got {mode} by Keras' model.quantize" in done.error for done in failed)
+
+
+@pytest.mark.parametrize("mask", [False, True])
+def test_words_are_looked_up_by_a_gather_alone(tmp_path, mask):
+    """Keras' own lookup counts negative ids from the end by a SELECT, which no microcontroller's runtime has."""
+    inputs = keras.Input((5,), dtype="int32")
+    x = layers.GlobalAveragePooling1D()(layers.Embedding(20, 4, mask_zero=mask)(inputs))
+    model, rows = keras.Model(inputs, layers.Dense(2)(x)), np.arange(20, dtype=np.int32).reshape(4, 5)
+    model.save(tmp_path / "m.keras")
+    np.save(tmp_path / "calibration.npy", rows)
+    (made,) = convert_here(tmp_path / "m.keras", tmp_path, tmp_path / "m", ["float32"])
+    names = {op.name for op in ops(made.path)}
+    assert "GATHER" in names
+    assert "SELECT" not in names
+    np.testing.assert_allclose(predict(made.path, rows), model(rows), atol=1e-5)
+
+
+def test_a_model_of_ids_as_bytes_takes_ids_as_int32():
+    inputs = keras.Input((5,), dtype="uint8")
+    model = keras.Model(inputs, layers.Flatten()(layers.Embedding(20, 4)(inputs)))
+    found = plain_input(model)
+    assert found.inputs[0].dtype == "int32"
+    rows = np.arange(20).reshape(4, 5)
+    np.testing.assert_array_equal(found(rows.astype(np.int32)), model(rows.astype(np.uint8)))
+
+
+def test_lambda_layers_become_files_where_they_are_trusted(tmp_path):
+    inputs = keras.Input((4,))
+    keras.Model(inputs, layers.Dense(2)(layers.Lambda(lambda x: 2.0 * x)(inputs))).save(tmp_path / "m.keras")
+    rows = np.ones((2, 4), np.float32)
+    (refused,), (made,) = (
+        convert(tmp_path / "m.keras", rows, tmp_path, ["float32"], rows=rows, trust=trust) for trust in (False, True)
+    )
+    assert refused.path is None
+    assert made.error is None

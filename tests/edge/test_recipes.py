@@ -105,3 +105,24 @@ def test_what_is_no_file_and_a_missing_extra_are_one_line(source, digits, tmp_pa
     monkeypatch.setattr(recipes.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"pip install 'fedkd\[quantizer\]'"):
         apply_recipe(source, RECIPES["int4"], digits[0], tmp_path / "made.tflite")
+
+
+@needed
+def test_a_table_that_stays_in_floats_is_named_with_its_bytes(tmp_path):
+    """ai-edge-quantizer passes over it where activations are floats; 4 bytes for each of 50 words of 6 numbers."""
+    inputs = keras.Input((5,), dtype="int32")
+    x = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(50, 6, name="words")(inputs))
+    keras.Model(inputs, keras.layers.Dense(3)(x)).save(tmp_path / "model.keras")
+    rows = np.arange(50, dtype=np.int32).reshape(10, 5)
+    np.save(tmp_path / "calibration.npy", rows)
+    words = next(convert_here(tmp_path / "model.keras", tmp_path, tmp_path / "m", ["float32"])).path
+    (left,) = apply_recipe(words, RECIPES["int4"], rows, tmp_path / "made.tflite").items()
+    assert "words" in left[0]
+    assert left[1] == 4 * 50 * 6
+    assert not apply_recipe(words, RECIPES["w4a8"], rows, tmp_path / "made.tflite")
+
+
+@needed
+def test_of_kernels_that_become_integers_none_is_left(source, digits, tmp_path):
+    assert apply_recipe(source, RECIPES["int4"], digits[0][:64], tmp_path / "made.tflite") == {}
+    assert apply_recipe(source, [Rule("dense", 4, None)], digits[0][:64], tmp_path / "made.tflite") == {}

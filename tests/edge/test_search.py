@@ -4,7 +4,7 @@ import pytest
 
 from fedkd.config.sections import PRECISIONS
 from fedkd.edge.budget import Budget, Check
-from fedkd.edge.search import Variant, accurate, fits, precisions, ruled_out, shares, tolerable
+from fedkd.edge.search import Variant, Work, accurate, expected, fits, precisions, ruled_out, shares, tolerable
 from fedkd.objectives.metric import ACCURACY, Scale
 
 
@@ -66,3 +66,22 @@ def test_a_file_with_room_is_one_whose_lines_but_drop_hold():
     drop, room = Check("drop", 1.0, 3.0, "litert", False), Check("flash", 9, 10, "file", False)
     assert fits([drop])
     assert not fits([room])
+
+
+def test_what_is_likely_to_come_is_the_whole_model_and_halves_down_to_a_small_one():
+    micro = Budget(arena=1)
+    assert expected(1000, 100, micro, 0.25) == {
+        "": Work(1, len(PRECISIONS) + 1),
+        "channels 50%": Work(2, 2),
+        "channels 25%": Work(2, 2),
+    }
+    assert list(expected(1000, 100, micro, 0.25, "width 8")) == [
+        "width 8",
+        *(f"width 8, channels {p}%" for p in (50, 25)),
+    ]
+
+
+def test_what_cannot_fit_is_not_likely_to_come():
+    """100 bytes hold 100 parameters of 8 bits: dynamic, int8 and clusters."""
+    found = expected(1000, 1000, Budget(flash=100), 0.25)
+    assert found == {"": Work(0, len(PRECISIONS)), "channels 6.25%": Work(2, 3)}
