@@ -34,7 +34,19 @@ LAYERS = {
     "edge": {"base", "compress", "config", "models", "objectives", "results"},
     "objectives": {"base"},
     "results": {"base", "config", "objectives"},
-    "protocol": {"base", "compress", "config", "data", "distill", "exchange", "models", "objectives", "tasks"},
+    "litert": {"base", "data", "distill"},
+    "protocol": {
+        "base",
+        "compress",
+        "config",
+        "data",
+        "distill",
+        "exchange",
+        "litert",
+        "models",
+        "objectives",
+        "tasks",
+    },
 }
 
 

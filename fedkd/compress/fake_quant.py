@@ -15,6 +15,8 @@ import tensorflow as tf
 from keras import layers, ops
 from keras.quantizers import fake_quant_with_min_max_vars
 
+from fedkd.base.built_in import built_in_only
+
 _PACKAGE = "fedkd"
 _SMALLEST = 1e-6  # half width of a range at the least: a kernel of zeros has a scale too
 
@@ -29,7 +31,36 @@ def rounded_kernel(kernel: Any, axis: int | None, bits: int = 8) -> Any:
     """
     others = None if axis is None else [i for i in range(len(kernel.shape)) if i != axis]
     largest = ops.maximum(ops.max(ops.abs(kernel), axis=others), _SMALLEST)
-    return fake_quant_with_min_max_vars(kernel, -largest, largest, bits, narrow_range=True, axis=axis)
+    return rounded(kernel, -largest, largest, bits, narrow=True, axis=axis)
+
+
+def rounded(x: Any, low: Any, high: Any, bits: int = 8, narrow: bool = False, axis: int | None = None) -> Any:
+    """Round to 2^bits values (one less if ``narrow``) from low to high, moved so that 0 is one of them.
+
+    The gradient passes to x within the range, to the ends beyond.
+
+    Args:
+        x: Any shape, float32.
+        low: Scalar, or one number for each index of ``axis``.
+        high: Likewise, above ``low``.
+        bits: 2 to 16.
+        narrow: Leave out the lowest value.
+        axis: Axis with a range for each index.
+    """
+    if not built_in_only():
+        return fake_quant_with_min_max_vars(x, low, high, bits, narrow_range=narrow, axis=axis)
+    if axis is not None:
+        shape = [1] * len(x.shape)
+        shape[axis] = -1
+        low, high = ops.reshape(low, shape), ops.reshape(high, shape)
+    first, last = (1.0 if narrow else 0.0), 2.0**bits - 1
+    scale = (high - low) / (last - first)
+    zero = ops.clip(ops.floor(first - low / scale + 0.5), first, last)
+    ends = ((low, first), (high, last))
+    lowest, highest = (end + ops.stop_gradient((step - zero) * scale - end) for end, step in ends)
+    within = ops.minimum(ops.maximum(x, lowest), highest)
+    steps = ops.floor((within - lowest) / scale + 0.5)
+    return within + ops.stop_gradient(steps * scale + lowest - within)
 
 
 @keras.saving.register_keras_serializable(_PACKAGE)
@@ -59,7 +90,7 @@ class ActivationRange(layers.Layer):
             highest = ops.max(x) if self.ceiling is None else ops.minimum(ops.max(x), self.ceiling)
             self.low.assign(self.low + share * (ops.minimum(ops.min(x), 0.0) - self.low))
             self.high.assign(self.high + share * (ops.maximum(highest, 0.0) - self.high))
-        return fake_quant_with_min_max_vars(x, self.low, ops.maximum(self.high, self.low + _SMALLEST))
+        return rounded(x, self.low, ops.maximum(self.high, self.low + _SMALLEST))
 
     def compute_output_spec(self, x: keras.KerasTensor, training: bool = False) -> keras.KerasTensor:
         """Return the shape of what ``call`` returns: that of x."""

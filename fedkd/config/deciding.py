@@ -12,13 +12,13 @@ _PATHS = ("data",)
 # That one is given at all decides more: where models start, and whether training rows are set aside.
 _OPTIONAL_FILES = ("model.teacher_weights", "model.student_weights", "edge.calibration_file")
 # Younger than checkpoints that must stay good: left out where they ask for nothing, which is what runs did before.
-_YOUNGER = ("model.student_weights", "train.class_weights")
+_YOUNGER = {"model.student_weights": "", "train.class_weights": "", "train.engine": "tensorflow"}
 
 
 def deciding(config: Config) -> dict[str, Scalar]:
     """Settings, by their dotted keys, that a run has from its first round to its last, without any path."""
     settings = {key: value for key, value in to_settings(config).items() if key not in (*_FREE, *_PATHS)}
-    settings = {key: value for key, value in settings.items() if value or key not in _YOUNGER}
+    settings = {key: value for key, value in settings.items() if value != _YOUNGER.get(key)}
     settings |= {key: "given" for key in _OPTIONAL_FILES if settings.get(key)}
     return settings | {"task": _without_path(config.task)}
 

@@ -21,7 +21,6 @@ CALIBRATED = PRECISIONS[3:]
 # How updates may be averaged, see ``fedkd.protocol.aggregation``.
 AVERAGES = ("mean", "trimmed_mean", "median", "krum")
 
-
 _VOCABULARY = 4000
 
 
@@ -101,8 +100,10 @@ class TrainConfig:
 
     ``class_weights`` is how much examples count in the task loss: ``balanced`` by how rare their class is among the
     client's own, or ``NAME=WEIGHT`` of classes, with commas between; empty for all alike.
+    ``engine`` is what runs its steps: ``tensorflow``, or ``litert``, a training file in the runtime of devices.
     """
 
+    engine: str = "tensorflow"
     models: str = "both"
     epochs: int = 1
     batch_size: int = 32
@@ -118,6 +119,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check the rules."""
+        require(self.engine in ("tensorflow", "litert"), "train.engine", self.engine, "tensorflow or litert")
         require(self.models in ("both", "teacher", "student"), "train.models", self.models, "both, teacher or student")
         require(self.epochs >= 1, "train.epochs", self.epochs, "at least 1")
         require(self.batch_size >= 1, "train.batch_size", self.batch_size, "at least 1")

@@ -1,6 +1,6 @@
 """Mutual training of a client's models: one compiled function, reused by every client and round."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -35,6 +35,25 @@ class Bounds(NamedTuple):
 
     masks: Any
     anchors: Any
+
+
+Differentiate = Callable[[Callable[[], tuple[Any, Any]], Any], tuple[Any, Any]]
+
+
+def taped(compute: Callable[[], tuple[Any, Any]], groups: Any) -> tuple[Any, Any]:
+    """Compute something and its gradients by TensorFlow's tape.
+
+    Args:
+        compute: Returns the scalar to be differentiated, and whatever else.
+        groups: Nested tensors by which to differentiate.
+
+    Returns:
+        The gradients, nested as they are, and what else was computed.
+    """
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(groups)
+        total, rest = compute()
+    return tape.gradient(total, groups, unconnected_gradients=tf.UnconnectedGradients.ZERO), rest
 
 
 class Shares(NamedTuple):
@@ -132,7 +151,7 @@ class KerasTrainer:
         rows, shares = batches(len(data), self.train.batch_size, self.train.epochs, rng)
         seeds = {role: learner.seeds(rng) for role, learner in self.learners.items()}
         bounds = Bounds(dict(masks or {}), dict(anchors or {}))
-        weights = self._weights(data.y)
+        weights = self.weigh(data.y)
         carry: Any = (state, seeds)
         scale, start, losses = np.float32(rate), 0, []
         while start < len(rows):
@@ -149,7 +168,7 @@ class KerasTrainer:
         mean = {role: float(sum(loss[role].numpy() for loss in losses)) / len(rows) for role in self.learners}
         return after, mean
 
-    def _weights(self, y: np.ndarray) -> np.ndarray | None:
+    def weigh(self, y: np.ndarray) -> np.ndarray | None:
         """How much each example counts in the task loss, (n,); None where all count alike."""
         setting = self.train.class_weights
         return example_weights(class_weights(setting, self._objective), y) if setting else None
@@ -204,27 +223,36 @@ class KerasTrainer:
         sums: dict[str, Any] = {role: tf.zeros(()) for role in self.learners}
         for i in range(x.shape[0]):
             counts = Shares(shares[i], shares[i] if task_shares is None else task_shares[i])
-            carry, losses = self._one_step(carry[0], carry[1], bounds, rate, x[i], y[i], counts)
+            carry, losses = self.step(carry[0], carry[1], bounds, rate, x[i], y[i], counts)
             sums = {role: sums[role] + losses[role] for role in sums}
         return carry, sums
 
-    def _one_step(
-        self, state: Any, seeds: Any, bounds: Any, rate: Any, x: Any, y: Any, share: Shares
-    ) -> tuple[Any, Any]:
+    def step(
+        self,
+        state: Any,
+        seeds: Any,
+        bounds: Bounds,
+        rate: Any,
+        x: Any,
+        y: Any,
+        share: Shares,
+        differentiate: Differentiate = taped,
+    ) -> tuple[tuple[Any, Any], Any]:
+        """One step, as ``steps``; ``differentiate`` is what takes gradients."""
         groups = {role: learner.trainable(state[role]) for role, learner in self.learners.items()}
         if self._projection:
             groups["projection"] = list(state["projection"])
-        state, seeds = dict(state), dict(seeds)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(groups)
-            outputs, own = {}, {}
+
+        def compute() -> tuple[Any, Any]:
+            outputs, own, fresh, drawn = {}, {}, dict(state), dict(seeds)
             for role, learner in self.learners.items():
                 called = learner.call(state[role], groups[role], seeds[role], x, training=True)
-                outputs[role], own[role], state[role], seeds[role] = called
+                outputs[role], own[role], fresh[role], drawn[role] = called
             losses = self._losses(outputs, groups.get("projection", []), y, share)
             losses = {role: loss + own[role] for role, loss in losses.items()}
-            total = self._loss_scale * tf.add_n(list(losses.values()))
-        gradients = tape.gradient(total, groups, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            return self._loss_scale * tf.add_n(list(losses.values())), (losses, fresh, drawn)
+
+        gradients, (losses, state, seeds) = differentiate(compute, groups)
         for group, values in groups.items():
             slopes = [self._unscaled(g) for g in gradients[group]]
             if group in bounds.anchors:

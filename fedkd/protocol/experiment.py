@@ -26,7 +26,7 @@ from fedkd.exchange.compressors import compressor
 from fedkd.objectives.metric import Metric
 from fedkd.objectives.objective import quality
 from fedkd.protocol.contents import contents_of, deal_of
-from fedkd.protocol.local import ROLES, Local, keras_trainer, models_of
+from fedkd.protocol.local import ROLES, Local, models_of, trainer_of
 from fedkd.protocol.run_cache import RunCache
 from fedkd.tasks.task import Task
 
@@ -91,7 +91,7 @@ class Experiment:
     def local(self, client: int | None = None) -> Local:
         """Return what the experiment is to a client, one object for all of its kind; None for that of most clients."""
         kind = "" if client is None else self.kind(client)
-        return self.cache.local(kind, lambda: Local(self, kind, keras_trainer(self, kind)))
+        return self.cache.local(kind, lambda: Local(self, kind, trainer_of(self, kind)))
 
     def locals(self) -> list[Local]:
         """Return what the experiment is to its clients, once for each kind of them.

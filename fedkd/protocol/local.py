@@ -67,6 +67,26 @@ class Local:
         return quality(self.experiment.task.objective, self.trainer.logits(role, model, data.x), data.y)
 
 
+def trainer_of(experiment: "Experiment", kind: str = "") -> Trainer:
+    """Return a new trainer of the models of clients of a kind, on the engine of the experiment.
+
+    Raises:
+        InputError: The two models can't learn from each other as the settings say, or the engine lacks what they need.
+    """
+    config, trainer = experiment.config, keras_trainer(experiment, kind)
+    if config.train.engine == "tensorflow":
+        return trainer
+    from fedkd.litert.trainer import LiteRTTrainer
+    from fedkd.litert.training_file import training_file
+
+    shared = config.exchange.shared if experiment.shares else ""
+    bounds = {f"{shared}.masks": config.edge.sparsity > 0, f"{shared}.anchors": config.train.proximal > 0}
+    wanted = [name for name, given in bounds.items() if shared and given]
+    example = experiment.task.train
+    content = training_file(trainer, example.x[:1], example.y[:1], wanted)
+    return LiteRTTrainer(content, config.train.epochs, experiment.task.augment, trainer.weigh)
+
+
 def keras_trainer(experiment: "Experiment", kind: str = "") -> "KerasTrainer":
     """Return a new trainer of Keras models; TensorFlow is imported here.
 

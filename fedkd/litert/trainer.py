@@ -1,0 +1,149 @@
+"""Training by a TFLite file in LiteRT: ``fedkd.distill.trainer.Trainer`` without TensorFlow or Keras."""
+
+import json
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from fedkd.base.stderr import suppress_stderr
+from fedkd.base.tensors import State, Weights
+from fedkd.data.dataset import EVALUATION_BATCH, Dataset
+from fedkd.distill.batches import batches
+from fedkd.distill.trainer import Augment
+
+
+class LiteRTTrainer:
+    """Trains a client's models by the file that ``fedkd.litert.training_file`` makes.
+
+    Threads have an interpreter each, so that clients train side by side; each runs on one thread, and the bits are the
+    same whatever their number.
+
+    Args:
+        content: The file.
+        epochs: Passes over a client's examples.
+        augment: Changes inputs (batches, size, ...) at random before each use; both models see the same.
+        weigh: Gives how much each example counts in the task loss, (n,), by the targets; None where all count alike.
+    """
+
+    unrolls = True
+
+    def __init__(
+        self,
+        content: bytes,
+        epochs: int,
+        augment: Augment | None = None,
+        weigh: Callable[[np.ndarray], np.ndarray | None] = lambda _: None,
+    ) -> None:
+        self._content, self._epochs, self._augment, self._weigh = content, epochs, augment, weigh
+        self._mine = threading.local()
+        found = self._runner("initial")()
+        self._record: Mapping[str, Any] = json.loads(found.pop("record").tobytes())
+        self._groups: dict[str, list[str]] = {
+            group: [key(group, i) for i in range(count)] for group, count in self._record["groups"].items()
+        }
+        self._initial = {group: [found[name] for name in names] for group, names in self._groups.items()}
+        self._draws = [(f"draw{i}", kind, tuple(shape)) for i, (kind, shape) in enumerate(self._record["draws"])]
+
+    def _runner(self, signature: str) -> Any:
+        """Return what runs a signature, one a thread; opened when it is first asked for."""
+        held = self._mine.__dict__
+        if signature not in held:
+            if "interpreter" not in held:
+                with suppress_stderr():
+                    held["interpreter"] = Interpreter(model_content=self._content, num_threads=1)
+            held[signature] = held["interpreter"].get_signature_runner(signature)
+        return held[signature]
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The models that are trained."""
+        return tuple(self._record["roles"])
+
+    def trainable(self, role: str, values: Sequence[Any]) -> list[Any]:
+        """Pick those of a model's trainable weights from a list in the order of all its weights."""
+        return [values[i] for i in self._record["trainable"][role]]
+
+    def initial_state(self) -> State:
+        """Return the state of a client that has never trained; its arrays are everyone's, not to be changed."""
+        return {group: list(arrays) for group, arrays in self._initial.items()}
+
+    def initial_moments(self, group: str) -> Weights:
+        """Return a group's optimiser variables before the first step."""
+        return list(self._initial[f"{group}.moments"])
+
+    def fit(
+        self,
+        state: State,
+        data: Dataset,
+        rng: np.random.Generator,
+        rate: float = 1.0,
+        masks: Mapping[str, Weights] | None = None,
+        anchors: Mapping[str, Weights] | None = None,
+    ) -> tuple[State, dict[str, float]]:
+        """Train for the configured epochs, see ``fedkd.distill.trainer.Trainer``."""
+        step = self._runner("train")
+        rows, shares = batches(len(data), self._record["batch"], self._epochs, rng)
+        still = self._bounds(state, masks or {}, anchors or {}) | {"rate": np.float32(rate)}
+        carry = {name: array for group in self._groups for name, array in self._named(group, state[group])}
+        losses, weights = dict.fromkeys(self.roles, 0.0), self._weigh(data.y)
+        for chosen, share in zip(rows, shares, strict=True):
+            x = data.x[chosen] if self._augment is None else self._augment(data.x[chosen][None], rng)[0]
+            drawn = {name: _drawn(kind, shape, rng) for name, kind, shape in self._draws}
+            task_share = share if weights is None else share * weights[chosen]
+            lot = {"x": x, "y": data.y[chosen], "share": share, "task_share": task_share}
+            found = step(**carry, **still, **drawn, **lot)
+            losses = {role: total + float(found.pop(f"loss_{role}")) for role, total in losses.items()}
+            carry = found
+        after = {group: [carry[name] for name in names] for group, names in self._groups.items()}
+        return after, {role: total / len(rows) for role, total in losses.items()}
+
+    def _named(self, group: str, arrays: Weights) -> Iterable[tuple[str, np.ndarray]]:
+        return zip(self._groups[group], arrays, strict=True)
+
+    def _bounds(
+        self, state: State, masks: Mapping[str, Weights], anchors: Mapping[str, Weights]
+    ) -> dict[str, np.ndarray]:
+        """What the file wants to hold weights back: without masks all are free."""
+        arrays: dict[str, np.ndarray] = {}
+        for name in self._record["bounds"]:
+            role, _, kind = name.partition(".")
+            weights = self.trainable(role, state[role])
+            given = masks.get(role) if kind == "masks" else anchors.get(role)
+            given = [np.ones_like(w) if kind == "masks" else w for w in weights] if given is None else given
+            arrays |= {key(name, i): np.asarray(array, np.float32) for i, array in enumerate(given)}
+        return arrays
+
+    def logits(self, role: str, weights: Weights, x: np.ndarray, threads: int = 1) -> np.ndarray:
+        """Return outputs (n, k), float32, of one model for n >= 1 inputs, whatever the number of threads."""
+        named = dict(self._named(role, weights))
+
+        def batch(start: int) -> np.ndarray:
+            part = x[start : start + EVALUATION_BATCH]
+            if missing := EVALUATION_BATCH - len(part):
+                part = np.concatenate([part, np.repeat(part[:1], missing, axis=0)])
+            return self._runner(f"infer_{role}")(**named, x=part)["logits"][: EVALUATION_BATCH - missing]
+
+        starts = range(0, len(x), EVALUATION_BATCH)
+        if min(threads, len(starts)) == 1:
+            return np.concatenate([batch(start) for start in starts])
+        with ThreadPoolExecutor(threads) as pool:
+            return np.concatenate(list(pool.map(batch, starts)))
+
+
+def key(group: str, place: int) -> str:
+    """Name of an array of a state in the file: only such as TensorFlow takes for an argument."""
+    return f"{group.replace('.', '_')}_{place}"
+
+
+def _drawn(kind: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Draw what a layer would have drawn itself."""
+    if kind == "uniform":
+        return rng.random(shape, np.float32)
+    values = rng.standard_normal(shape, np.float32)
+    while kind == "truncated_normal" and (beyond := np.abs(values) > 2).any():
+        values[beyond] = rng.standard_normal(int(beyond.sum()), np.float32)
+    return values

@@ -1,0 +1,111 @@
+"""A client's training as one TFLite file: what ``fedkd.litert.trainer`` runs without TensorFlow.
+
+Its signatures: ``train`` takes a batch, the client's state and random numbers, and returns the state and the losses;
+``infer_ROLE`` takes a model's weights and inputs, and returns logits; ``initial`` takes nothing and returns the state
+of a client that has never trained, and ``record``, what else the trainer must know, as JSON in UTF-8.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from fedkd.base.tensors import State
+from fedkd.data.dataset import EVALUATION_BATCH
+from fedkd.distill.keras_trainer import Bounds, KerasTrainer, Shares
+from fedkd.litert.gradients import differentiate
+from fedkd.litert.lower import Lowered, to_tflite, without_draws
+from fedkd.litert.trainer import key
+
+
+def training_file(trainer: KerasTrainer, x: np.ndarray, y: np.ndarray, bounds: Sequence[str]) -> bytes:
+    """Make the file.
+
+    Args:
+        trainer: Of the models, losses and optimisers; not used otherwise while this runs.
+        x: At least one input, for its shape and dtype.
+        y: At least one target, likewise.
+        bounds: Of ``masks`` and ``anchors`` those that training will be given for the shared model, as
+            ``ROLE.masks`` and ``ROLE.anchors``.
+
+    Returns:
+        A TFLite file of built-in operations.
+
+    Raises:
+        InputError: A layer, loss or optimiser has operations that LiteRT lacks.
+    """
+    state = trainer.initial_state()
+    train = _train(trainer, state, x, y, bounds)
+    record = {
+        "batch": trainer.train.batch_size,
+        "roles": list(trainer.roles),
+        "groups": {group: len(arrays) for group, arrays in state.items()},
+        "trainable": {role: trainer.trainable(role, range(len(state[role]))) for role in trainer.roles},
+        "bounds": list(bounds),
+        "draws": train.draws,
+    }
+    infer = {f"infer_{role}": _infer(trainer, role, state, x) for role in trainer.roles}
+    return to_tflite({"train": train, **infer, "initial": _initial(state, record)})
+
+
+def _specs(groups: Mapping[str, Sequence[np.ndarray]]) -> dict[str, tf.TensorSpec]:
+    return {
+        key(group, i): tf.TensorSpec(array.shape, array.dtype)
+        for group, arrays in groups.items()
+        for i, array in enumerate(arrays)
+    }
+
+
+def _train(trainer: KerasTrainer, state: State, x: np.ndarray, y: np.ndarray, bounds: Sequence[str]) -> Lowered:
+    size = trainer.train.batch_size
+    held = {name: trainer.trainable(role, state[role]) for name in bounds for role in [name.partition(".")[0]]}
+    seeds = {role: learner.seeds(np.random.default_rng(0)) for role, learner in trainer.learners.items()}
+
+    def step(**named: Any) -> dict[str, Any]:
+        given = {group: [named[key(group, i)] for i in range(len(arrays))] for group, arrays in state.items()}
+        held_back = {name: [named[key(name, i)] for i in range(len(arrays))] for name, arrays in held.items()}
+        kinds = [
+            {name.partition(".")[0]: tensors for name, tensors in held_back.items() if name.endswith(kind)}
+            for kind in (".masks", ".anchors")
+        ]
+        drawn = keras.tree.map_structure(tf.constant, seeds)
+        shares = Shares(named["share"], named["task_share"])
+        (after, _), losses = trainer.step(
+            given, drawn, Bounds(*kinds), named["rate"], named["x"], named["y"], shares, differentiate
+        )
+        found = {key(group, i): tensor for group, tensors in after.items() for i, tensor in enumerate(tensors)}
+        return found | {f"loss_{role}": loss for role, loss in losses.items()}
+
+    lot = {
+        "x": tf.TensorSpec((size, *x.shape[1:]), x.dtype),
+        "y": tf.TensorSpec((size, *y.shape[1:]), y.dtype),
+        "share": tf.TensorSpec((size,), tf.float32),
+        "task_share": tf.TensorSpec((size,), tf.float32),
+        "rate": tf.TensorSpec((), tf.float32),
+    }
+    return without_draws(step, {**_specs(state), **_specs(held), **lot})
+
+
+def _infer(trainer: KerasTrainer, role: str, state: State, x: np.ndarray) -> Lowered:
+    learner = trainer.learners[role]
+    seeds = learner.seeds(np.random.default_rng(0))
+
+    def logits(**named: Any) -> dict[str, Any]:
+        weights = [named[key(role, i)] for i in range(len(state[role]))]
+        return {"logits": learner.logits(weights, [tf.constant(seed) for seed in seeds], named["x"])}
+
+    inputs = {"x": tf.TensorSpec((EVALUATION_BATCH, *x.shape[1:]), x.dtype)}
+    return without_draws(logits, {**_specs({role: state[role]}), **inputs})
+
+
+def _initial(state: State, record: Mapping[str, Any]) -> Lowered:
+    text = np.frombuffer(json.dumps(record).encode(), np.uint8)
+
+    def constants() -> dict[str, Any]:
+        found = {key(group, i): tf.constant(array) for group, arrays in state.items() for i, array in enumerate(arrays)}
+        return found | {"record": tf.constant(text)}
+
+    return Lowered(constants, {}, ())
