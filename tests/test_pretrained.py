@@ -140,6 +140,10 @@ def test_left_out_examples_are_those_that_a_run_does_not_use(tmp_path, monkeypat
             ["run", "--set", "model.student_weights=a.keras", "--set", "model.student_init=teacher_layers"],
             "model.student_init must be random where model.student_weights names a file",
         ),
+        (
+            ["run", "--method", "fedavg_teacher", "--set", "model.student_weights=a.keras"],
+            "model.student_weights must be empty where no student is trained",
+        ),
         (["run", "--set", "model.student_init=zeros"], "model.student_init must be random or teacher_layers"),
         (["run", "--set", "model.student_init=teacher_layers"], "no layer of the student has the kind and shapes"),
     ],

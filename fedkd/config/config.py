@@ -50,6 +50,9 @@ class Config:
         require(dealt, "clients", self.clients, "at least 1 with partition.kind = 'nodes' (as many as there are nodes)")
         trained = shared == "none" or models in ("both", shared)
         require(trained, "exchange.shared", shared, f"a model that is trained ({models})")
+        started = models != "teacher" or not self.model.student_weights
+        rule = f"empty where no student is trained (train.models = '{models}', as {self.method} has it)"
+        require(started, "model.student_weights", self.model.student_weights, rule)
         shares = shared != "none" or not self.edge.reshapes
         rule = "student or teacher where finishing rounds change it (edge.qat, edge.channels)"
         require(shares, "exchange.shared", shared, rule)
