@@ -47,7 +47,8 @@ def publish(
         manifest, repository, new = published(run, hub, file, channel, replace_task, version, golden, trust)
         console, size = Terminal(), manifest.file["bytes"]
         what = f"{channel} version {manifest.version}: {manifest.file['name']}, {size:,} bytes"
-        console.print(f"published as {what}", highlight=False, soft_wrap=True)
+        right = "" if manifest.accuracy is None else f", {manifest.accuracy:.1%} of the test set right"
+        console.print(f"published as {what}{right}", highlight=False, soft_wrap=True)
         if not golden:
             count = len(manifest.golden.x)
             print(f"note: its manifest shows {count} rows of the test set, as they are, to whoever asks; {_OTHERS}")

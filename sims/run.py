@@ -228,6 +228,18 @@ def absolute(settings: Mapping[str, Scalar]) -> dict[str, Scalar]:
     return found
 
 
+def _span(sizes: Sequence[int]) -> str:
+    least, most = min(sizes), max(sizes)
+    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
+
+
+def _kind(x: np.ndarray) -> str:
+    """Say what inputs (n, ...) were taken for."""
+    rows = "word ids" if x.dtype.kind == "i" else "rows of a table"
+    kind = {2: rows, 3: "windows", 4: "images"}.get(x.ndim, "arrays")
+    return f"{kind}, {' x '.join(map(str, x.shape[1:]))}"
+
+
 def _introduce(experiment: Experiment, console: Console) -> None:
     from fedkd.protocol.finishing import check  # imports TensorFlow
 
@@ -235,8 +247,8 @@ def _introduce(experiment: Experiment, console: Console) -> None:
     config, count = experiment.config, experiment.parameters
     sizes = [len(rows) for rows in experiment.rows]
     said = (
-        f": {config.clients} clients with {min(sizes)} to {max(sizes)} examples; teacher {count['teacher']:,}, student"
-        f" {count['student']:,} parameters"
+        f": {config.clients} clients with {_span(sizes)} examples ({_kind(experiment.task.train.x)}); teacher"
+        f" {count['teacher']:,}, student {count['student']:,} parameters"
     )
     names = (config.method, "bold"), " on ", (experiment.task.name, "bold")
     console.print(Text.assemble(*names, said), highlight=False)

@@ -119,6 +119,7 @@ def test_run_evaluate_and_report_agree(tmp_path):
     sizes = ["--rounds", "2", "--clients", "3", "--set", "edge.finish_rounds=1", "--set", "edge.precisions=int8"]
     done = call("run", "--out", run, *sizes)
     assert done.exit_code == 0, done.output
+    assert "(images, 8 x 8 x 1)" in " ".join(done.output.split())
     summary = json.loads((run / "summary.json").read_text())
     printed = call("evaluate", run / "student_int8.tflite", "--task", "digits").output
     assert f"accuracy {summary['edge'][0]['quality']['litert']:.4f} in litert (" in printed

@@ -20,7 +20,6 @@ CALIBRATED = PRECISIONS[3:]
 
 # How updates may be averaged, see ``fedkd.protocol.aggregation``.
 AVERAGES = ("mean", "trimmed_mean", "median", "krum")
-
 _VOCABULARY = 4000
 
 
@@ -234,8 +233,9 @@ class EdgeConfig:
         require(0 <= self.sparsity < 1, "edge.sparsity", self.sparsity, "in [0, 1)")
         rule = "in [0, 1) (share of the multiplications that go)"
         require(0 <= self.channels < 1, "edge.channels", self.channels, rule)
-        least = int(self.reshapes)
-        require(self.finish_rounds >= least, "edge.finish_rounds", self.finish_rounds, f"{least} or more")
+        rule = "1 or more, or the model is to stay as it is (--finish none)"
+        enough = self.finish_rounds >= int(self.reshapes or self.sparsity > 0)
+        require(enough, "edge.finish_rounds", self.finish_rounds, rule)
         require(self.calibration >= 0, "edge.calibration", self.calibration, "0 or more (examples)")
         rule = f"none, or some of these, separated by spaces: {' '.join(sorted(PRECISIONS))}"
         require(set(self.wanted) <= set(PRECISIONS), "edge.precisions", self.precisions, rule)

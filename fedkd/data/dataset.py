@@ -64,10 +64,24 @@ def checked(source: str, split: str, data: Dataset, objective: Objective) -> Dat
             raise InputError(f"{source}: {name}{end} has {rows}, y{end} has {len(data)}; they must be equal")
         if array is not None and name != "x" and np.ndim(array) != 1:
             raise InputError(f"{source}: {name}{end} must have shape ({len(data)},), got {np.shape(array)}")
-    if np.issubdtype(data.x.dtype, np.floating) and not np.isfinite(data.x).all():
-        row = int(np.argwhere(~np.isfinite(data.x))[0][0])
-        raise InputError(f"{source}: x{end} holds NaN or Inf (first in row {row}); clean the data first")
+    check_finite(f"{source}: x{end}", data.x)
     return data
+
+
+def check_finite(name: str, x: np.ndarray) -> None:
+    """Refuse NaN and Inf; to be called before anything spreads them over whole columns.
+
+    Args:
+        name: Of the array, for the message.
+        x: Examples (n, ...).
+
+    Raises:
+        InputError: Says where the first one is.
+    """
+    if np.issubdtype(x.dtype, np.floating) and not np.isfinite(x).all():
+        row, *place = np.argwhere(~np.isfinite(x))[0].tolist()
+        column = f", column {place[0]}" if len(place) == 1 else ""
+        raise InputError(f"{name} holds NaN or Inf (first in row {row}{column}); clean the data first")
 
 
 def _check_array(source: str, name: str, array: object, kinds: str, rule: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from fedkd.base.errors import InputError
 from fedkd.config.sections import ModelConfig
-from fedkd.data.dataset import Dataset
+from fedkd.data.dataset import Dataset, check_finite
 from fedkd.data.ranges import check_alike
 from fedkd.data.standardise import Standardisation
 from fedkd.data.words import UNKNOWN
@@ -130,6 +130,7 @@ def _inputs(source: str, split: str, x: np.ndarray, models: ModelConfig) -> np.n
     if x.dtype == np.uint8 and x.ndim in (3, 4):
         return (x if x.ndim == 4 else x[..., None]).astype(np.float32) / np.float32(255)
     if np.issubdtype(x.dtype, np.floating) and x.ndim in (2, 3, 4):
+        check_finite(f"{source}: x_{split}", x)
         return x.astype(np.float32)
     if np.issubdtype(x.dtype, np.integer) and x.ndim == 2:
         if len(x) and x.min() < 0:

@@ -56,7 +56,7 @@ def test_a_run_takes_no_module_of_its_own_from_beside_the_task(tmp_path, kind):
     names_of_ours(work, kind)
     (site / "sitecustomize.py").write_text(EDITABLE)
     environment = {**os.environ, "PYTHONPATH": str(site)}
-    options = ["rounds=1", "clients=2", "train.epochs=1", "edge.finish_rounds=0", "edge.precisions=int8"]
+    options = ["rounds=1", "clients=2", "train.epochs=1", "edge.sparsity=0", "edge.precisions=int8"]
     settings = [word for option in options for word in ("--set", option)]
     script = str(Path(sys.executable).with_name("fedkd"))
     command = [script, "run", "--task", "my_task:task", "--out", "run", *settings]

@@ -220,7 +220,7 @@ def test_power_sgd_begins_anew_with_the_other_model():
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"edge.finish_rounds": 0}, "edge.finish_rounds must be 1 or more, got 0"),
+        ({"edge.finish_rounds": 0}, r"edge.finish_rounds must be 1 or more, or .* \(--finish none\), got 0"),
         ({"edge.channels": 1.0}, "edge.channels must be in"),
         ({"method": "local", "edge.precisions": "none"}, "exchange.shared must be student or teacher"),
     ],

@@ -52,6 +52,12 @@ def test_windows_images_and_words_are_told_apart_by_shape_and_type(tmp_path):
     assert set(words.student().output) == {"logits", "hidden", "attention", "values", "mask"}
 
 
+def table_with_a_hole(rows):
+    table = np.ones((rows, 4), np.float32)
+    table[7, 2] = np.nan
+    return table
+
+
 @pytest.mark.parametrize(
     "changes, words",
     [
@@ -61,6 +67,10 @@ def test_windows_images_and_words_are_told_apart_by_shape_and_type(tmp_path):
         ({"y_train": np.zeros(29, int)}, "x_train has 30 rows, y_train has 29"),
         ({"y_train": np.zeros(30, np.float32)}, "y_train holds float32, so it is numbers to be predicted"),
         ({"x_train": np.full((30, 16, 3), np.nan, np.float32)}, r"x_train holds NaN or Inf \(first in row 0\)"),
+        (
+            {"x_train": table_with_a_hole(30), "x_test": table_with_a_hole(9)},
+            r"x_train holds NaN or Inf \(first in row 7, column 2\)",
+        ),
         ({"x_train": np.zeros(30, np.float32)}, "x_train must be images"),
         ({"x_test": np.zeros((9, 15, 3), np.float32)}, r"x_test has examples of shape \(15, 3\)"),
         ({"x_train": np.zeros((0, 16, 3), np.float32), "y_train": np.zeros(0, int)}, "the train split is empty"),
