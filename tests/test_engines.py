@@ -135,7 +135,7 @@ def test_further_metrics_of_a_task_are_in_everything_a_run_leaves(name, figure, 
     assert all(0 < score < most for score in scores)
     teachers = [row.get(f"teacher_{name}") for row in history(folder)]
     assert teachers == [None, summary["others"][name]["teacher_mean"], None]
-    assert figure.format(summary["others"][name]["shared"]) in write_report(folder).read_text()
+    assert figure.format(summary["others"][name]["finished"]) in write_report(folder).read_text()
 
 
 def windows(path, rng):

@@ -8,15 +8,14 @@ from pathlib import Path
 import pytest
 
 from fedkd.base.work_folder import work_folder
-from sims.edge.folder import appearing
 
 ROOT = Path(__file__).parents[2]
 HOLDS = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from sims.edge.folder import appearing
-with appearing(Path(sys.argv[2]), False) as folder:
+from fedkd.base.work_folder import work_folder
+with work_folder(Path(sys.argv[2]), "edge") as folder:
     (folder / "half").touch()
     print("here", flush=True)
     time.sleep(60)
@@ -25,30 +24,28 @@ with appearing(Path(sys.argv[2]), False) as folder:
 
 @pytest.fixture
 def holding(tmp_path):
-    """A search at work on the folder `edge`, in a process of its own."""
-    command = [sys.executable, "-P", "-c", HOLDS, str(ROOT), str(tmp_path / "edge")]
+    """A process at work on `edge`."""
+    command = [sys.executable, "-P", "-c", HOLDS, str(ROOT), str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "here\n"
         yield process
         process.kill()
 
 
-def test_what_a_killed_search_left_goes_with_the_next_one_and_nothing_else(tmp_path, holding):
-    """Not that of a search that still runs, nor hidden folders of other people."""
+def test_what_a_killed_process_left_goes_with_the_next_one_and_nothing_else(tmp_path, holding):
+    """Not that of a process that still runs, nor hidden folders of other people."""
     others = [".edge-12345678", ".fedkd-work-notes", ".x.fedkd-work-short"]
     for name in others:
         (tmp_path / name).mkdir()
     (left,) = tmp_path.glob(".edge.fedkd-work-*")
-    with appearing(tmp_path / "second", False) as folder:
-        (folder / "whole").touch()
-    assert left.exists()
+    with work_folder(tmp_path, "second"):
+        assert left.exists()
     holding.send_signal(signal.SIGKILL)
     holding.wait()
     assert left.exists()
-    with appearing(tmp_path / "edge", True) as folder:
-        (folder / "whole").touch()
-    assert {path.name for path in tmp_path.iterdir()} == {"edge", "second", *others}
-    assert (tmp_path / "edge/whole").exists()
+    with work_folder(tmp_path, "edge"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == set(others)
 
 
 def test_a_folder_goes_whatever_happens_in_it(tmp_path):

@@ -174,7 +174,7 @@ def test_models_whose_graph_is_not_followed_have_files_all_the_same(tmp_path):
 
 
 def test_a_file_that_takes_its_runtime_down_is_a_line_and_the_server_goes_on(finished, tmp_path, monkeypatch):
-    def damaged(model, examples, folder, wanted, modules, rows):
+    def damaged(model, examples, folder, wanted, modules, rows, trust):
         assert rows is experiment.task.test.x
         path = folder / "student_float32.tflite"
         path.write_bytes(crasher())
