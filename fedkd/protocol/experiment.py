@@ -1,7 +1,7 @@
 """A configuration made real, as server and clients share it: its task, who holds which rows, the models as built."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,19 +14,14 @@ from fedkd.base.contents import hash_record
 from fedkd.base.errors import InputError
 from fedkd.base.seeding import Purpose, generator, integer
 from fedkd.base.tensors import Spec, Weights
-from fedkd.compress.prune import polynomial_sparsity
 from fedkd.config.config import Config
 from fedkd.config.deciding import deciding
 from fedkd.data.dataset import EVALUATION_BATCH, Dataset
-from fedkd.data.partition import hold_out
-from fedkd.exchange import schedule
-from fedkd.exchange.chain import Chain, chain_of
-from fedkd.exchange.coding import Coding
-from fedkd.exchange.compressors import compressor
 from fedkd.objectives.metric import Metric
 from fedkd.objectives.objective import quality
 from fedkd.protocol.contents import contents_of, deal_of
-from fedkd.protocol.local import ROLES, Local, models_of, trainer_of
+from fedkd.protocol.local import Local, models_of, trainer_of
+from fedkd.protocol.rules import ROLES, Rules, held_apart
 from fedkd.protocol.run_cache import RunCache
 from fedkd.tasks.task import Task
 
@@ -35,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Experiment:
+class Experiment(Rules):
     """Everything that servers and clients derive alike from a configuration.
 
     Args:
@@ -81,12 +76,20 @@ class Experiment:
         if own is None and not self.rows:
             raise InputError(f"client {partition_id}: partition.kind = 'nodes' deals nothing; start it with data=FILE")
         whole, rows = (self.task.train, self.rows[partition_id]) if own is None else (own, np.arange(len(own)))
-        # Row numbers stand for the examples, which may be large and are copied once.
-        segments = None if whole.segments is None else whole.segments[rows]
-        data = Dataset(rows, whole.y[rows], segments=segments)
         rng = generator(self.config.seed, Purpose.HOLDOUT, partition_id)
-        train, held_out = (rows[chosen] for chosen in hold_out(data, self.config.train.holdout, rng))
-        return whole.take(train), whole.take(held_out)
+        return held_apart(whole, rows, self.config.train.holdout, rng)
+
+    def at(self, round_: int, removed_channels: Sequence[int]) -> "Experiment":
+        """Return the experiment of a round: as it is, or with the model of the finishing rounds."""
+        from fedkd.protocol.finishing import experiment_at
+
+        return experiment_at(self, round_, removed_channels)
+
+    def finishing_base(self, removed_channels: Sequence[int], shared: Weights) -> Weights:
+        """Return the weights that the finishing rounds' model begins with, read-only."""
+        from fedkd.protocol.finishing import reshaped
+
+        return reshaped(self, removed_channels, shared)
 
     def local(self, client: int | None = None) -> Local:
         """Return what the experiment is to a client, one object for all of its kind; None for that of most clients."""
@@ -109,11 +112,6 @@ class Experiment:
         """Return what tells a client from those that train other models; empty for most."""
         return self.task.kind(client)
 
-    @property
-    def roles(self) -> tuple[str, ...]:
-        """The models that are trained: ``teacher``, ``student``, or both."""
-        return ROLES if self.config.train.models == "both" else (self.config.train.models,)
-
     @cached_property
     def models(self) -> "Mapping[str, keras.Model]":
         """The models that most clients train, as they were built, by role; TensorFlow is imported here."""
@@ -134,30 +132,10 @@ class Experiment:
 
         return get_weights(self.shared_model) if self.shares else []
 
-    @cached_property
-    def chain(self) -> Chain:
-        """What happens to an update before it is encoded, the same on clients and server."""
-        return chain_of(self.config.exchange)
-
-    def sample(self, rng: np.random.Generator) -> list[int]:
-        """Draw the partition ids that take part in a round, ascending."""
-        return sorted(rng.choice(self.config.clients, self.config.participants, replace=False).tolist())
-
     @property
     def shared_model(self) -> "keras.Model":
         """The shared model as it was built."""
         return self.models[self.config.exchange.shared]
-
-    @property
-    def shares(self) -> bool:
-        """Whether any model is shared."""
-        return self.config.exchange.shared != "none"
-
-    def coding(self, way: str, energy: float) -> Coding:
-        """How updates are coded on their way ``up`` or ``down`` at an energy threshold."""
-        exchange = self.config.exchange
-        reduces = compressor(exchange.up if way == "up" else exchange.down, exchange, energy)
-        return Coding(reduces, exchange.bits, exchange.rounding == "stochastic", exchange.deflate)
 
     def build(self, role: str, kind: str = "") -> "keras.Model":
         """Build the teacher or the student with its initial weights: the seed's, a file's, the teacher's layers.
@@ -192,32 +170,6 @@ class Experiment:
         if not self.shares:
             return ()
         return model_spec(self.shared_model)
-
-    def energy(self, round_: int) -> float:
-        """Energy threshold T of a round; finishing rounds keep that of the last."""
-        exchange = self.config.exchange
-        return schedule.energy(round_, self.config.rounds, exchange.energy_start, exchange.energy_end)
-
-    def rate(self, round_: int) -> float:
-        """Learning rates of a round as a share of the first round's: from 1 down to ``train.decay``, linearly.
-
-        Finishing rounds of a model that became another go the same way once more (Renda et al., ICLR 2020).
-        """
-        rounds = self.config.rounds
-        if self.config.edge.reshapes and round_ > rounds:
-            round_, rounds = round_ - rounds, self.config.edge.finish_rounds
-        return 1.0 + (self.config.train.decay - 1.0) * schedule.progress(round_, rounds)
-
-    def sparsity(self, round_: int) -> float:
-        """Sparsity of the base of a round: 0 while training, then rising to the final one."""
-        edge = self.config.edge
-        if round_ <= self.config.rounds:
-            return 0.0
-        return polynomial_sparsity(round_ - self.config.rounds, edge.finish_rounds, edge.sparsity)
-
-    def evaluates(self, round_: int) -> bool:
-        """Whether clients measure their teachers in a round: every few, and in the last of training."""
-        return round_ == self.config.rounds or round_ % self.evaluation_interval == 0
 
     @cached_property
     def evaluation_interval(self) -> int:

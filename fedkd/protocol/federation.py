@@ -15,6 +15,7 @@ compresses the average by the same rule and adds what it *decodes*, as every cli
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,10 +29,13 @@ from fedkd.exchange.blob import Header, PayloadError
 from fedkd.exchange.codec import Payload
 from fedkd.exchange.transforms import Context
 from fedkd.protocol.aggregation import aggregate
-from fedkd.protocol.experiment import Experiment
-from fedkd.protocol.finishing import begins, channels_to_remove, experiment_at, finishes, reshaped
+from fedkd.protocol.finishing import begins, channels_to_remove, finishes
 from fedkd.protocol.local import Local
+from fedkd.protocol.rules import Rules
 from fedkd.protocol.state import ClientState, Offer, ServerState, Step, Upload
+
+if TYPE_CHECKING:
+    from fedkd.protocol.experiment import Experiment
 
 
 def new_client(local: Local) -> ClientState:
@@ -41,19 +45,19 @@ def new_client(local: Local) -> ClientState:
     return ClientState(0, base, state)
 
 
-def new_server(experiment: Experiment, run: str = "") -> ServerState:
+def new_server(experiment: "Experiment", run: str = "") -> ServerState:
     """State before the first round; ``run`` tells the run from all others."""
     shared = experiment.initial_shared()
     transforms = experiment.chain.initial(experiment.spec)
     return ServerState(0, shared, shared, digest(shared), transforms=transforms, run=run)
 
 
-def header_of(round_: int, base: str, experiment: Experiment) -> Header:
+def header_of(round_: int, base: str, experiment: Rules) -> Header:
     """Header of all blobs of a round; the first digits of the base's hash tell an honest mistake from the right one."""
     return Header(round_, base[:16], experiment.config.method)
 
 
-def known_bases(experiment: Experiment, round_: int, previous: bytes | None) -> Bases | None:
+def known_bases(experiment: Rules, round_: int, previous: bytes | None) -> Bases | None:
     """Directions that need not be sent in a round, for a method that has such.
 
     Args:
@@ -74,7 +78,7 @@ def known_bases(experiment: Experiment, round_: int, previous: bytes | None) -> 
     return experiment.cache.directions(spec, rank, round_, last, make)
 
 
-def follow(state: ClientState, offer: Offer, experiment: Experiment) -> Weights | None:
+def follow(state: ClientState, offer: Offer, experiment: Rules) -> Weights | None:
     """Bring the shared model up to date with an offer.
 
     Args:
@@ -89,27 +93,26 @@ def follow(state: ClientState, offer: Offer, experiment: Experiment) -> Weights 
         PayloadError: The dense model, or an update that leads to the right model, is damaged.
     """
     if offer.dense:
-        now = experiment_at(experiment, offer.round, offer.removed_channels)
-        base = experiment.cache.broadcast(offer.dense, now.spec)
-        if digest(base) != offer.base:
+        now = experiment.at(offer.round, offer.removed_channels)
+        dense = experiment.cache.broadcast(offer.dense, now.spec)
+        if digest(dense) != offer.base:
             raise PayloadError("base", "the dense model has another hash than the server announced")
-        return base
+        return dense
     ahead = [step for step in offer.steps if step.round > state.round]
     if [step.round for step in ahead] != list(range(state.round + 1, offer.round + 1)):
         return None
-    base = state.base
+    base: Weights | None = state.base
     for step in ahead:
-        base = advance(base, step, offer.removed_channels, experiment)
-    return base if digest(base) == offer.base else None
+        base = None if base is None else advance(base, step, offer.removed_channels, experiment)
+    return base if base is not None and digest(base) == offer.base else None
 
 
-def advance(base: Weights, step: Step, removed_channels: tuple[int, ...], experiment: Experiment) -> Weights:
-    """Return the base one round further on; ``experiment`` is that of the first round."""
-    before, now = (experiment_at(experiment, round_, removed_channels) for round_ in (step.round - 1, step.round))
+def advance(base: Weights, step: Step, removed_channels: tuple[int, ...], experiment: Rules) -> Weights | None:
+    """Return the base one round further on, None where it can't be made here; ``experiment`` is the first round's."""
+    before, now = (experiment.at(round_, removed_channels) for round_ in (step.round - 1, step.round))
     shared = add(base, experiment.cache.broadcast(step.blob, before.spec)) if step.blob else base
-    if begins(experiment.config, step.round):
-        shared = reshaped(experiment, removed_channels, shared)
-    return prune(shared, step.sparsity, kernels(now.spec))
+    begun = experiment.finishing_base(removed_channels, shared) if begins(experiment.config, step.round) else shared
+    return None if begun is None else prune(begun, step.sparsity, kernels(now.spec))
 
 
 def kernels(spec: Spec) -> tuple[bool, ...]:
@@ -206,14 +209,14 @@ def check_trained(state: State, losses: Mapping[str, float], train: TrainConfig)
         raise PayloadError("not_finite", f"{text} divisions and logarithms in layers and losses of your own")
 
 
-def begin_round(state: ServerState, experiment: Experiment) -> ServerState:
+def begin_round(state: ServerState, experiment: "Experiment") -> ServerState:
     """Make the base of the next round and remember the step that leads to it; ``experiment`` is the first round's."""
     step = Step(state.round + 1, state.update, experiment.sparsity(state.round + 1))
     if begins(experiment.config, step.round):
         removed = channels_to_remove(experiment, state.shared)
-        shared, now = reshaped(experiment, removed, state.shared), experiment_at(experiment, step.round, removed)
+        shared, now = experiment.finishing_base(removed, state.shared), experiment.at(step.round, removed)
         state = replace(state, shared=shared, transforms=now.chain.initial(now.spec), removed_channels=removed)
-    spec = experiment_at(experiment, step.round, state.removed_channels).spec
+    spec = experiment.at(step.round, state.removed_channels).spec
     base = prune(state.shared, step.sparsity, kernels(spec))
     return replace(state, round=step.round, base=base, digest=digest(base), steps=(*state.steps, step))
 
@@ -246,7 +249,7 @@ def make_offer(state: ServerState, known_round: int | None, energy: float, dense
 
 
 def server_round(
-    state: ServerState, updates: Sequence[Weights], weights: Sequence[float], energy: float, experiment: Experiment
+    state: ServerState, updates: Sequence[Weights], weights: Sequence[float], energy: float, experiment: "Experiment"
 ) -> tuple[ServerState, Payload]:
     """Average the clients' decoded updates, compress the average and apply what it decodes to.
 

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from fedkd.base.errors import InputError
 from fedkd.base.tensors import Weights, digest
 from fedkd.config.config import Config
-from fedkd.protocol.experiment import Experiment
 
 if TYPE_CHECKING:
     import keras
+
+    from fedkd.protocol.experiment import Experiment
 
 
 def finishes(config: Config, round_: int) -> bool:
@@ -30,7 +31,7 @@ def begins(config: Config, round_: int) -> bool:
     return config.edge.reshapes and round_ == config.rounds + 1
 
 
-def check(experiment: Experiment) -> dict[str, str]:
+def check(experiment: "Experiment") -> dict[str, str]:
     """Build what clients train, and try on the untrained model what finishing rounds will do.
 
     Returns:
@@ -54,7 +55,7 @@ def check(experiment: Experiment) -> dict[str, str]:
     return skipped(_plain(experiment, None)) if edge.qat else {}
 
 
-def check_builders(experiment: Experiment) -> None:
+def check_builders(experiment: "Experiment") -> None:
     """Build all models once more, so that a run that can't be repeated doesn't begin.
 
     Raises:
@@ -73,7 +74,7 @@ def check_builders(experiment: Experiment) -> None:
             )
 
 
-def check_copied(experiment: Experiment) -> None:
+def check_copied(experiment: "Experiment") -> None:
     """Copy the shared model as it will be copied to be saved, so that no run fails at its end.
 
     Raises:
@@ -89,7 +90,7 @@ def check_copied(experiment: Experiment) -> None:
         ) from error
 
 
-def experiment_at(experiment: Experiment, round_: int, removed_channels: Sequence[int]) -> Experiment:
+def experiment_at(experiment: "Experiment", round_: int, removed_channels: Sequence[int]) -> "Experiment":
     """Return the experiment of a round: as it is, or with the model of the finishing rounds.
 
     Args:
@@ -104,7 +105,7 @@ def experiment_at(experiment: Experiment, round_: int, removed_channels: Sequenc
     return experiment.cache.finishing(removed, lambda: _finishing(experiment, removed))
 
 
-def channels_to_remove(experiment: Experiment, shared: Weights) -> tuple[int, ...]:
+def channels_to_remove(experiment: "Experiment", shared: Weights) -> tuple[int, ...]:
     """Choose the channels that the finishing rounds do without, by the shared model's weights.
 
     Raises:
@@ -116,7 +117,7 @@ def channels_to_remove(experiment: Experiment, shared: Weights) -> tuple[int, ..
     return least_important(_plain(experiment, shared), macs=1 - share) if share else ()
 
 
-def reshaped(experiment: Experiment, removed_channels: Sequence[int], shared: Weights) -> Weights:
+def reshaped(experiment: "Experiment", removed_channels: Sequence[int], shared: Weights) -> Weights:
     """Return the weights that the finishing rounds begin with, read-only; ranges of activations are empty."""
     from fedkd.models.inspect import get_weights
 
@@ -126,7 +127,7 @@ def reshaped(experiment: Experiment, removed_channels: Sequence[int], shared: We
     return experiment.cache.begun(shared, tuple(removed_channels), begin)
 
 
-def unrounded(experiment: Experiment, removed_channels: Sequence[int], last: "keras.Model") -> "keras.Model":
+def unrounded(experiment: "Experiment", removed_channels: Sequence[int], last: "keras.Model") -> "keras.Model":
     """Return the finishing rounds' model without the layers that round.
 
     Args:
@@ -141,7 +142,7 @@ def unrounded(experiment: Experiment, removed_channels: Sequence[int], last: "ke
     return unaware(last, _reshaped(_plain(experiment, None), removed_channels, aware=False))
 
 
-def _plain(experiment: Experiment, shared: Weights | None) -> "keras.Model":
+def _plain(experiment: "Experiment", shared: Weights | None) -> "keras.Model":
     from fedkd.models.inspect import logits_model
 
     return logits_model(experiment.shared_model, shared)
@@ -155,7 +156,7 @@ def _reshaped(model: "keras.Model", removed_channels: Sequence[int], aware: bool
     return quantize_aware(smaller).model if aware else smaller
 
 
-def _finishing(experiment: Experiment, removed_channels: tuple[int, ...]) -> Experiment:
+def _finishing(experiment: "Experiment", removed_channels: tuple[int, ...]) -> "Experiment":
     """The experiment with another model in the place of the shared one; what it starts from comes with the round."""
     config = experiment.config
     builder: dict[str, Any] = {

@@ -15,15 +15,13 @@ from fedkd.data.dataset import Dataset
 from fedkd.distill.trainer import Trainer
 from fedkd.objectives.objective import quality
 from fedkd.protocol.messages import PERSONAL, SHARED_PERSONAL, teacher_key
+from fedkd.protocol.rules import ROLES, Rules
 
 if TYPE_CHECKING:
     import keras
 
     from fedkd.distill.keras_trainer import KerasTrainer
     from fedkd.protocol.experiment import Experiment
-
-# A model's place is its seed's number; the projection's comes after them.
-ROLES = ("teacher", "student")
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +34,7 @@ class Local:
         trainer: Of their models.
     """
 
-    experiment: "Experiment"
+    experiment: Rules
     kind: str
     trainer: Trainer
 
@@ -45,11 +43,12 @@ class Local:
         return {**self.trainer.initial_state(), **self.experiment.chain.initial(self.experiment.spec)}
 
     def teacher_quality(self, teacher: Weights | None, held_out: Dataset) -> dict[str, float]:
-        """Quality of a client's own teacher on the test set and on what the client held out; empty without one."""
+        """Quality of a client's own teacher on the test set and on what it held out, where it has such examples."""
         if teacher is None:
             return {}
-        task = self.experiment.task
-        figures = {teacher_key(name): value for name, value in self._measured("teacher", teacher, task.test).items()}
+        test = self.experiment.task.test
+        found = self._measured("teacher", teacher, test) if test is not None else {}
+        figures = {teacher_key(name): value for name, value in found.items()}
         if not len(held_out):
             return figures
         return figures | {PERSONAL: self._deciding("teacher", teacher, held_out)}

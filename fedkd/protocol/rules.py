@@ -1,0 +1,145 @@
+"""What a configuration and the shared model's tensors alone decide of a round: no data, no models, no TensorFlow."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+
+from fedkd.base.tensors import Spec, Weights
+from fedkd.compress.prune import polynomial_sparsity
+from fedkd.config.config import Config
+from fedkd.data.dataset import Dataset
+from fedkd.data.partition import hold_out
+from fedkd.exchange import schedule
+from fedkd.exchange.chain import Chain, chain_of
+from fedkd.exchange.coding import Coding
+from fedkd.exchange.compressors import compressor
+from fedkd.objectives.objective import Objective
+from fedkd.protocol.run_cache import RunCache
+
+# A model's place is its seed's number; the projection's comes after them.
+ROLES = ("teacher", "student")
+
+
+class Problem(Protocol):
+    """What is learned, and on which examples whoever has them measures it."""
+
+    @property
+    def objective(self) -> Objective:
+        """What the task asks of a model."""
+        ...
+
+    @property
+    def test(self) -> Dataset | None:
+        """Examples on which every model is measured; None where they aren't on this machine."""
+        ...
+
+
+class Rules:
+    """An experiment as far as a client needs it to take part: ``fedkd.protocol.federation`` knows no more of one.
+
+    Attributes:
+        config: Resolved: the number of clients is known.
+        task: What is learned.
+        fingerprint: SHA-256 (64 hex digits) of all that decides a result.
+        cache: What this process makes once for all clients; each experiment has its own.
+    """
+
+    config: Config
+    cache: RunCache
+    task: Problem
+
+    @property
+    def fingerprint(self) -> str:
+        """See above."""
+        raise NotImplementedError
+
+    @property
+    def spec(self) -> Spec:
+        """Tensors of the shared model."""
+        raise NotImplementedError
+
+    def at(self, round_: int, removed_channels: Sequence[int]) -> "Rules":
+        """Return the rules of a round: these, or those of the finishing rounds' model."""
+        raise NotImplementedError
+
+    def finishing_base(self, removed_channels: Sequence[int], shared: Weights) -> Weights | None:
+        """Return the weights that the finishing rounds' model begins with; None where only the server can make it.
+
+        Args:
+            removed_channels: Numbers of the channels that model lacks.
+            shared: The shared model as the rounds before have left it.
+        """
+        raise NotImplementedError
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The models that are trained: ``teacher``, ``student``, or both."""
+        return ROLES if self.config.train.models == "both" else (self.config.train.models,)
+
+    @property
+    def shares(self) -> bool:
+        """Whether any model is shared."""
+        return self.config.exchange.shared != "none"
+
+    @cached_property
+    def chain(self) -> Chain:
+        """What happens to an update before it is encoded, the same on clients and server."""
+        return chain_of(self.config.exchange)
+
+    def coding(self, way: str, energy: float) -> Coding:
+        """How updates are coded on their way ``up`` or ``down`` at an energy threshold."""
+        exchange = self.config.exchange
+        reduces = compressor(exchange.up if way == "up" else exchange.down, exchange, energy)
+        return Coding(reduces, exchange.bits, exchange.rounding == "stochastic", exchange.deflate)
+
+    def energy(self, round_: int) -> float:
+        """Energy threshold T of a round; finishing rounds keep that of the last."""
+        exchange = self.config.exchange
+        return schedule.energy(round_, self.config.rounds, exchange.energy_start, exchange.energy_end)
+
+    def rate(self, round_: int) -> float:
+        """Learning rates of a round as a share of the first round's: from 1 down to ``train.decay``, linearly.
+
+        Finishing rounds of a model that became another go the same way once more (Renda et al., ICLR 2020).
+        """
+        rounds = self.config.rounds
+        if self.config.edge.reshapes and round_ > rounds:
+            round_, rounds = round_ - rounds, self.config.edge.finish_rounds
+        return 1.0 + (self.config.train.decay - 1.0) * schedule.progress(round_, rounds)
+
+    def sparsity(self, round_: int) -> float:
+        """Sparsity of the base of a round: 0 while training, then rising to the final one."""
+        edge = self.config.edge
+        if round_ <= self.config.rounds:
+            return 0.0
+        return polynomial_sparsity(round_ - self.config.rounds, edge.finish_rounds, edge.sparsity)
+
+    def sample(self, rng: np.random.Generator) -> list[int]:
+        """Draw the partition ids that take part in a round, ascending."""
+        return sorted(rng.choice(self.config.clients, self.config.participants, replace=False).tolist())
+
+    @property
+    def evaluation_interval(self) -> int:
+        """Rounds from one measurement of the teachers to the next."""
+        raise NotImplementedError
+
+    def evaluates(self, round_: int) -> bool:
+        """Whether clients measure their teachers in a round: every few, and in the last of training."""
+        return round_ == self.config.rounds or round_ % self.evaluation_interval == 0
+
+
+def held_apart(whole: Dataset, rows: np.ndarray, share: float, rng: np.random.Generator) -> tuple[Dataset, Dataset]:
+    """Split a client's examples in those it trains on and those it holds out.
+
+    Args:
+        whole: Examples, some of them the client's.
+        rows: Which; row numbers stand for examples, which may be large and are copied once.
+        share: To hold out.
+        rng: The only source of chance.
+    """
+    segments = None if whole.segments is None else whole.segments[rows]
+    data = Dataset(rows, whole.y[rows], segments=segments)
+    train, held_out = (rows[chosen] for chosen in hold_out(data, share, rng))
+    return whole.take(train), whole.take(held_out)
