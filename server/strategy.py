@@ -12,7 +12,7 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 
 from clients.node.transport import to_records
-from fedkd.base.errors import NotFiniteError, RunError
+from fedkd.base.errors import InputError, NotFiniteError, RunError
 from fedkd.base.seeding import Purpose, generator
 from fedkd.base.tensors import digest
 from fedkd.exchange.codec import Payload, encode
@@ -26,6 +26,7 @@ from fedkd.results.round import Round
 from server.checkpoint import RunProgress
 from server.record import round_of, with_bytes, with_clients, with_quality
 from server.reply import update_of
+from server.training_files import TrainingFiles
 from server.validation import Received, UpdateValidator
 
 log = logging.getLogger("fedkd.server")
@@ -76,6 +77,7 @@ class FedKD:
         self._failed = 0
         self._begun = time.monotonic() - progress.elapsed
         self._down_bytes = Counter[int]()
+        self._files = TrainingFiles(experiment)
 
     def run(self) -> None:
         """Go through all rounds that are left.
@@ -115,7 +117,8 @@ class FedKD:
         for partition in sample:
             if partition not in self._nodes:
                 self._guard.absent(partition)
-        self._asked = {partition: self._nodes[partition] for partition in sample if partition in self._nodes}
+        there = [partition for partition in sample if partition in self._nodes]
+        self._asked = {partition: self._nodes[partition] for partition in there if self._served(partition)}
         return [self._offer(partition, self._known_rounds.get(partition, 0)) for partition in self._asked]
 
     def _end(self, round_: int, received: list[Received], broadcast: Payload | None) -> None:
@@ -145,8 +148,9 @@ class FedKD:
         # Real nodes that are behind wait while the server checks, and their time is short.
         early = check if self._simulated else None
         answers = self._guard.answers(replies, self._asked, early)
+        self._files.note(received.answer for received in answers)
         behind = [received.answer.partition for received in answers if received.answer.needs_dense]
-        self._behind = {partition: self._nodes[partition] for partition in behind}
+        self._behind = {partition: self._nodes[partition] for partition in behind if self._served(partition)}
         if self._behind:
             self._known_rounds |= dict.fromkeys(
                 self._behind
@@ -157,6 +161,15 @@ class FedKD:
             self._guard.stuck(second, self._behind)
             answers = answers + second
         return self._guard.updates(answers, self._asked, check)
+
+    def _served(self, partition: int) -> bool:
+        """Whether a client can be given what it trains by."""
+        try:
+            self._files.check(self._now, partition)
+        except InputError as error:
+            self._guard.unserved(partition, self._nodes[partition], str(error))
+            return False
+        return True
 
     def _average(self, received: list[Received]) -> Payload | None:
         """Make the next shared model of all updates, or leave it as it is where they are too few; the broadcast."""
@@ -259,6 +272,7 @@ class FedKD:
         """Offer the steps since the round whose base a client has, or the dense model where that is None."""
         energy = self.experiment.energy(self.state.round)
         offer = make_offer(self.state, known_round, energy, self._dense)
+        offer = self._files.add(offer, self._now, partition)
         self._down_bytes[partition] += offer.size
         return self._message(offer_fields(offer), self._nodes[partition], "train", self._ends - time.monotonic())
 

@@ -180,12 +180,16 @@ class UpdateValidator:
         """Note that a client of the round isn't there, so wasn't asked."""
         self._refuse(partition, None, "absent", "not connected when the round began")
 
+    def unserved(self, partition: int, node: int, why: str) -> None:
+        """Note that a client trains by a file that can't be made."""
+        self._refuse(partition, node, "training_file", why)
+
     def stuck(self, answers: Iterable[Received], nodes: Mapping[int, int]) -> None:
         """Refuse those that ask for the dense model after they got it."""
         for received in answers:
             if received.answer.needs_dense:
                 partition = received.answer.partition
-                self._refuse(partition, nodes[partition], "stuck", "asked for the dense model again after it got it")
+                self._refuse(partition, nodes[partition], "stuck", "asked again for the model after it got it")
 
     def _refuse(self, client: int | None, node: int | None, reason: str, why: str, norm: float | None = None) -> None:
         who = f"client {client}" if node is None else node

@@ -133,6 +133,7 @@ def test_run_evaluate_and_report_agree(tmp_path):
     assert (run / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_named_task_runs_on_part_of_a_file_that_evaluate_finds_again(tmp_path, monkeypatch):
     """The test set is never cut; the file's path is relative when given, absolute in the run's configuration."""
     monkeypatch.chdir(tmp_path)

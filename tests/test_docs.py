@@ -30,6 +30,7 @@ def test_readme_shows_the_example_that_runs(tmp_path, monkeypatch):
     assert summary["quality"]["shared"] > summary["quality"]["baseline"]
 
 
+@pytest.mark.slow
 def test_the_small_model_is_half_the_work_and_decides_as_well_in_int8(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(ROOT / "examples/small_model.py"), run_name="__main__")

@@ -90,6 +90,7 @@ def test_another_seed_gives_other_bytes(reference, tmp_path):
     assert run_in(tmp_path / "run", seed=1)["shared_sha256"] != reference[1]["shared_sha256"]
 
 
+@pytest.mark.slow
 def test_written_configuration_repeats_the_run(reference, tmp_path):
     from fedkd.config.settings import read_toml
 
@@ -151,7 +152,7 @@ def words(path, rng):
     np.savez(path, x_train=x, y_train=y, x_test=x, y_test=y, classes=["no", "yes"], client_train=np.arange(60) % 2)
 
 
-@pytest.mark.parametrize("make", [windows, words])
+@pytest.mark.parametrize("make", [windows, pytest.param(words, marks=pytest.mark.slow)])
 def test_npz_of_sensor_windows_or_words_trains_to_int8(make, tmp_path):
     make(tmp_path / "data.npz", np.random.default_rng(0))
     settings = {"task": f"npz:{tmp_path / 'data.npz'}", "partition.kind": "natural", "fraction": 1.0, "clients": 2}

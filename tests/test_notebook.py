@@ -35,6 +35,7 @@ def test_a_task_that_is_an_object_runs_and_everything_can_be_read(done):
     assert fedkd.open_run(done.folder).summary == done.summary
 
 
+@pytest.mark.slow
 def test_it_has_the_bits_of_the_same_task_by_its_name(done, tmp_path):
     named = fedkd.run("tests.tiny:task", rounds=2, settings=SETTINGS, out=tmp_path / "named", progress=False)
     assert named.summary.shared_sha256 == done.summary.shared_sha256

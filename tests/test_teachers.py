@@ -60,6 +60,7 @@ def test_each_client_trains_its_own_teacher_into_the_finishing_rounds():
     np.testing.assert_array_equal(plain.server.shared[0], alone.server.shared[0])
 
 
+@pytest.mark.slow
 def test_a_run_ends_in_the_same_bits_however_states_are_kept_and_counts_its_teachers(tmp_path):
     runs = [
         fedkd.open_run(run(settings, "local", tmp_path / name, False, keep, QUIET, mixed()))

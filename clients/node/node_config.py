@@ -2,18 +2,19 @@
 
 import tempfile
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 from fedkd.base.errors import InputError
 from fedkd.config.config import Scalar
+from fedkd.config.sections import ENGINES
 from fedkd.data.dataset import Dataset
-from fedkd.tasks.own import read_own
-from fedkd.tasks.task import Task
+from fedkd.tasks.own import Wants, read_own
 
 NodeConfig = Mapping[str, Scalar]
 
 
-def own_data(node: NodeConfig, task: Task) -> Dataset | None:
+def own_data(node: NodeConfig, task: Wants) -> Dataset | None:
     """Read the examples of a node, named by its ``data``; None where it has none of its own.
 
     Raises:
@@ -26,6 +27,18 @@ def own_data(node: NodeConfig, task: Task) -> Dataset | None:
 def partition_of(node: NodeConfig) -> int:
     """Which client a node is."""
     return int(node["partition-id"])
+
+
+def engine_of(node: NodeConfig) -> str:
+    """What trains a node's models, ``tensorflow`` or ``litert``: as its ``engine`` says, else by what is installed.
+
+    Raises:
+        InputError: It is neither.
+    """
+    engine = str(node.get("engine", ""))
+    if engine not in ("", *ENGINES):
+        raise InputError(f"engine must be {' or '.join(ENGINES)}, got {engine!r}")
+    return engine or ENGINES[find_spec("tensorflow") is None]
 
 
 def state_checked(node: NodeConfig) -> NodeConfig:

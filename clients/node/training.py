@@ -12,27 +12,28 @@ from clients.node.state_file import StateFile, pooled_path
 from clients.node.state_folder import StateFolder
 from fedkd.base.seeding import Purpose, generator
 from fedkd.protocol.federation import client_round, follow, new_client
-from fedkd.protocol.finishing import experiment_at
 from fedkd.protocol.local import Local
 from fedkd.protocol.messages import SECONDS, Answer
-from fedkd.protocol.resolve import experiment_of
+from fedkd.protocol.rules import Rules
 from fedkd.protocol.state import ClientState, Offer
 
 log = logging.getLogger("fedkd.client")
 
 
-def take_part(offer: Offer, context: Context, fresh: bool, import_seconds: float) -> Answer:
+def take_part(offer: Offer, context: Context, experiment: Rules, fresh: bool, import_seconds: float) -> Answer:
     """Take part in a round, or ask for the dense model where the offer can't be followed.
 
     Args:
         offer: The server's offer.
         context: The node's.
+        experiment: As the node knows it.
         fresh: Whether this process has begun with this message.
         import_seconds: How long its imports took, for the answer's metrics.
     """
     started = time.monotonic()
-    experiment, partition = experiment_of(context.run_config), partition_of(context.node_config)
-    now = experiment_at(experiment, offer.round, offer.removed_channels)
+    partition, now = partition_of(context.node_config), experiment.at(offer.round, offer.removed_channels)
+    if now is None:
+        return Answer(partition)
     first, local = experiment.local(partition), now.local(partition)
     local.trainer.unrolls = not fresh
     # What a client kept before the finishing rounds has other shapes, and a place of its own.

@@ -7,8 +7,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import threadpoolctl
-
 from fedkd.base.stderr import suppress_stderr
 
 _lock = threading.Lock()
@@ -41,6 +39,14 @@ def _configure_once() -> None:
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
         tf.constant(0)  # starts the runtime here, where it is silent
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    one_thread()
+
+
+@functools.cache
+def one_thread() -> None:
+    """Have BLAS use one thread: their number changes the last bits of a product."""
+    import threadpoolctl
+
     threadpoolctl.threadpool_limits(1)
 
 

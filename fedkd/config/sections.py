@@ -15,11 +15,11 @@ BITS = (32, 16, 8, 4, 2)
 # What device files may hold. int8_per_tensor has one scale for a kernel where int8 has one for each filter; int16x8 is
 # activations of 16 bits and kernels of 8.
 PRECISIONS = ("float32", "float16", "dynamic", "int8", "int8_per_tensor", "int16x8")
-# Those whose ranges of activations are taken from examples.
-CALIBRATED = PRECISIONS[3:]
+CALIBRATED = PRECISIONS[3:]  # whose ranges of activations are taken from examples
 
 # How updates may be averaged, see ``fedkd.protocol.aggregation``.
 AVERAGES = ("mean", "trimmed_mean", "median", "krum")
+ENGINES = ("tensorflow", "litert")  # what runs a client's training
 _VOCABULARY = 4000
 
 
@@ -118,7 +118,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check the rules."""
-        require(self.engine in ("tensorflow", "litert"), "train.engine", self.engine, "tensorflow or litert")
+        require(self.engine in ENGINES, "train.engine", self.engine, " or ".join(ENGINES))
         require(self.models in ("both", "teacher", "student"), "train.models", self.models, "both, teacher or student")
         require(self.epochs >= 1, "train.epochs", self.epochs, "at least 1")
         require(self.batch_size >= 1, "train.batch_size", self.batch_size, "at least 1")

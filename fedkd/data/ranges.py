@@ -32,19 +32,35 @@ def check_alike(source: str, train: np.ndarray, test: np.ndarray) -> None:
 def far_apart(x: np.ndarray, like: np.ndarray) -> str:
     """Say how many times as wide the range of examples is as that of others; empty where they are alike.
 
-    Ranges are those of 98 % of the numbers of some examples; of rows of a table, of the feature in the middle, as
-    single ones may well shift from one split to the other.
-
     >>> far_apart(np.full((4, 2, 1), 200.0), np.ones((4, 2, 1)))
     'has values about 200 times as large as'
     """
-    if not x.size or not like.size or x.shape[1:] != like.shape[1:]:
+    if x.shape[1:] != like.shape[1:]:
         return ""
-    axes = 0 if x.ndim == 2 else None
-    some = (array[:: -(-len(array) // _ROWS)].astype(np.float64) for array in (x, like))
-    wide, other = (np.quantile(np.abs(rows), 0.98, axis=axes) for rows in some)
+    return beyond(magnitudes(x), magnitudes(like))
+
+
+def magnitudes(x: np.ndarray) -> np.ndarray:
+    """Measure how large the numbers of examples (n, ...) are: what 98 % of those of some examples stay below.
+
+    Returns:
+        float64, one for each feature of rows of a table, else one for all; none for no examples.
+    """
+    if not x.size:
+        return np.zeros(0)
+    some = x[:: -(-len(x) // _ROWS)].astype(np.float64)
+    return np.ravel(np.quantile(np.abs(some), 0.98, axis=0 if x.ndim == 2 else None))
+
+
+def beyond(sizes: np.ndarray, like: np.ndarray) -> str:
+    """Say how many times as large some magnitudes are as others; empty where they are alike.
+
+    Of rows of a table the feature in the middle counts, as single ones may well shift from one split to the other.
+    """
+    if not sizes.size or not like.size:
+        return ""
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = np.nan_to_num(np.ravel(wide / other), nan=1.0, posinf=1.0)
+        ratios = np.nan_to_num(sizes / like, nan=1.0, posinf=1.0)
     ratios = ratios[ratios > 0]
     if not ratios.size:
         return ""

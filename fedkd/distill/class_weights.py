@@ -1,13 +1,15 @@
 """How much each example counts in the task loss, by its class: what is rare may count for more."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from fedkd.base.errors import InputError, require
 from fedkd.objectives.classification import Classification
 from fedkd.objectives.objective import Objective
+
+Weigh = Callable[[np.ndarray], np.ndarray | None]
 
 _KEY = "train.class_weights"
 _BALANCED = "balanced"
@@ -42,6 +44,18 @@ def class_weights(setting: str, objective: Objective) -> Mapping[int, float] | N
     return weights
 
 
+def weigher(setting: str, objective: Objective) -> Weigh:
+    """Return what weighs a client's examples by their targets; it returns None where all count alike.
+
+    Raises:
+        InputError: See ``class_weights``.
+    """
+    if not setting:
+        return lambda _: None
+    weights = class_weights(setting, objective)
+    return lambda y: example_weights(weights, y)
+
+
 def _number(name: str, text: str) -> float:
     try:
         weight = float(text)
@@ -67,7 +81,6 @@ def example_weights(weights: Mapping[int, float] | None, y: np.ndarray) -> np.nd
     >>> example_weights({0: 1.0, 1: 5.0, 2: 0.5}, np.array([1, 2])).tolist()
     [5.0, 0.5]
     """
-    from sklearn.utils.class_weight import compute_sample_weight  # takes a while to import
-
-    found = None if weights is None else {number: weights[number] for number in np.unique(y).tolist()}
-    return np.asarray(compute_sample_weight(found or _BALANCED, y), np.float32)
+    held, places, counts = np.unique(y, return_inverse=True, return_counts=True)
+    of_class = len(y) / (len(held) * counts) if weights is None else np.array([weights[n] for n in held.tolist()])
+    return np.asarray(of_class[places], np.float32)

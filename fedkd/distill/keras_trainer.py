@@ -15,7 +15,7 @@ from fedkd.config.sections import LossConfig, TrainConfig
 from fedkd.data.dataset import EVALUATION_BATCH, Dataset
 from fedkd.distill.batches import batches
 from fedkd.distill.checks import check_knowledge
-from fedkd.distill.class_weights import class_weights, example_weights
+from fedkd.distill.class_weights import weigher
 from fedkd.distill.compiled import Compiled
 from fedkd.distill.learner import Learner, Tensors
 from fedkd.distill.losses import mutual_losses, projection_shapes
@@ -88,6 +88,7 @@ class KerasTrainer:
         augment: Augment | None = None,
     ) -> None:
         self.train, self.loss, self._objective, self._augment = train, loss, objective, augment
+        self.weigh = weigher(train.class_weights, objective)
         self.learners = {role: Learner(model) for role, model in models.items()}
         if len(models) == 2:
             check_knowledge(*self._outputs(), loss)
@@ -167,11 +168,6 @@ class KerasTrainer:
         after = {group: [np.asarray(tensor) for tensor in tensors] for group, tensors in carry[0].items()}
         mean = {role: float(sum(loss[role].numpy() for loss in losses)) / len(rows) for role in self.learners}
         return after, mean
-
-    def weigh(self, y: np.ndarray) -> np.ndarray | None:
-        """How much each example counts in the task loss, (n,); None where all count alike."""
-        setting = self.train.class_weights
-        return example_weights(class_weights(setting, self._objective), y) if setting else None
 
     def _calls(self, *lot: np.ndarray) -> list[tuple[np.ndarray, ...]]:
         """Cut a lot of batches as the compiled function takes them: whole, or one by one."""

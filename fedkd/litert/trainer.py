@@ -1,29 +1,24 @@
 """Training by a TFLite file in LiteRT: ``fedkd.distill.trainer.Trainer`` without TensorFlow or Keras."""
 
-import json
-import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 
-from fedkd.base.stderr import suppress_stderr
 from fedkd.base.tensors import State, Weights
 from fedkd.data.dataset import EVALUATION_BATCH, Dataset
 from fedkd.distill.batches import batches
+from fedkd.distill.class_weights import Weigh
 from fedkd.distill.trainer import Augment
+from fedkd.litert.opened import Opened
 
 
 class LiteRTTrainer:
     """Trains a client's models by the file that ``fedkd.litert.training_file`` makes.
 
-    Threads have an interpreter each, so that clients train side by side; each runs on one thread, and the bits are the
-    same whatever their number.
-
     Args:
-        content: The file.
+        file: What it trains by.
         epochs: Passes over a client's examples.
         augment: Changes inputs (batches, size, ...) at random before each use; both models see the same.
         weigh: Gives how much each example counts in the task loss, (n,), by the targets; None where all count alike.
@@ -32,31 +27,15 @@ class LiteRTTrainer:
     unrolls = True
 
     def __init__(
-        self,
-        content: bytes,
-        epochs: int,
-        augment: Augment | None = None,
-        weigh: Callable[[np.ndarray], np.ndarray | None] = lambda _: None,
+        self, file: Opened, epochs: int, augment: Augment | None = None, weigh: Weigh = lambda _: None
     ) -> None:
-        self._content, self._epochs, self._augment, self._weigh = content, epochs, augment, weigh
-        self._mine = threading.local()
-        found = self._runner("initial")()
-        self._record: Mapping[str, Any] = json.loads(found.pop("record").tobytes())
+        self._file, self._epochs, self._augment, self._weigh = file, epochs, augment, weigh
+        self._record = file.record
         self._groups: dict[str, list[str]] = {
             group: [key(group, i) for i in range(count)] for group, count in self._record["groups"].items()
         }
-        self._initial = {group: [found[name] for name in names] for group, names in self._groups.items()}
+        self._initial = {group: [file.initial[name] for name in names] for group, names in self._groups.items()}
         self._draws = [(f"draw{i}", kind, tuple(shape)) for i, (kind, shape) in enumerate(self._record["draws"])]
-
-    def _runner(self, signature: str) -> Any:
-        """Return what runs a signature, one a thread; opened when it is first asked for."""
-        held = self._mine.__dict__
-        if signature not in held:
-            if "interpreter" not in held:
-                with suppress_stderr():
-                    held["interpreter"] = Interpreter(model_content=self._content, num_threads=1)
-            held[signature] = held["interpreter"].get_signature_runner(signature)
-        return held[signature]
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -85,7 +64,7 @@ class LiteRTTrainer:
         anchors: Mapping[str, Weights] | None = None,
     ) -> tuple[State, dict[str, float]]:
         """Train for the configured epochs, see ``fedkd.distill.trainer.Trainer``."""
-        step = self._runner("train")
+        step = self._file.runner("train")
         rows, shares = batches(len(data), self._record["batch"], self._epochs, rng)
         still = self._bounds(state, masks or {}, anchors or {}) | {"rate": np.float32(rate)}
         carry = {name: array for group in self._groups for name, array in self._named(group, state[group])}
@@ -125,7 +104,7 @@ class LiteRTTrainer:
             part = x[start : start + EVALUATION_BATCH]
             if missing := EVALUATION_BATCH - len(part):
                 part = np.concatenate([part, np.repeat(part[:1], missing, axis=0)])
-            return self._runner(f"infer_{role}")(**named, x=part)["logits"][: EVALUATION_BATCH - missing]
+            return self._file.runner(f"infer_{role}")(**named, x=part)["logits"][: EVALUATION_BATCH - missing]
 
         starts = range(0, len(x), EVALUATION_BATCH)
         if min(threads, len(starts)) == 1:

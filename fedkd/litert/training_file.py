@@ -21,7 +21,9 @@ from fedkd.litert.lower import Lowered, to_tflite, without_draws
 from fedkd.litert.trainer import key
 
 
-def training_file(trainer: KerasTrainer, x: np.ndarray, y: np.ndarray, bounds: Sequence[str]) -> bytes:
+def training_file(
+    trainer: KerasTrainer, x: np.ndarray, y: np.ndarray, bounds: Sequence[str], about: Mapping[str, Any] | None = None
+) -> bytes:
     """Make the file.
 
     Args:
@@ -30,6 +32,7 @@ def training_file(trainer: KerasTrainer, x: np.ndarray, y: np.ndarray, bounds: S
         y: At least one target, likewise.
         bounds: Of ``masks`` and ``anchors`` those that training will be given for the shared model, as
             ``ROLE.masks`` and ``ROLE.anchors``.
+        about: What else whoever opens the file must know, for JSON.
 
     Returns:
         A TFLite file of built-in operations.
@@ -46,6 +49,7 @@ def training_file(trainer: KerasTrainer, x: np.ndarray, y: np.ndarray, bounds: S
         "trainable": {role: trainer.trainable(role, range(len(state[role]))) for role in trainer.roles},
         "bounds": list(bounds),
         "draws": train.draws,
+        "about": about,
     }
     infer = {f"infer_{role}": _infer(trainer, role, state, x) for role in trainer.roles}
     return to_tflite({"train": train, **infer, "initial": _initial(state, record)})

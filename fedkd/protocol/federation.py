@@ -93,7 +93,8 @@ def follow(state: ClientState, offer: Offer, experiment: Rules) -> Weights | Non
         PayloadError: The dense model, or an update that leads to the right model, is damaged.
     """
     if offer.dense:
-        now = experiment.at(offer.round, offer.removed_channels)
+        if (now := experiment.at(offer.round, offer.removed_channels)) is None:
+            return None
         dense = experiment.cache.broadcast(offer.dense, now.spec)
         if digest(dense) != offer.base:
             raise PayloadError("base", "the dense model has another hash than the server announced")
@@ -110,9 +111,12 @@ def follow(state: ClientState, offer: Offer, experiment: Rules) -> Weights | Non
 def advance(base: Weights, step: Step, removed_channels: tuple[int, ...], experiment: Rules) -> Weights | None:
     """Return the base one round further on, None where it can't be made here; ``experiment`` is the first round's."""
     before, now = (experiment.at(round_, removed_channels) for round_ in (step.round - 1, step.round))
+    if before is None or now is None:
+        return None
     shared = add(base, experiment.cache.broadcast(step.blob, before.spec)) if step.blob else base
-    begun = experiment.finishing_base(removed_channels, shared) if begins(experiment.config, step.round) else shared
-    return None if begun is None else prune(begun, step.sparsity, kernels(now.spec))
+    if begins(experiment.config, step.round):
+        shared = experiment.finishing_base(removed_channels, shared)
+    return prune(shared, step.sparsity, kernels(now.spec))
 
 
 def kernels(spec: Spec) -> tuple[bool, ...]:

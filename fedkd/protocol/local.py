@@ -6,12 +6,13 @@ its teacher to itself, so teachers may differ; clients that train alike are of o
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fedkd.base.errors import InputError
 from fedkd.base.seeding import Purpose, integer
 from fedkd.base.tensors import State, Weights
 from fedkd.data.dataset import Dataset
+from fedkd.distill.class_weights import weigher
 from fedkd.distill.trainer import Trainer
 from fedkd.objectives.objective import quality
 from fedkd.protocol.messages import PERSONAL, SHARED_PERSONAL, teacher_key
@@ -72,18 +73,34 @@ def trainer_of(experiment: "Experiment", kind: str = "") -> Trainer:
     Raises:
         InputError: The two models can't learn from each other as the settings say, or the engine lacks what they need.
     """
-    config, trainer = experiment.config, keras_trainer(experiment, kind)
+    config, task = experiment.config, experiment.task
     if config.train.engine == "tensorflow":
-        return trainer
+        return keras_trainer(experiment, kind)
+    from fedkd.litert.opened import Opened
     from fedkd.litert.trainer import LiteRTTrainer
+
+    weigh = weigher(config.train.class_weights, task.objective)
+    return LiteRTTrainer(Opened(content_of(experiment, kind)), config.train.epochs, task.augment, weigh)
+
+
+def content_of(experiment: "Experiment", kind: str, about: Mapping[str, Any] | None = None) -> bytes:
+    """Return the file by which clients of a kind train without TensorFlow, which makes it.
+
+    Args:
+        experiment: Of the rounds the file is for.
+        kind: Of clients.
+        about: What else the file says, for those that have no more of the experiment.
+
+    Raises:
+        InputError: LiteRT lacks something that the models, losses or optimisers need.
+    """
     from fedkd.litert.training_file import training_file
 
+    config, example = experiment.config, experiment.task.train
     shared = config.exchange.shared if experiment.shares else ""
     bounds = {f"{shared}.masks": config.edge.sparsity > 0, f"{shared}.anchors": config.train.proximal > 0}
     wanted = [name for name, given in bounds.items() if shared and given]
-    example = experiment.task.train
-    content = training_file(trainer, example.x[:1], example.y[:1], wanted)
-    return LiteRTTrainer(content, config.train.epochs, experiment.task.augment, trainer.weigh)
+    return training_file(keras_trainer(experiment, kind), example.x[:1], example.y[:1], wanted, about)
 
 
 def keras_trainer(experiment: "Experiment", kind: str = "") -> "KerasTrainer":

@@ -1,6 +1,7 @@
 """Offers and answers as flat tables of scalars and bytes, which any transport can carry (Flower: ConfigRecord)."""
 
 import itertools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,9 +18,10 @@ _TEACHER = "teacher."  # before the name of a metric: quality of a client's teac
 # What else a client may report of itself: mean losses, and what its process took to start.
 _OTHERS = {"loss_teacher", "loss_student", "import_seconds", SHARED_PERSONAL, SECONDS}
 
-_ANSWER_FIELDS = {"partition", "blob", "examples", "metric_names", "metric_values"}
+_ANSWER_FIELDS = {"partition", "blob", "examples", "metric_names", "metric_values", "training_file"}
 # Of an answer: more figures than any client has, and a size that no sum over clients makes infinite.
 _MOST_METRICS = 32
+_FILE = re.compile("([0-9a-f]{64})?")
 _LARGEST = 1e100
 
 
@@ -45,19 +47,22 @@ class Answer:
 
     Args:
         partition: Which client it is.
-        blob: Its encoded update; empty where it asks for the dense model instead.
+        blob: Its encoded update; empty where it asks for the dense model, or a training file, instead.
         examples: How many examples it trained on.
         metrics: Losses and, in rounds of evaluation, the quality of its teacher.
+        training_file: None of a client that has TensorFlow; of another the SHA-256 of the file by which it could train,
+            empty where it has none. It then asks for the one of the round.
     """
 
     partition: int
     blob: bytes = b""
     examples: int = 0
     metrics: Mapping[str, float] = field(default_factory=dict)
+    training_file: str | None = None
 
     @property
     def needs_dense(self) -> bool:
-        """The client is new, missed rounds or lost its state, and couldn't follow the steps."""
+        """The client is new, missed rounds, lost its state or its training file, and couldn't follow the steps."""
         return not self.blob
 
 
@@ -75,6 +80,8 @@ def offer_fields(offer: Offer) -> Fields:
         "steps": b"".join(step.blob for step in offer.steps),
         "step_sizes": [len(step.blob) for step in offer.steps],
         "step_sparsities": [step.sparsity for step in offer.steps],
+        "training_file": offer.training_file,
+        "training": offer.training,
     }
 
 
@@ -85,7 +92,8 @@ def read_offer(fields: Mapping[str, Any]) -> Offer:
     columns = (fields["step_rounds"], blobs, fields["step_sparsities"])
     steps = tuple(Step(*row) for row in zip(*columns, strict=True))
     first = (fields["round"], fields["base"], fields["energy"], fields["sparsity"])
-    return Offer(*first, steps, fields["dense"], tuple(fields["removed_channels"]), fields["run"])
+    training = (fields["training_file"], fields["training"])
+    return Offer(*first, steps, fields["dense"], tuple(fields["removed_channels"]), fields["run"], *training)
 
 
 def answer_fields(answer: Answer) -> Fields:
@@ -97,6 +105,7 @@ def answer_fields(answer: Answer) -> Fields:
         "examples": answer.examples,
         "metric_names": names,
         "metric_values": [float(answer.metrics[name]) for name in names],
+        **({} if answer.training_file is None else {"training_file": answer.training_file}),
     }
 
 
@@ -115,9 +124,12 @@ def read_answer(fields: Mapping[str, Any]) -> Answer:
         raise ValueError("metric_names holds one name twice")
     pairs = list(zip(names, fields["metric_values"], strict=True))
     metrics = {name: value for name, value in pairs if name in _OTHERS or is_of_teacher(name)}
-    answer = Answer(fields["partition"], fields["blob"], fields["examples"], metrics)
+    file = fields.get("training_file")
+    answer = Answer(fields["partition"], fields["blob"], fields["examples"], metrics, file)
     if (type(answer.partition), type(answer.blob)) != (int, bytes):
         raise ValueError("partition must be a whole number, blob bytes")
+    if file is not None and not (isinstance(file, str) and _FILE.fullmatch(file)):
+        raise ValueError("training_file must be 64 hex digits, or empty")
     if len(pairs) > _MOST_METRICS:
         raise ValueError(f"{len(pairs)} metrics, must be {_MOST_METRICS} at most")
     if not all(type(v) is float and abs(v) <= _LARGEST for v in metrics.values()):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -17,12 +17,16 @@ from fedkd.exchange.coding import Coding
 from fedkd.exchange.compressors import compressor
 from fedkd.objectives.objective import Objective
 from fedkd.protocol.run_cache import RunCache
+from fedkd.tasks.own import Wants
+
+if TYPE_CHECKING:
+    from fedkd.protocol.local import Local
 
 # A model's place is its seed's number; the projection's comes after them.
 ROLES = ("teacher", "student")
 
 
-class Problem(Protocol):
+class Problem(Wants, Protocol):
     """What is learned, and on which examples whoever has them measures it."""
 
     @property
@@ -60,17 +64,25 @@ class Rules:
         """Tensors of the shared model."""
         raise NotImplementedError
 
-    def at(self, round_: int, removed_channels: Sequence[int]) -> "Rules":
-        """Return the rules of a round: these, or those of the finishing rounds' model."""
+    def at(self, round_: int, removed_channels: Sequence[int]) -> "Rules | None":
+        """Return the rules of a round: these, or those of the finishing rounds' model; None where they aren't known."""
         raise NotImplementedError
 
-    def finishing_base(self, removed_channels: Sequence[int], shared: Weights) -> Weights | None:
-        """Return the weights that the finishing rounds' model begins with; None where only the server can make it.
+    def finishing_base(self, removed_channels: Sequence[int], shared: Weights) -> Weights:
+        """Return the weights that the finishing rounds' model begins with; to be called where both are known.
 
         Args:
             removed_channels: Numbers of the channels that model lacks.
             shared: The shared model as the rounds before have left it.
         """
+        raise NotImplementedError
+
+    def local(self, client: int | None = None) -> "Local":
+        """Return what the experiment is to a client; None for that of most clients."""
+        raise NotImplementedError
+
+    def client_data(self, partition_id: int, own: Dataset | None = None) -> tuple[Dataset, Dataset]:
+        """Return what a client trains on and what it holds out; ``own`` are its own examples, where it has such."""
         raise NotImplementedError
 
     @property

@@ -28,6 +28,8 @@ class Offer:
         dense: The base itself, encoded dense, for a client that can't follow the steps.
         removed_channels: Channels that the finishing rounds' model lacks.
         run: Tells a run from all others, so that no client goes on from what it kept of another.
+        training_file: SHA-256 of the file by which a client without TensorFlow trains in this round; empty for others.
+        training: The file itself, deflated, for one that lacks it.
     """
 
     round: int
@@ -38,11 +40,14 @@ class Offer:
     dense: bytes = b""
     removed_channels: tuple[int, ...] = ()
     run: str = ""
+    training_file: str = ""
+    training: bytes = b""
 
     @property
     def size(self) -> int:
         """Bytes of payload; a channel's number counts 8."""
-        return len(self.dense) + sum(len(step.blob) for step in self.steps) + 8 * len(self.removed_channels)
+        models = len(self.dense) + sum(len(step.blob) for step in self.steps) + 8 * len(self.removed_channels)
+        return models + len(self.training)
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,29 @@
 """A node's own training examples: what a device has recorded, in a file that never leaves it."""
 
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from fedkd.base.errors import InputError
 from fedkd.data.dataset import Dataset, checked
-from fedkd.data.ranges import far_apart
-from fedkd.tasks.task import Task
+from fedkd.data.ranges import beyond, magnitudes
+from fedkd.tasks.wanted import Wanted
 
 _NEEDED = ("x", "y")
 _STANDARDISED = "standardised"  # an array of the file: rows of a table are as models take them
 
 
-def read_own(path: Path, task: Task) -> Dataset:
+class Wants(Protocol):
+    """A task, or what a node knows of one."""
+
+    @property
+    def wanted(self) -> Wanted:
+        """How a node's own examples must look."""
+        ...
+
+
+def read_own(path: Path, task: Wants) -> Dataset:
     """Read what a node trains on, and check it against the task.
 
     Args:
@@ -28,28 +38,27 @@ def read_own(path: Path, task: Task) -> Dataset:
         InputError: Missing or malformed file, missing arrays, none or other examples than the task's, NaN or Inf, or
             labels or word ids out of range.
     """
-    arrays = _read(path)
-    like, x, y = task.train, arrays["x"], arrays["y"]
-    kinds = "f" if like.x.dtype.kind == "f" else "iu"
-    if x.ndim == 0 or x.shape[1:] != like.x.shape[1:] or x.dtype.kind not in kinds:
+    arrays = read_arrays(path)
+    like, x, y = task.wanted, arrays["x"], arrays["y"]
+    kinds = "f" if like.dtype.kind == "f" else "iu"
+    if x.ndim == 0 or x.shape[1:] != like.shape or x.dtype.kind not in kinds:
         raise InputError(
-            f"{path}: x must hold examples of shape {like.x.shape[1:]} in {like.x.dtype}, as the model takes them, got"
+            f"{path}: x must hold examples of shape {like.shape} in {like.dtype}, as the model takes them, got"
             f" {x.dtype} of shape {x.shape}"
         )
     # Before any cast to int32, which would make 2**32 a 0.
-    targets = task.objective.check_target(f"{path}: y", y)
+    targets = like.objective.check_target(f"{path}: y", y)
     if kinds == "iu":
-        largest = max(int(task.train.x.max()), int(task.test.x.max()))
-        _check_range(f"{path}: x holds", x, largest, "the task's models know word ids")
-    if task.inputs is not None and _STANDARDISED not in arrays:
-        x = task.inputs.apply(x)
-    found = Dataset(x.astype(like.x.dtype), targets, segments=arrays.get("segment"))
-    return checked(str(path), "", found, task.objective)
+        _check_range(f"{path}: x holds", x, like.largest, "the task's models know word ids")
+    if like.inputs is not None and _STANDARDISED not in arrays:
+        x = like.inputs.apply(x)
+    found = Dataset(x.astype(like.dtype), targets, segments=arrays.get("segment"))
+    return checked(str(path), "", found, like.objective)
 
 
-def warning_of(data: Dataset, task: Task) -> str:
+def warning_of(data: Dataset, task: Wants) -> str:
     """Say where a node's examples seem to be measured in another unit than the task's; empty where they don't."""
-    why = far_apart(data.x, task.train.x) if task.train.x.dtype.kind == "f" else ""
+    why = beyond(magnitudes(data.x), task.wanted.magnitudes) if task.wanted.dtype.kind == "f" else ""
     return f"x {why} the task's training examples: are they measured alike?" if why else ""
 
 
@@ -68,7 +77,12 @@ def write_own(path: Path, data: Dataset) -> None:
     np.savez(path, allow_pickle=False, **arrays)
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read the arrays of a node's file: x, y and, where it has it, segment.
+
+    Raises:
+        InputError: There is no such file, or it lacks some of them.
+    """
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in {*_NEEDED, "segment", _STANDARDISED} & set(file.files)}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ from fedkd.data.dataset import Dataset
 from fedkd.data.standardise import Standardisation
 from fedkd.objectives.classification import Classification
 from fedkd.objectives.objective import Objective
+from fedkd.tasks.wanted import Wanted
 
 if TYPE_CHECKING:
     import keras
@@ -67,6 +69,11 @@ class Task:
         """Return the number of the first client with the same teacher of its own, empty for one with ``teacher``."""
         own = self.teachers.get(client)
         return "" if own is None else str(min(other for other, builder in self.teachers.items() if builder is own))
+
+    @cached_property
+    def wanted(self) -> Wanted:
+        """How a node's own examples must look."""
+        return Wanted.of(self.train.x, self.test.x, self.objective, self.inputs)
 
     @property
     def baseline(self) -> float:

@@ -48,15 +48,26 @@ _SUPERNODE = Template(
 # This node's examples: arrays x and y, see docs/deployment.md. The task says what they must look like.
 : "$${FEDKD_DATA:=$$here/data.npz}" "$${FEDKD_TASK_DATA:=}" "$${FEDKD_VOCABULARY:=}"
 [ -n "$${FEDKD_TASK:-}" ] || FEDKD_TASK=$task
-fedkd deploy check --own "$$FEDKD_DATA" --state-dir "$$FEDKD_STATE" --task "$$FEDKD_TASK" \\
-  $${FEDKD_TASK_DATA:+--data "$$FEDKD_TASK_DATA"} $${FEDKD_VOCABULARY:+--set "model.vocabulary=$$FEDKD_VOCABULARY"}
+# What trains here: litert, by a file and without TensorFlow, or tensorflow. A test set is for this node's own figures.
+: "$${FEDKD_ENGINE:=}" "$${FEDKD_TRAINING_FILE:=}" "$${FEDKD_TEST:=}"
+if [ -z "$$FEDKD_ENGINE" ]; then
+  if command -v fedkd > /dev/null; then FEDKD_ENGINE=tensorflow; else FEDKD_ENGINE=litert; fi
+fi
+if [ "$$FEDKD_ENGINE" = litert ]; then
+  fedkd-node check --own "$$FEDKD_DATA" --state-dir "$$FEDKD_STATE" \\
+    $${FEDKD_TRAINING_FILE:+--training-file "$$FEDKD_TRAINING_FILE"} $${FEDKD_TEST:+--test "$$FEDKD_TEST"}
+else
+  fedkd deploy check --own "$$FEDKD_DATA" --state-dir "$$FEDKD_STATE" --task "$$FEDKD_TASK" \\
+    $${FEDKD_TASK_DATA:+--data "$$FEDKD_TASK_DATA"} $${FEDKD_VOCABULARY:+--set "model.vocabulary=$$FEDKD_VOCABULARY"}
+fi
 # A message's parts one by one: each has 30 s, which several at a time would share.
 export FLWR_PRIVATE_MAX_CONCURRENT_OBJ_PUSHES=1 FLWR_PRIVATE_MAX_CONCURRENT_OBJ_PULLS=1
 export FLWR_HOME="$$FEDKD_STATE/flwr"
 cd "$$FEDKD_STATE"
 exec flower-supernode --superlink "$$FEDKD_SUPERLINK" --root-certificates "$$here/ca.crt" \\
   --auth-supernode-private-key "$$here/node.key" --port "$$FEDKD_PORT" \\
-  --node-config "partition-id=$number data='$$FEDKD_DATA' state-dir='$$FEDKD_STATE'"
+  --node-config "partition-id=$number data='$$FEDKD_DATA' state-dir='$$FEDKD_STATE' engine='$$FEDKD_ENGINE'\
+ training-file='$$FEDKD_TRAINING_FILE' test='$$FEDKD_TEST'"
 """
 )
 

@@ -53,6 +53,8 @@ class LocalFederation:
         write_deployment(self.deployment, False)
         for number, rows in enumerate(experiment.rows):
             write_own(self.data(number), experiment.task.train.take(rows))
+        self._test = work / "test.npz"
+        write_own(self._test, experiment.task.test)
         self.env = flower.environment(self.deployment.admin)
 
     def data(self, number: int) -> Path:
@@ -86,6 +88,8 @@ class LocalFederation:
             "FEDKD_TASK": self.config.task,
             "FEDKD_TASK_DATA": self.config.data,
             "FEDKD_VOCABULARY": str(self.config.model.vocabulary),
+            "FEDKD_ENGINE": self.config.train.engine,
+            "FEDKD_TEST": str(self._test),
         }
         self._start(node_name(number), self.deployment.node(number) / "start.sh", values, self._prefixes[number])
 

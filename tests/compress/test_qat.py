@@ -78,7 +78,7 @@ def ranges(model):
     return [layer for layer in model.layers if isinstance(layer, ActivationRange)]
 
 
-@pytest.mark.parametrize("make", [cnn, depthwise, residual, temporal])
+@pytest.mark.parametrize("make", [cnn, *(pytest.param(m, marks=SLOW) for m in (depthwise, residual, temporal))])
 def test_the_file_is_the_model_even_if_calibrated_on_other_data(make, digits, tmp_path):
     """No float tensor is left, each learned scale is in the file, and both models choose the same class."""
     keras.utils.set_random_seed(0)
@@ -162,13 +162,10 @@ def int8(model, rows, folder, precision="int8"):
 @pytest.mark.parametrize(
     "make",
     [
-        *(pytest.param(m, marks=SLOW) for m in (cnn, depthwise, residual, temporal)),
-        softmax_end,
-        words,
+        *(pytest.param(m, marks=SLOW) for m in (cnn, depthwise, residual, temporal, softmax_end, words, augmented)),
+        pytest.param(dense_norm_of_steps, marks=SLOW),
         dense_norms,
-        dense_norm_of_steps,
         ceilings,
-        augmented,
     ],
 )
 def test_no_scale_of_the_file_comes_from_the_calibration_set(make, tmp_path):

@@ -153,6 +153,7 @@ def test_two_processes_do_not_share_a_folder(run, place):
     assert "another fedkd-device uses this folder" in said[-1]
 
 
+@pytest.mark.slow
 def test_a_service_goes_on_until_it_is_told_to_stop(place):
     command = [sys.executable, "-m", "clients.device", "run", "--hub", AWAY, "--insecure", "--interval", "1"]
     with subprocess.Popen(

@@ -136,7 +136,7 @@ def test_evaluation_does_not_depend_on_how_many_examples_are_asked(trainer):
     )
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "float64", "bfloat16"])
+@pytest.mark.parametrize("policy", [pytest.param("mixed_float16", marks=pytest.mark.slow), "float64", "bfloat16"])
 def test_any_dtype_policy_learns_and_is_held_in_float32(policy):
     with_policy = keras.dtype_policies.get(policy)
     before = keras.config.dtype_policy()

@@ -14,6 +14,7 @@ from fedkd.base.errors import InputError
 from fedkd.config.sections import LossConfig, TrainConfig
 from fedkd.data.dataset import Dataset
 from fedkd.distill.keras_trainer import KerasTrainer
+from fedkd.litert.opened import Opened
 from fedkd.litert.trainer import LiteRTTrainer
 from fedkd.litert.training_file import training_file
 from fedkd.models import transformer
@@ -34,7 +35,7 @@ def pair(teacher, student, train=TRAIN, loss=LOSSES, data=None, bounds=()):
     """The same training in TensorFlow and in LiteRT."""
     models = {"teacher": build_model(teacher, 1), "student": build_model(student, 2)}
     trainer, data = KerasTrainer(models, train, loss, CLASSES, seed=3), data or tiny.examples(8, 0)
-    return trainer, LiteRTTrainer(training_file(trainer, data.x[:1], data.y[:1], bounds), train.epochs)
+    return trainer, LiteRTTrainer(Opened(training_file(trainer, data.x[:1], data.y[:1], bounds)), train.epochs)
 
 
 def still(width):

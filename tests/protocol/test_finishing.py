@@ -135,6 +135,7 @@ def precisions(experiment, names):
     return replace(experiment.config, edge=replace(experiment.config.edge, precisions=names))
 
 
+@pytest.mark.slow
 def test_layers_that_cannot_learn_their_ranges_need_examples(tmp_path):
     settings = SETTINGS | {
         "task": "tests.protocol.test_finishing:normed",

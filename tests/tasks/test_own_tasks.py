@@ -72,6 +72,7 @@ def test_an_optimiser_that_would_fail_or_do_nothing_in_clients_is_refused(name, 
     refused(tmp_path, tiny.task(), said, **{"train.optimizer": f"tests.tasks.test_own_tasks:{name}"})
 
 
+@pytest.mark.slow
 def test_one_with_options_that_work_is_taken(tmp_path):
     settings = {"clients": 2, "train.optimizer": "tests.tasks.test_own_tasks:plain", "edge.precisions": "none"}
     run = fedkd.run(tiny.task(), rounds=1, settings=settings, out=tmp_path / "run", progress=False)

@@ -1,0 +1,153 @@
+"""An experiment as a node knows it that has its training file and no TensorFlow: neither the task's data nor builders.
+
+The server writes into the file what ``about`` returns; a ``NodeExperiment`` is what a node reads from it.
+"""
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fedkd.base.errors import InputError
+from fedkd.base.seeding import Purpose, generator
+from fedkd.base.tensors import Spec, TensorSpec
+from fedkd.config.settings import build, to_settings
+from fedkd.data.dataset import Dataset
+from fedkd.distill.class_weights import weigher
+from fedkd.distill.trainer import Augment
+from fedkd.litert.opened import Opened
+from fedkd.litert.trainer import LiteRTTrainer
+from fedkd.objectives.objective import Objective
+from fedkd.protocol.finishing import finishes
+from fedkd.protocol.local import Local
+from fedkd.protocol.rules import Rules, held_apart
+from fedkd.protocol.run_cache import RunCache
+from fedkd.tasks.own import read_own
+from fedkd.tasks.wanted import Wanted
+
+if TYPE_CHECKING:
+    from fedkd.protocol.experiment import Experiment
+
+# Files that only the server reads, or whoever builds models.
+_NO_FILES = {"data": "", "model.teacher_weights": "", "model.student_weights": "", "edge.calibration_file": ""}
+_OWN_CODE = "fedkd."
+
+
+def about(first: "Experiment", now: "Experiment", kind: str) -> dict[str, Any]:
+    """Return what a training file says of its experiment, as a table for JSON.
+
+    Args:
+        first: The experiment of the first round.
+        now: That of the rounds the file is for, see ``fedkd.protocol.finishing.experiment_at``.
+        kind: Of clients.
+
+    Raises:
+        InputError: The task has an objective or an augmentation of its own, which a node without it can't have.
+    """
+    augment = now.task.augment
+    name = "" if augment is None else f"{augment.__module__}:{augment.__qualname__}"
+    if name and not name.startswith(_OWN_CODE):
+        raise InputError(f"task {first.config.task!r} augments by {name}, which a node without the task's code lacks")
+    return {
+        "settings": {**to_settings(now.config), **_NO_FILES, "task": now.task.name},
+        "fingerprint": first.fingerprint,
+        "finishing": now is not first,
+        "kind": kind,
+        "spec": [asdict(item) for item in now.spec],
+        "wanted": now.task.wanted.to_json(),
+        "augment": name,
+        "evaluation_interval": first.evaluation_interval,
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class NodeTask:
+    """What a node knows of the task.
+
+    Args:
+        wanted: How its own examples must look.
+        test_file: Examples on which the node measures its teacher, as ``fedkd.tasks.own`` takes them; None for none.
+    """
+
+    wanted: Wanted
+    test_file: Path | None
+
+    @cached_property
+    def test(self) -> Dataset | None:
+        """The examples of the file.
+
+        Raises:
+            InputError: They aren't what the task wants.
+        """
+        return None if self.test_file is None else read_own(self.test_file, self)
+
+    @property
+    def objective(self) -> Objective:
+        """What is learned."""
+        return self.wanted.objective
+
+
+class NodeExperiment(Rules):
+    """What a training file makes of a node's part in an experiment.
+
+    Args:
+        file: The training file.
+        test: See ``NodeTask``.
+    """
+
+    def __init__(self, file: Path, test: Path | None = None) -> None:
+        opened = Opened(file)
+        self._about: Mapping[str, Any] = opened.record["about"]
+        self.config, self.cache = build(self._about["settings"]), RunCache()
+        self.task: NodeTask = NodeTask(Wanted.from_json(self._about["wanted"]), test)
+        augment, weigh = _augment(self._about["augment"]), weigher(self.config.train.class_weights, self.task.objective)
+        trainer = LiteRTTrainer(opened, self.config.train.epochs, augment, weigh)
+        self._local = Local(self, self._about["kind"], trainer)
+        self._spec = tuple(TensorSpec(**{**item, "shape": tuple(item["shape"])}) for item in self._about["spec"])
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the experiment, from the server."""
+        return str(self._about["fingerprint"])
+
+    @property
+    def spec(self) -> Spec:
+        """Tensors of the shared model in the rounds the file is for."""
+        return self._spec
+
+    @property
+    def evaluation_interval(self) -> int:
+        """Rounds from one measurement of the teachers to the next."""
+        return int(self._about["evaluation_interval"])
+
+    def at(self, round_: int, removed_channels: Sequence[int]) -> "NodeExperiment | None":
+        """Return itself where the file is for that round; another file is for the finishing rounds' model."""
+        return self if finishes(self.config, round_) == self._about["finishing"] else None
+
+    def local(self, client: int | None = None) -> Local:
+        """Return what the experiment is to this node."""
+        return self._local
+
+    def client_data(self, partition_id: int, own: Dataset | None = None) -> tuple[Dataset, Dataset]:
+        """Return what a client trains on and what it holds out, see ``fedkd.protocol.experiment``.
+
+        Raises:
+            InputError: It has no examples of its own.
+        """
+        if own is None:
+            raise InputError(f"client {partition_id}: a node without TensorFlow has its own examples: data=FILE.npz")
+        rng = generator(self.config.seed, Purpose.HOLDOUT, partition_id)
+        return held_apart(own, np.arange(len(own)), self.config.train.holdout, rng)
+
+
+def _augment(name: str) -> Augment | None:
+    """The function that ``about`` named, which is fedkd's own."""
+    if not name.startswith(_OWN_CODE):
+        return None
+    module, _, function = name.partition(":")
+    found: Augment = getattr(importlib.import_module(module), function)
+    return found
