@@ -13,6 +13,7 @@ from fedkd.protocol.calibration import calibration_rows, without_examples
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.federation import new_server
 from fedkd.protocol.finishing import check
+from fedkd.protocol.node_experiment import about
 from fedkd.protocol.resolve import experiment_of
 from fedkd.results.folder_lock import alone
 from fedkd.results.resuming import check_resumable
@@ -28,6 +29,9 @@ log = logging.getLogger("fedkd.server")
 
 app = ServerApp()
 
+# Engines whose clients have this machine's task, code and all.
+SIMULATED = ("local", "ray")
+
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
@@ -36,6 +40,10 @@ def main(grid: Grid, context: Context) -> None:
     options = context.run_config
     experiment = experiment_of(options)
     calibration_rows(experiment)  # may be a file that breaks a rule
+    engine = str(options.get("engine", "flwr"))
+    if engine not in SIMULATED and experiment.config.train.engine == "litert":
+        for local in experiment.locals():
+            about(experiment, experiment, local.kind)  # what no file could say ends the run here, not in a round
     for why in without_examples(experiment, check(experiment)).values():
         log.warning("no file: %s", why)
     out = run_path(options.get("out"), experiment.config)
@@ -49,7 +57,7 @@ def main(grid: Grid, context: Context) -> None:
     with alone(out):
         folder = RunFolder(out)
         progress = _begin(experiment, folder, back)
-        _run(experiment, grid, folder, progress, str(options.get("engine", "flwr")))
+        _run(experiment, grid, folder, progress, engine)
 
 
 def _run(experiment: Experiment, grid: Grid, folder: RunFolder, progress: RunProgress, engine: str) -> None:
