@@ -66,8 +66,8 @@ class LiteRTTrainer:
         """Train for the configured epochs, see ``fedkd.distill.trainer.Trainer``."""
         step = self._file.runner("train")
         rows, shares = batches(len(data), self._record["batch"], self._epochs, rng)
-        still = self._bounds(state, masks or {}, anchors or {}) | {"rate": np.float32(rate)}
-        carry = {name: array for group in self._groups for name, array in self._named(group, state[group])}
+        still = self._bounds(state, masks or {}, anchors or {}) | {"rate": np.full(1, rate, np.float32)}
+        carry = {n: np.atleast_1d(array) for group in self._groups for n, array in self._named(group, state[group])}
         losses, weights = dict.fromkeys(self.roles, 0.0), self._weigh(data.y)
         for chosen, share in zip(rows, shares, strict=True):
             x = data.x[chosen] if self._augment is None else self._augment(data.x[chosen][None], rng)[0]
@@ -75,9 +75,12 @@ class LiteRTTrainer:
             task_share = share if weights is None else share * weights[chosen]
             lot = {"x": x, "y": data.y[chosen], "share": share, "task_share": task_share}
             found = step(**carry, **still, **drawn, **lot)
-            losses = {role: total + float(found.pop(f"loss_{role}")) for role, total in losses.items()}
-            carry = found
-        after = {group: [carry[name] for name in names] for group, names in self._groups.items()}
+            losses = {role: total + found.pop(f"loss_{role}").item() for role, total in losses.items()}
+            carry = {name: np.atleast_1d(array) for name, array in found.items()}
+        after = {
+            group: [carry[name].reshape(self._initial[group][i].shape) for i, name in enumerate(names)]
+            for group, names in self._groups.items()
+        }
         return after, {role: total / len(rows) for role, total in losses.items()}
 
     def _named(self, group: str, arrays: Weights) -> Iterable[tuple[str, np.ndarray]]:
@@ -93,12 +96,12 @@ class LiteRTTrainer:
             weights = self.trainable(role, state[role])
             given = masks.get(role) if kind == "masks" else anchors.get(role)
             given = [np.ones_like(w) if kind == "masks" else w for w in weights] if given is None else given
-            arrays |= {key(name, i): np.asarray(array, np.float32) for i, array in enumerate(given)}
+            arrays |= {key(name, i): np.atleast_1d(np.float32(array)) for i, array in enumerate(given)}
         return arrays
 
     def logits(self, role: str, weights: Weights, x: np.ndarray, threads: int = 1) -> np.ndarray:
         """Return outputs (n, k), float32, of one model for n >= 1 inputs, whatever the number of threads."""
-        named = dict(self._named(role, weights))
+        named = {name: np.atleast_1d(array) for name, array in self._named(role, weights)}
 
         def batch(start: int) -> np.ndarray:
             part = x[start : start + EVALUATION_BATCH]

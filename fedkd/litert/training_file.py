@@ -3,6 +3,8 @@
 Its signatures: ``train`` takes a batch, the client's state and random numbers, and returns the state and the losses;
 ``infer_ROLE`` takes a model's weights and inputs, and returns logits; ``initial`` takes nothing and returns the state
 of a client that has never trained, and ``record``, what else the trainer must know, as JSON in UTF-8.
+
+No argument is a scalar, which ends a process in LiteRT's wheels for aarch64: those of one number have shape (1,).
 """
 
 import json
@@ -57,9 +59,17 @@ def training_file(
 
 def _specs(groups: Mapping[str, Sequence[np.ndarray]]) -> dict[str, tf.TensorSpec]:
     return {
-        key(group, i): tf.TensorSpec(array.shape, array.dtype)
+        key(group, i): tf.TensorSpec(array.shape or (1,), array.dtype)
         for group, arrays in groups.items()
         for i, array in enumerate(arrays)
+    }
+
+
+def _shaped(named: Mapping[str, Any], groups: Mapping[str, Sequence[np.ndarray]]) -> dict[str, list[Any]]:
+    """Take the tensors of some groups from a signature's arguments, in the shapes of arrays."""
+    return {
+        group: [tf.reshape(named[key(group, i)], array.shape) for i, array in enumerate(arrays)]
+        for group, arrays in groups.items()
     }
 
 
@@ -69,8 +79,8 @@ def _train(trainer: KerasTrainer, state: State, x: np.ndarray, y: np.ndarray, bo
     seeds = {role: learner.seeds(np.random.default_rng(0)) for role, learner in trainer.learners.items()}
 
     def step(**named: Any) -> dict[str, Any]:
-        given = {group: [named[key(group, i)] for i in range(len(arrays))] for group, arrays in state.items()}
-        held_back = {name: [named[key(name, i)] for i in range(len(arrays))] for name, arrays in held.items()}
+        given = _shaped(named, state)
+        held_back = _shaped(named, held)
         kinds = [
             {name.partition(".")[0]: tensors for name, tensors in held_back.items() if name.endswith(kind)}
             for kind in (".masks", ".anchors")
@@ -78,7 +88,7 @@ def _train(trainer: KerasTrainer, state: State, x: np.ndarray, y: np.ndarray, bo
         drawn = keras.tree.map_structure(tf.constant, seeds)
         shares = Shares(named["share"], named["task_share"])
         (after, _), losses = trainer.step(
-            given, drawn, Bounds(*kinds), named["rate"], named["x"], named["y"], shares, differentiate
+            given, drawn, Bounds(*kinds), named["rate"][0], named["x"], named["y"], shares, differentiate
         )
         found = {key(group, i): tensor for group, tensors in after.items() for i, tensor in enumerate(tensors)}
         return found | {f"loss_{role}": loss for role, loss in losses.items()}
@@ -88,7 +98,7 @@ def _train(trainer: KerasTrainer, state: State, x: np.ndarray, y: np.ndarray, bo
         "y": tf.TensorSpec((size, *y.shape[1:]), y.dtype),
         "share": tf.TensorSpec((size,), tf.float32),
         "task_share": tf.TensorSpec((size,), tf.float32),
-        "rate": tf.TensorSpec((), tf.float32),
+        "rate": tf.TensorSpec((1,), tf.float32),
     }
     return without_draws(step, {**_specs(state), **_specs(held), **lot})
 
@@ -98,7 +108,7 @@ def _infer(trainer: KerasTrainer, role: str, state: State, x: np.ndarray) -> Low
     seeds = learner.seeds(np.random.default_rng(0))
 
     def logits(**named: Any) -> dict[str, Any]:
-        weights = [named[key(role, i)] for i in range(len(state[role]))]
+        weights = _shaped(named, {role: state[role]})[role]
         return {"logits": learner.logits(weights, [tf.constant(seed) for seed in seeds], named["x"])}
 
     inputs = {"x": tf.TensorSpec((EVALUATION_BATCH, *x.shape[1:]), x.dtype)}

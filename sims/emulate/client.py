@@ -16,18 +16,24 @@ from fedkd.base.errors import InputError, RunError
 from fedkd.base.seeding import Purpose, generator
 from fedkd.base.tensors import Weights, digest
 from fedkd.config.config import Scalar
+from fedkd.data.dataset import Dataset
 from fedkd.edge.child import answer_for, raise_refused, run_module
 from fedkd.edge.emulated import Pi4
 from fedkd.exchange.codec import decode
 from fedkd.protocol.federation import client_round, follow, new_client
+from fedkd.protocol.local import content_of
 from fedkd.protocol.messages import offer_fields, read_offer
+from fedkd.protocol.node_experiment import NodeExperiment, about
 from fedkd.protocol.reference import Federation
 from fedkd.protocol.resolve import experiment_of
+from fedkd.protocol.rules import Rules
 from fedkd.protocol.state import Offer
+from fedkd.tasks.own import read_own, write_own
 
 _RUN = "emulated"
 _PARTITION = 0
 _SETTINGS, _OFFER, _STATE, _UPDATE, _RESULT = "settings.json", "offer.json", "state", "update.bin", "result.json"
+_FILE, _OWN = "training.tflite", "own.npz"
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,16 @@ class ClientPi4(Pi4):
     def packages(self) -> Path:
         """The device's Python packages: TensorFlow in the version of this machine, and the rest."""
         return self.home / f"client-{version('tensorflow')}"
+
+
+@dataclass(frozen=True)
+class NodePi4(Pi4):
+    """An emulated Raspberry Pi 4 with all that ``fedkd-node`` takes: ``python -m sims.emulate.setup --node``."""
+
+    @property
+    def packages(self) -> Path:
+        """The device's Python packages: LiteRT in the version of this machine, and the rest; no TensorFlow."""
+        return self.home / f"node-{version('ai-edge-litert')}"
 
 
 class Played(NamedTuple):
@@ -62,14 +78,16 @@ class Played(NamedTuple):
     memory: int
 
 
-def prepare(folder: Path, settings: dict[str, Scalar]) -> None:
+def prepare(folder: Path, settings: dict[str, Scalar], by_file: bool = False) -> None:
     """Play a first round here, and write what a client gets and keeps in the second.
 
     Args:
         folder: The folder to make.
         settings: The experiment's, by dotted keys.
+        by_file: Whether the client has no TensorFlow: then its training file and its own examples are written, too.
     """
     runtime.configure()
+    settings = {**settings, "train.engine": "litert" if by_file else "tensorflow"}
     experiment = experiment_of(settings)
     folder.mkdir(parents=True)
     federation = Federation(experiment, _RUN)
@@ -80,6 +98,9 @@ def prepare(folder: Path, settings: dict[str, Scalar]) -> None:
         raise RunError("the second round's step is larger than the model, so it shows nothing of decoding")
     _vault(folder).save(federation.clients[_PARTITION])
     (folder / _SETTINGS).write_text(json.dumps(settings))
+    if by_file:
+        (folder / _FILE).write_bytes(content_of(experiment, "", about(experiment, experiment, "")))
+        write_own(folder / _OWN, experiment.task.train.take(experiment.rows[_PARTITION]))
     (folder / _OFFER).write_text(json.dumps(offer_fields(offer), default=_text))
 
 
@@ -107,17 +128,16 @@ def play(folder: Path, device: Pi4 | None = None) -> Played:
 
 def main(work: str) -> None:
     """In the client's process: what ``clients.node.app`` does with a message."""
-    runtime.configure()
     import clients.node.app  # noqa: F401  -- Flower, which every client's process holds in memory too
 
     folder = Path(work)
-    experiment = experiment_of(json.loads((folder / _SETTINGS).read_text()))
+    experiment, own = _known(folder)
     offer = _read(folder / _OFFER)
     state = _vault(folder).load(offer.round)
     base = follow(state, offer, experiment) if state else None
     if state is None or base is None:
         raise InputError("this machine can't follow the offer: it decodes another student than the server")
-    data, _ = experiment.client_data(_PARTITION)
+    data, _ = experiment.client_data(_PARTITION, own)
     rng = generator(experiment.config.seed, Purpose.TRAINING, offer.round, _PARTITION)
     after, upload = client_round(state, base, offer, data, experiment.local(_PARTITION), rng)
     _vault(folder).save(after)
@@ -131,6 +151,16 @@ def main(work: str) -> None:
         "memory": _peak_memory(),
     }
     (folder / _RESULT).write_text(json.dumps(found))
+
+
+def _known(folder: Path) -> tuple[Rules, Dataset | None]:
+    """The experiment as the client knows it, and its own examples where the experiment doesn't deal them."""
+    if (folder / _FILE).exists():
+        runtime.one_thread()
+        known = NodeExperiment(folder / _FILE)
+        return known, read_own(folder / _OWN, known.task)
+    runtime.configure()
+    return experiment_of(json.loads((folder / _SETTINGS).read_text())), None
 
 
 def _peak_memory() -> int:
@@ -156,7 +186,7 @@ def _text(blob: bytes) -> str:
 
 def _read(path: Path) -> Offer:
     fields = json.loads(path.read_text())
-    return read_offer({**fields, "steps": base64.b64decode(fields["steps"]), "dense": b""})
+    return read_offer({**fields, "steps": base64.b64decode(fields["steps"]), "dense": b"", "training": b""})
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from fedkd.base.errors import InputError, RunError
 from fedkd.base.python import python
 from fedkd.config.config import Scalar
 from fedkd.edge.emulated import HOME, Pi4
-from sims.emulate.client import ClientPi4, play, prepare
+from sims.emulate.client import ClientPi4, NodePi4, play, prepare
 from sims.emulate.device import DevicePi4
 from sims.exit_codes import errors_for_people
 
@@ -39,7 +39,7 @@ class Need(NamedTuple):
     """One line of the table.
 
     Args:
-        role: ``client`` or ``device``.
+        role: ``client``, ``node`` (a client without TensorFlow) or ``device``.
         what: Disk or process.
         megabytes: Size on this machine; on disk those of the aarch64 wheels.
         emulated: Megabytes in the emulator, whose own memory counts; None where that wasn't measured.
@@ -80,14 +80,14 @@ def peak(command: list[str]) -> int:
     return round(int(done.stdout) * 1024 / 1e6)
 
 
-def training(task: str, device: Pi4 | None) -> Need:
+def training(role: str, task: str, device: Pi4 | None) -> Need:
     """Peak memory of the process that trains in a round, here and in the emulator if one is given."""
     with tempfile.TemporaryDirectory() as work:
         found = []
         for name, machine in (("here", None), *([("pi", device)] if device else [])):
-            prepare(Path(work, name), _SETTINGS | {"task": task})
+            prepare(Path(work, name), _SETTINGS | {"task": task}, role == "node")
             found.append(round(play(Path(work, name), machine).memory / 1e6))
-    return Need("client", f"round of {task}", *found)
+    return Need(role, f"round of {task}", *found)
 
 
 def main(
@@ -98,9 +98,11 @@ def main(
     """Measure disk and memory, and print them as a table."""
     with errors_for_people():
         folder = home.expanduser().absolute()
-        client, device = ClientPi4(folder), DevicePi4(folder)
-        needs = [disk(client, "client"), disk(device, "device"), *resident("client")]
-        needs += [training(name, client if emulated else None) for name in task or ["digits"]]
+        clients: dict[str, Pi4] = {"client": ClientPi4(folder), "node": NodePi4(folder)}
+        needs = [disk(pi, role) for role, pi in {**clients, "device": DevicePi4(folder)}.items()]
+        needs += resident("client")
+        for role, pi in clients.items():
+            needs += [training(role, name, pi if emulated else None) for name in task or ["digits"]]
         print("| role | what | MB | MB in the emulator |\n|---|---|---|---|")
         for need in [*needs, *resident("device")]:
             print(f"| {need.role} | {need.what} | {need.megabytes} | {need.emulated or ''} |")

@@ -1,6 +1,7 @@
 """``python -m sims.emulate.setup [DIR]``: a Raspberry Pi 4 for ``fedkd.edge.emulated``; the system stays as it is.
 
-With ``--client`` or ``--device`` it gets all that a client of a federation, or ``fedkd-device``, takes.
+With ``--client``, ``--node`` or ``--device`` it gets all that a client of a federation, ``fedkd-node`` or
+``fedkd-device`` takes.
 """
 
 import shutil
@@ -16,7 +17,7 @@ import typer
 from fedkd.base.errors import RunError
 from fedkd.base.python import python as this_python
 from fedkd.edge.emulated import HOME, Pi4
-from sims.emulate.client import ClientPi4
+from sims.emulate.client import ClientPi4, NodePi4
 from sims.emulate.device import DevicePi4
 from sims.emulate.wheels import for_pi, requirements
 from sims.exit_codes import errors_for_people
@@ -50,7 +51,12 @@ CPU revision\t: 3
 
 
 # What a device must be able to import, by its kind; TensorFlow takes minutes in the emulator.
-_IMPORTS = {Pi4: "fedkd.edge.runtime", ClientPi4: "h5py, grpc, scipy", DevicePi4: "ai_edge_litert, grpc, tuf"}
+_IMPORTS = {
+    Pi4: "fedkd.edge.runtime",
+    ClientPi4: "h5py, grpc, scipy",
+    NodePi4: "clients.node.app",
+    DevicePi4: "ai_edge_litert, grpc, tuf",
+}
 
 
 def setup(home: Path, kind: type[Pi4] = Pi4) -> Pi4:
@@ -139,6 +145,7 @@ def _python_packages(device: Pi4, folder: Path) -> None:
     wanted = {
         Pi4: [litert, "numpy<2.4"],
         ClientPi4: [*requirements("client"), litert, f"tensorflow=={version('tensorflow')}"],
+        NodePi4: [*requirements("node"), litert],
         DevicePi4: [*requirements("device"), litert],
     }[type(device)]
     # As on a device, where Python is the one that compiles: imports are slow enough in the emulator.
@@ -167,13 +174,15 @@ def reason(text: str) -> str:
 def main(
     home: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to fill.")] = HOME,
     client: Annotated[bool, typer.Option("--client", help="All that a client takes, too: 2.3 GB.")] = False,
+    node: Annotated[bool, typer.Option("--node", help="All that fedkd-node takes, too: 0.3 GB.")] = False,
     device: Annotated[bool, typer.Option("--device", help="All that fedkd-device takes, too: 0.2 GB.")] = False,
 ) -> None:
     """Set up an emulated Raspberry Pi 4: 0.2 GB in DIR, 0.7 GB while it is made."""
     with errors_for_people():
         try:
-            for kind in (Pi4, *([ClientPi4] if client else []), *([DevicePi4] if device else [])):
-                setup(home, kind)
+            for kind, wanted in {Pi4: True, ClientPi4: client, NodePi4: node, DevicePi4: device}.items():
+                if wanted:
+                    setup(home, kind)
         except OSError as error:
             raise RunError(f"can't fill {home}: {error}") from error
         folder = home.expanduser().absolute()

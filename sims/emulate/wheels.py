@@ -16,14 +16,18 @@ from fedkd.base.python import python as this_python
 from sims.exit_codes import errors_for_people
 
 _PROJECT = Path(__file__).parents[2]
-_FILES = {"client": _PROJECT / "pyproject.toml", "device": _PROJECT / "clients" / "device" / "pyproject.toml"}
+_FILES = {
+    "client": _PROJECT / "pyproject.toml",
+    "node": _PROJECT / "clients" / "node" / "pyproject.toml",
+    "device": _PROJECT / "clients" / "device" / "pyproject.toml",
+}
 # pip takes platforms by their exact names: one for each C library up to Debian 12's, 2.36.
 _PLATFORMS = ["manylinux2014_aarch64", *(f"manylinux_2_{minor}_aarch64" for minor in range(17, 37))]
 _LACKING = re.compile(r"No matching distribution found for (\S+)|no matching distributions.*?:\n((?: +\S+\n?)+)")
 
 
 def requirements(role: str) -> list[str]:
-    """What a ``client`` or a ``device`` needs, as pip takes it.
+    """What a ``client``, a ``node`` without TensorFlow or a ``device`` needs, as pip takes it.
 
     Raises:
         RunError: This isn't a checkout of the project.
@@ -88,7 +92,7 @@ def _missing(chosen: list[dict[str, object]], python: str) -> list[str]:
 
 
 def main(
-    role: Annotated[str, typer.Argument(help="client or device.")] = "client",
+    role: Annotated[str, typer.Argument(help="client, node or device.")] = "client",
     python: Annotated[str, typer.Option(help="Of Raspberry Pi OS: 3.11 in bookworm, 3.13 in trixie.")] = "3.11",
 ) -> None:
     """List the wheels that a Raspberry Pi installs; exit code 1 where a package has none."""

@@ -72,6 +72,8 @@ def alike(ours, theirs, data, least=1 - 1e-6, **bounds):
 def test_a_file_trains_as_tensorflow_does():
     theirs, ours = pair(lambda: still(6), lambda: still(4))
     assert ours.roles == theirs.roles
+    arguments = ours._file.runner("train").get_input_details()
+    assert min(len(found["shape"]) for found in arguments.values()) == 1  # see fedkd.litert.training_file
     alike(ours, theirs, tiny.examples(45, 0))
 
 
