@@ -5,8 +5,10 @@ set -eu
 export PYTHONSAFEPATH=1
 
 # Measured by `python -m sims.emulate.needs`, rounded up; docs/raspberry_pi.md has the figures.
-CLIENT_MEMORY_MB=1700
-CLIENT_DISK_MB=3000
+CLIENT_MEMORY_MB=400
+CLIENT_DISK_MB=700
+TENSORFLOW_MEMORY_MB=1700
+TENSORFLOW_DISK_MB=3000
 DEVICE_MEMORY_MB=400
 DEVICE_DISK_MB=500
 # TensorFlow has wheels for Python up to 3.13, LiteRT up to 3.14.
@@ -24,17 +26,18 @@ state=/var/lib/fedkd
 
 usage() {
     cat <<'TEXT'
-usage: install.sh client --node DIR [--from PATH] [--dry-run]
+usage: install.sh client --node DIR [--tensorflow] [--from PATH] [--dry-run]
        install.sh device --hub HOST:PORT|URL --root FILE [--ca FILE] [--from PATH] [--dry-run]
-       install.sh check client|device
+       install.sh check client|device [--tensorflow]
        install.sh uninstall [--purge] [--dry-run]
 
-  client     take part in training: all of fedkd, about 2 GB
+  client     take part in training, by a file that the server sends: no TensorFlow, about 0.4 GB
   device     run the models that a hub offers: no TensorFlow, about 0.2 GB
   check      say what this machine lacks, and do nothing
   uninstall  remove programs and services; keys and state stay, unless --purge
 
   --node DIR   this node's folder, nodes/N of `fedkd deploy init`; with data.npz in it, if that is to be copied, too
+  --tensorflow all of fedkd, about 2 GB, for models that can't be trained by a file
   --hub        where `fedkd hub serve` listens, or the URL of a folder `repository` on the web
   --root FILE  root metadata to trust: metadata/1.root.json of the hub
   --ca FILE    certificate of the hub's own authority, if it has one
@@ -63,7 +66,10 @@ problem() {
 
 check() { # ROLE
     case $1 in
-    client) memory=$CLIENT_MEMORY_MB disk=$CLIENT_DISK_MB newest=$CLIENT_NEWEST ;;
+    client)
+        memory=$CLIENT_MEMORY_MB disk=$CLIENT_DISK_MB newest=$CLIENT_NEWEST
+        [ "$tensorflow" = no ] || memory=$TENSORFLOW_MEMORY_MB disk=$TENSORFLOW_DISK_MB
+        ;;
     device) memory=$DEVICE_MEMORY_MB disk=$DEVICE_DISK_MB newest=$DEVICE_NEWEST ;;
     *) fail "check takes client or device, got '$1'" ;;
     esac
@@ -170,7 +176,9 @@ install_client() {
     done
     check client
     make_user
-    make_venv "${from:-$project}"
+    source=$project/clients/node
+    [ "$tensorflow" = no ] || source=$project
+    make_venv "${from:-$source}"
     folder node
     for path in "$node"/*; do
         [ -f "$path" ] || continue
@@ -250,11 +258,12 @@ if [ "$command" = check ]; then
     role=$1
     shift
 fi
-dry=no purge=no node='' hub='' root='' ca='' from=''
+dry=no purge=no tensorflow=no node='' hub='' root='' ca='' from=''
 while [ $# -gt 0 ]; do
     case $1 in
     --dry-run) dry=yes ;;
     --purge) purge=yes ;;
+    --tensorflow) tensorflow=yes ;;
     --node | --hub | --root | --ca | --from)
         [ $# -gt 1 ] || fail "$1 takes a value"
         eval "${1#--}=\$2"

@@ -17,7 +17,7 @@ from clients.node.state_folder import StateFolder
 from fedkd.base.errors import InputError, RunError
 from fedkd.base.tensors import digest
 from server.hub.publish import publish
-from sims.emulate.client import ClientPi4, likeness, play, prepare
+from sims.emulate.client import ClientPi4, NodePi4, likeness, play, prepare
 from sims.emulate.device import DevicePi4
 from sims.emulate.setup import setup
 from sims.run import run
@@ -39,18 +39,20 @@ def emulated(kind, folder):
 
 
 @pytest.mark.faults
-def test_a_client_on_a_pi_decodes_the_bits_of_the_server_and_trains_like_this_machine(tmp_path, reached):
+@pytest.mark.parametrize("kind", [ClientPi4, NodePi4])
+def test_a_client_on_a_pi_decodes_the_bits_of_the_server_and_trains_like_this_machine(tmp_path, reached, kind):
     """One folder goes to both machines: the client's state of round 1, written here, and the offer of round 2."""
-    device = emulated(ClientPi4, tmp_path)
-    prepare(tmp_path / "here", SETTINGS)
+    device = emulated(kind, tmp_path)
+    prepare(tmp_path / "here", SETTINGS, by_file=kind is NodePi4)
     shutil.copytree(tmp_path / "here", tmp_path / "pi")
     here, pi = play(tmp_path / "here"), play(tmp_path / "pi", device)
 
     assert pi.base == here.base == pi.announced
     assert pi.decoded == digest(pi.update)
     cosine, difference = likeness(here.update, pi.update)
-    reached("update of an emulated Pi, largest difference", difference)
-    reached("update of an emulated Pi, cosine", f"{cosine:.9f}")
+    reached(f"update of an emulated Pi, {kind.__name__}, largest difference", difference)
+    reached(f"update of an emulated Pi, {kind.__name__}, cosine", f"{cosine:.9f}")
+    reached(f"round on an emulated Pi, {kind.__name__}, MB", pi.memory / 1e6)
     assert cosine > 0.999
     saved, ours = (StateFolder(tmp_path / name / "state", "emulated").load() for name in ("pi", "here"))
     assert saved.round == ours.round == 2

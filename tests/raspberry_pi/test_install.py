@@ -80,8 +80,8 @@ def test_a_machine_that_has_all_may_be_either(machine):
         ({"python3": "case $2 in *version_info*) echo 3.14 ;; esac"}, "error: Python must be 3.13 or older, got 3.14"),
         ({"python3": "case $2 in *version_info*) echo 3.11 ;; *) exit 1 ;; esac"}, "error: Python's venv is missing"),
         ({"python3": None}, "error: python3 is missing"),
-        ({"getconf": PI["getconf"].replace("1000000", "250000")}, "error: a client needs 1700 MB of memory, this"),
-        ({"df": 'echo head; echo "/dev/root 30000 29000 1000 97% /"'}, "error: a client needs 3000 MB of disk"),
+        ({"getconf": PI["getconf"].replace("1000000", "99000")}, "error: a client needs 400 MB of memory, this"),
+        ({"df": 'echo head; echo "/dev/root 30000 29400 600 98% /"'}, "error: a client needs 700 MB of disk"),
         ({"timedatectl": "echo no"}, "error: the clock isn't set by NTP"),
         ({"timedatectl": None, "chronyc": "echo 'Leap status     : Not synchronised'"}, "error: the clock isn't set"),
         ({"systemctl": None}, "error: systemctl is missing"),
@@ -94,6 +94,16 @@ def test_what_a_machine_lacks_is_one_line(machine, tmp_path, node, changes, said
         (line,) = done.stderr.splitlines()
         assert line.startswith(said)
         assert list((tmp_path / "root").iterdir()) == []
+
+
+def test_a_small_board_trains_by_a_file_and_only_a_large_one_by_tensorflow(machine, tmp_path, node):
+    small = PI["getconf"].replace("1000000", "107000")  # what a Zero 2 W has left of its 512 MB
+    assert machine("check", "client", getconf=small).returncode == 0
+    done = machine("check", "client", "--tensorflow", getconf=small)
+    assert (done.returncode, done.stderr.split(", this")[0]) == (2, "error: a client needs 1700 MB of memory")
+    plans = [machine("client", "--node", node, "--dry-run", *more).stdout for more in ([], ["--tensorflow"])]
+    sources = [next(line for line in plan.splitlines() if "pip install" in line).split()[-1] for plan in plans]
+    assert [Path(source).resolve() for source in sources] == [KIT.parent / "node", KIT.parents[1]]
 
 
 def test_chrony_may_set_the_clock(machine):

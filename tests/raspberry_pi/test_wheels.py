@@ -24,6 +24,8 @@ def test_a_client_needs_what_the_project_needs_and_a_device_no_tensorflow():
         wheels.requirements("client") == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     )
     assert not any(text.startswith(("tensorflow", "keras", "flwr")) for text in wheels.requirements("device"))
+    heavy = ("tensorflow", "keras", "scipy", "scikit-learn", "matplotlib")
+    assert not any(text.startswith(heavy) for text in wheels.requirements("node"))
 
 
 def test_what_needs_compiling_or_is_for_x86_alone_is_never_chosen():
