@@ -126,6 +126,35 @@ def link(
 
 
 @app.command()
+def node(
+    task: Annotated[str, typer.Option(help="See `fedkd tasks`.")] = "digits",
+    data: Annotated[str, typer.Option(help="File with the data of a named task, where it needs one.")] = "",
+    against: Annotated[
+        Path | None, typer.Option(metavar="CHECKOUT", help="Another build. (default: this one's nodes with TensorFlow)")
+    ] = None,
+    install: Annotated[bool, typer.Option("--install", help="Install both, too, for their room on disk.")] = False,
+    repeats: RepeatsOption = 1,
+    json: JsonOption = False,
+) -> None:
+    """Memory, processor and seconds that a node's processes take in a round of `fedkd deploy up`, with three nodes."""
+    with errors_for_people():
+        from sims.bench.machine import describe
+        from sims.bench.node import installed, rows, sides
+
+        if not Path("/proc/self/status").exists():
+            raise InputError("bench node must run on Linux: it reads /proc")
+        where = str(Path(data).absolute()) if data else ""
+        compared = sides(against.absolute() if against else None)
+        with Terminal(stderr=True).status("four federations or more, which takes some minutes"):
+            found = rows(task, where, compared, repeats)
+            here = compared[1].source
+            sources = {compared[0].name: compared[0].source, compared[1].name: here / "clients" / "node"}
+            disk = installed(sources) if install else [{}, {}]
+        joined = [row | room for row, room in zip(found, disk, strict=True)]
+        show({"bench": "node", "rows": joined, "machine": describe()}, json, Terminal())
+
+
+@app.command()
 def tiny(
     network: Annotated[
         list[str] | None, typer.Option(help=f"{', '.join(TINY)}; may be repeated. (default: all)")
