@@ -4,7 +4,7 @@ Its signatures: ``train`` takes a batch, the client's state and random numbers, 
 ``infer_ROLE`` takes a model's weights and inputs, and returns logits; ``initial`` takes nothing and returns the state
 of a client that has never trained, and ``record``, what else the trainer must know, as JSON in UTF-8.
 
-No argument is a scalar, which ends a process in LiteRT's wheels for aarch64: those of one number have shape (1,).
+Every argument has an axis: not each of LiteRT's wheels takes others, so that a single number has shape (1,).
 """
 
 import json
