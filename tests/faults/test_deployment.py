@@ -6,6 +6,7 @@ Each run takes the better part of a minute, so that the tests share one federati
 import datetime
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -38,9 +39,12 @@ SETTINGS = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def federation(tmp_path_factory):
-    held = LocalFederation(tmp_path_factory.mktemp("federation"), experiment_of(SETTINGS))
+@pytest.fixture(scope="module", params=["tensorflow", "litert"])
+def federation(request, tmp_path_factory):
+    """Nodes with TensorFlow, and nodes that train by the file that the server sends."""
+    settings = {**SETTINGS, "train.engine": request.param}
+    held = LocalFederation(tmp_path_factory.mktemp("federation"), experiment_of(settings))
+    held.settings = settings
     held.proxy = CountingProxy(held.port)
     held.doors = [held.proxy.port] * CLIENTS
     try:
@@ -55,7 +59,7 @@ def federation(tmp_path_factory):
 def submit(federation, name, resume=False, **changes):
     """Start a run; returns its id and its folder."""
     folder = federation.work / name
-    config = experiment_of({**SETTINGS, **changes}).config
+    config = experiment_of({**federation.settings, **changes}).config
     options = {"out": str(folder), "engine": "deployment", "resume": resume}
     return federation.submit({**to_settings(config), **options}), folder
 
@@ -87,9 +91,9 @@ def killed(federation):
     return folder, first
 
 
-def test_a_run_whose_superlink_is_killed_goes_on_to_the_simulations_bits(killed, tmp_path):
+def test_a_run_whose_superlink_is_killed_goes_on_to_the_simulations_bits(federation, killed, tmp_path):
     folder, _ = killed
-    run(SETTINGS, "local", tmp_path / "run", False, False, Console(quiet=True))
+    run(federation.settings, "local", tmp_path / "run", False, False, Console(quiet=True))
     deployed, simulated = ([row["shared_sha256"] for row in history(path)] for path in (folder, tmp_path / "run"))
     assert deployed == simulated
     assert not any(row["refused"] for row in history(folder))
@@ -147,7 +151,18 @@ def test_a_round_in_which_a_node_is_killed_ends_in_the_survivors_average(federat
         federation.start_node(victim)
     (row,) = history(folder)
     assert row["participants"] == [i for i in range(CLIENTS) if i != victim]
-    assert row["shared_sha256"] == average_of(row["participants"], {**SETTINGS, **settings})
+    assert row["shared_sha256"] == average_of(row["participants"], {**federation.settings, **settings})
+
+
+def test_a_node_that_lost_its_folder_gets_what_it_trains_by_again(federation):
+    run_id, folder = submit(federation, "lost")
+    wait_for(lambda: len(history(folder)) == 1)
+    shutil.rmtree(federation.work / "state" / "0" / "client-0")
+    shutil.rmtree(federation.work / "state" / "0" / "training", ignore_errors=True)
+    federation.wait(run_id, folder)
+    first, second = history(folder)
+    assert (second["behind"], second["refused"]) == ([0], [])
+    assert second["participants"] == first["participants"]
 
 
 def average_of(survivors, settings):
@@ -195,14 +210,14 @@ def test_a_federation_that_is_interrupted_leaves_nothing_running(tmp_path):
         sys.executable, "-c", "from sims.cli import main; main()", "deploy", "up", "--local", "2", "--rounds", "1",
         "--out", str(tmp_path / "run"),
     ]  # fmt: skip
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path), "FEDKD_TEST": str(tmp_path)}
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path), "FEDKD_INTERRUPTED": str(tmp_path)}
     up = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     wait_for(lambda: list(tmp_path.glob("fedkd-deploy-*/logs/node-1.log")), 120)
     up.terminate()  # as Ctrl-C does; that may be ignored where tests run in the background
     said, _ = up.communicate(timeout=60)
     assert up.returncode == 130, said
     assert "interrupted after round 0" in said
-    assert not marked(f"FEDKD_TEST={tmp_path}")
+    assert not marked(f"FEDKD_INTERRUPTED={tmp_path}")
     assert not list(tmp_path.glob("fedkd-deploy-*"))
 
 

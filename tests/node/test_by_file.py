@@ -1,10 +1,12 @@
 """Laws of nodes without TensorFlow: what the server sends is all they need, and they end in a simulation's bits."""
 
 import json
+import shutil
 import subprocess
 import sys
 import tomllib
 import zlib
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +37,7 @@ ROOT = Path(__file__).parents[2]
 SETTINGS = {"task": "tests.tiny:task", "clients": 2, "rounds": 2, "train.epochs": 1, "edge.precisions": "none"}
 FINISHED = {"edge.finish_rounds": 1, "edge.qat": True, "edge.sparsity": 0.5, "rounds": 1}
 PLAIN = {"edge.sparsity": 0.0, "edge.qat": False}
+MISSED = {**PLAIN, "clients": 3, "fraction": 0.6, "rounds": 4, "exchange.bits": 8, "exchange.feedback": True}
 HEAVY = ("tensorflow", "keras", "scipy", "sklearn", "matplotlib", "h5py", "jinja2", "tuf")
 _OFFER = {"round": 1, "base": "", "energy": 0.9, "sparsity": 0.0, "steps": ()}
 
@@ -44,14 +47,25 @@ def simulated(out, **settings):
     return play(out, settings, lambda i: {"partition-id": i, "state-dir": str(out.parent / f"states-{out.name}")})
 
 
-def by_file(out, **settings):
-    """The same federation, each client a node with data of its own and no more."""
+def by_file(out, lose=None, **settings):
+    """The same federation, each client a node with data of its own and no more.
+
+    Args:
+        out: The run's folder.
+        lose: A client, and at which of the messages to it its folder is lost.
+        settings: The experiment's.
+    """
+    calls = Counter()
+
     experiment, folder = experiment_of({**SETTINGS, **settings}), out.parent
     write_own(folder / "test.npz", experiment.task.test)
     for i, rows in enumerate(experiment.rows):
         write_own(folder / f"{i}.npz", experiment.task.train.take(rows))
 
     def node(i):
+        calls[i] += 1
+        if (i, calls[i]) == lose:
+            shutil.rmtree(folder / f"s{i}")
         files = {"data": str(folder / f"{i}.npz"), "test": str(folder / "test.npz"), "state-dir": str(folder / f"s{i}")}
         return {"partition-id": i, "engine": "litert", **files}
 
@@ -76,7 +90,9 @@ def clients_of(history):
     return [{k: v for k, v in ended["clients"].items() if k not in ("seconds", "down_bytes")} for ended in history]
 
 
-@pytest.mark.parametrize("settings", [PLAIN, pytest.param(FINISHED, marks=pytest.mark.slow)], ids=["plain", "finished"])
+@pytest.mark.parametrize(
+    "settings", [MISSED, pytest.param(FINISHED, marks=pytest.mark.slow)], ids=["missed", "finished"]
+)
 def test_nodes_end_in_the_bits_of_a_simulation_that_trains_by_the_same_file(tmp_path, settings):
     (tmp_path / "a").mkdir()
     ours, rounds = by_file(tmp_path / "a/run", **settings)
@@ -84,8 +100,16 @@ def test_nodes_end_in_the_bits_of_a_simulation_that_trains_by_the_same_file(tmp_
     assert ours["shared_sha256"] == theirs["shared_sha256"]
     assert clients_of(rounds) == clients_of(others)
     assert not any(ended["refused"] for ended in rounds)
-    files = [path for i in (0, 1) for path in (tmp_path / f"a/s{i}/training").glob("*.tflite")]
-    assert len(files) == (4 if settings is FINISHED else 2)  # one for the training rounds, one for the finishing rounds
+    files = list(tmp_path.glob("a/s*/training/*.tflite"))
+    assert len(files) == (4 if settings is FINISHED else 3)  # one for the training rounds, one for the finishing rounds
+
+
+def test_a_node_that_lost_its_folder_gets_file_and_model_again(tmp_path):
+    (tmp_path / "a").mkdir()
+    _, rounds = by_file(tmp_path / "a/run", lose=(0, 3), **PLAIN, rounds=3)  # asked, asked again with the file
+    assert [ended["behind"] for ended in rounds] == [[0, 1], [0], []]
+    assert not any(ended["refused"] for ended in rounds)
+    assert len(list(tmp_path.glob("a/s*/training/*.tflite"))) == 2
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +170,8 @@ def test_what_a_node_keeps_is_what_the_server_named(file, tmp_path):
         with pytest.raises(PayloadError, match="training file"):
             TrainingFiles(tmp_path / "u").find(replace(offer, training=damaged))
     assert not list((tmp_path / "u").glob("*/*"))
+    with pytest.raises(RunError, match="can't be written"):
+        TrainingFiles(file).find(replace(offer, training=zlib.compress(content)))
 
 
 def test_examples_are_checked_by_the_file(file, tmp_path):
