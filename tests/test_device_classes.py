@@ -17,6 +17,7 @@ from fedkd.litert.opened import Opened
 from fedkd.models.inspect import parameters
 from fedkd.protocol.federation import new_server
 from fedkd.protocol.local import content_of
+from fedkd.protocol.messages import Answer, answer_fields, read_answer
 from fedkd.protocol.node_experiment import about
 from fedkd.protocol.reference import Federation
 from fedkd.protocol.resolve import forget, hold, resolve
@@ -126,6 +127,20 @@ def test_the_mean_teacher_is_that_of_clients_that_have_one():
     assert experiment_of(**ZERO, **own).parameters["teacher"] == round((large + less) / 2)
     nobody = experiment_of(**{"classes.zero.share": 1.0, "classes.zero.teacher": "none"})
     assert nobody.parameters["teacher"] == large
+
+
+def test_classes_are_built_whose_nodes_may_come_and_no_others():
+    zero = {"classes.zero.teacher": "none"}
+    assert [local.kind for local in experiment_of(**zero).locals()] == [""]
+    assert [local.kind for local in experiment_of(**zero, **{"partition.kind": "nodes"}).locals()] == ["", "zero"]
+
+
+def test_a_node_says_its_class_in_a_field_that_others_leave_out():
+    fields = answer_fields(Answer(1, device_class="zero"))
+    assert read_answer(fields).device_class == "zero"
+    assert "class" not in answer_fields(Answer(1))
+    with pytest.raises(ValueError, match="class must be text"):
+        read_answer({**fields, "class": 3})
 
 
 def not_a_model():
