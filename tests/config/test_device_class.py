@@ -1,6 +1,8 @@
 """Laws of classes of devices in a configuration: what is refused, what is written back, who is dealt to which."""
 
+import re
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +28,14 @@ def test_a_file_a_command_and_a_session_say_it_alike(tmp_path):
     assert build(read_toml(tmp_path / "c.toml")) == build(
         dict(map(parse_assignment, ["classes.zero.share=0.5", "classes.zero.engine=litert", "classes.spare.epochs=0"]))
     )
+
+
+def test_the_example_of_the_documents_is_one():
+    text = (Path(__file__).parents[2] / "docs/mechanisms.md").read_text()
+    example = next(block for block in re.findall(r"```toml\n(.+?)```", text, re.S) if "[classes." in block)
+    config = build(flatten(tomllib.loads(example)))
+    found = dealt(config.classes, config.clients, config.seed)
+    assert (found[4], found[5], sorted(found.values())) == ("zero", "zero", ["pi5", "zero", "zero"])
 
 
 def test_a_class_has_what_it_sets_and_all_else_of_all_others():
