@@ -13,6 +13,7 @@ from typer.cli import get_docs_for_click
 
 import fedkd
 from fedkd.config.config import Config
+from fedkd.config.device_class import SECTION, DeviceClass
 from fedkd.config.methods import METHODS
 from sims.cli import app
 
@@ -46,13 +47,16 @@ def _settings() -> str:
         "neither task nor method chooses others. `fedkd run` writes those that were used into the run's folder.\n"
     ]
     whole = Config()
-    top = [field.name for field in fields(Config) if not is_dataclass(getattr(whole, field.name))]
+    top = [f.name for f in fields(Config) if f.name != SECTION and not is_dataclass(getattr(whole, f.name))]
     parts.append(_table(whole, top, ""))
     for field in fields(Config):
         section = getattr(whole, field.name)
         if is_dataclass(section):
             said = _plain(inspect.getdoc(section) or "")
             parts.append(f"## {field.name}\n\n{said}\n\n{_table(section, _keys(section), field.name + '.')}")
+    example = DeviceClass("NAME")
+    said, keys = _plain(inspect.getdoc(example) or ""), [key for key in _keys(example) if key != "name"]
+    parts.append(f"## {example.key('')[:-1]}\n\n{said}\n\n{_table(example, keys, example.key(''))}")
     parts.append("## Methods\n\nWhat a method sets beside its defaults.\n\n" + _methods())
     return "\n".join(parts)
 

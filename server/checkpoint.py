@@ -28,6 +28,7 @@ class RunProgress:
         quality: What each client measured last of its own models.
         trained: The shared model at the end of training, empty before.
         elapsed: Seconds the rounds took.
+        classes: Class of devices by partition, of the nodes that have said one.
     """
 
     state: ServerState
@@ -35,6 +36,7 @@ class RunProgress:
     quality: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
     trained: Weights = field(default_factory=list)
     elapsed: float = 0.0
+    classes: Mapping[int, str] = field(default_factory=dict)
 
 
 class Checkpoint:
@@ -66,6 +68,7 @@ class Checkpoint:
             "held": list(progress.known_rounds.items()),
             "quality": [[partition, dict(figures)] for partition, figures in progress.quality.items()],
             "elapsed": progress.elapsed,
+            "classes": list(progress.classes.items()),
             "groups": lengths,
             "given": self._given and self._given.to_json(),
         }
@@ -124,7 +127,8 @@ class Checkpoint:
             saved.round, shared, shared, digest(shared), steps, update, transforms, removed, header["run"]
         )
         quality = {partition: _renamed(figures) for partition, figures in header["quality"]}
-        return RunProgress(state, dict(header["held"]), quality, groups["trained"], header["elapsed"])
+        known, classes = dict(header["held"]), dict(header.get("classes", ()))
+        return RunProgress(state, known, quality, groups["trained"], header["elapsed"], classes)
 
 
 def _renamed(figures: Mapping[str, float]) -> dict[str, float]:

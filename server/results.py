@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from fedkd.base.tensors import Weights, digest
 from fedkd.base.versions import versions
 from fedkd.protocol.experiment import Experiment
+from fedkd.results.class_figures import over_rounds
 from fedkd.results.round import Round
 from fedkd.results.summary import Quality, Summary
 from fedkd.results.task_record import TaskRecord
@@ -84,6 +85,7 @@ def summarise(experiment: Experiment, name: str, engine: str, history: Sequence[
             other: Quality(last.shared.get(other), last.teacher_others.get(other), finished=finished.get(other))
             for other in others
         },
+        by_class=over_rounds(last.by_class, [r.by_class for r in history]),
         traffic=traffic(experiment, history),
         speed={"seconds": seconds, "client_updates_per_second": updates / seconds},
         shared_sha256=digest(shared) if shared else None,

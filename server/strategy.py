@@ -20,10 +20,11 @@ from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.federation import begin_round, failed_round, forget_steps, header_of, make_offer
 from fedkd.protocol.federation import server_round as average
 from fedkd.protocol.finishing import experiment_at
-from fedkd.protocol.messages import is_of_teacher, offer_fields
+from fedkd.protocol.messages import SHARED_PERSONAL, is_of_teacher, offer_fields
 from fedkd.protocol.state import ServerState
 from fedkd.results.round import Round
 from server.checkpoint import RunProgress
+from server.kinds import Kinds
 from server.record import round_of, with_bytes, with_clients, with_quality
 from server.reply import update_of
 from server.training_files import TrainingFiles
@@ -77,7 +78,8 @@ class FedKD:
         self._failed = 0
         self._begun = time.monotonic() - progress.elapsed
         self._down_bytes = Counter[int]()
-        self._files = TrainingFiles(experiment)
+        self._kinds = Kinds(experiment, progress.classes)
+        self._files = TrainingFiles(experiment, self._kinds)
 
     def run(self) -> None:
         """Go through all rounds that are left.
@@ -125,22 +127,25 @@ class FedKD:
         """Note what a round has brought."""
         answers = [item.answer for item in received]
         self._known_rounds |= {answer.partition: round_ for answer in answers}
-        self._quality |= {a.partition: q for a in answers if (q := _of_teacher(a.metrics))}
+        self._quality |= {a.partition: q for a in answers if (q := _of_models(a.metrics))}
         if round_ == self.experiment.config.rounds:
             self.trained = self.state.shared
         evaluated = self.experiment.evaluates(round_)
         ended = round_of(self._now, round_, received, broadcast)
-        ended = with_quality(ended, self._now, self._measured, self._quality if evaluated else {})
+        quality = self._quality if evaluated else {}
+        ended = with_quality(ended, self._now, self._measured, quality)
         ended = with_clients(ended, self._now, received, self._down_bytes, evaluated)
         ended = replace(
             with_bytes(ended, self.experiment, answers, self._down_bytes),
+            by_class=self._kinds.figures(answers, quality),
             behind=sorted(self._behind),
             refused=self._guard.refused,
             seconds=time.monotonic() - self._started,
             elapsed=(elapsed := time.monotonic() - self._begun),
             shared_sha256=digest(self.state.shared),
         )
-        self._on_round(ended, RunProgress(self.state, self._known_rounds, self._quality, self.trained, elapsed))
+        kept = (self._known_rounds, self._quality, self.trained, elapsed, self._kinds.said)
+        self._on_round(ended, RunProgress(self.state, *kept))
 
     def _received(self, replies: Iterable[Message]) -> list[Received]:
         """Updates that can be used, of clients that needed the dense model too."""
@@ -262,7 +267,9 @@ class FedKD:
         seconds = max(0.0, min(_GREETING, ends - time.monotonic()))
         hello = [self._message({}, node, "query", seconds) for node in unknown]
         replies = self._grid.send_and_receive(hello, timeout=seconds)
-        self._nodes = self._guard.introduced(replies, self._nodes, wanted)
+        classes = [held.name for held in self.experiment.config.classes]
+        self._nodes, said = self._guard.introduced(replies, self._nodes, wanted, classes)
+        self._kinds.note(said)
 
     def _sample(self, round_: int) -> list[int]:
         """Partition ids that take part in a round, ascending; the seed and the round alone decide."""
@@ -282,5 +289,6 @@ class FedKD:
         return Message(content, dst_node_id=node, message_type=kind, ttl=live, group_id=str(self.state.round))
 
 
-def _of_teacher(metrics: Mapping[str, float]) -> dict[str, float]:
-    return {name: value for name, value in metrics.items() if is_of_teacher(name)}
+def _of_models(metrics: Mapping[str, float]) -> dict[str, float]:
+    """What a client measured of its models."""
+    return {name: value for name, value in metrics.items() if is_of_teacher(name) or name == SHARED_PERSONAL}

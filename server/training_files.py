@@ -11,6 +11,7 @@ from fedkd.protocol.local import content_of
 from fedkd.protocol.messages import Answer
 from fedkd.protocol.node_experiment import about
 from fedkd.protocol.state import Offer
+from server.kinds import Kinds
 
 
 class _File(NamedTuple):
@@ -23,10 +24,11 @@ class TrainingFiles:
 
     Args:
         experiment: Of the first round.
+        kinds: Of its clients.
     """
 
-    def __init__(self, experiment: Experiment) -> None:
-        self._first = experiment
+    def __init__(self, experiment: Experiment, kinds: Kinds) -> None:
+        self._first, self._kinds = experiment, kinds
         self._made: dict[tuple[str, bool], _File] = {}
         self._held: dict[int, str] = {}
 
@@ -61,7 +63,7 @@ class TrainingFiles:
         return replace(offer, training_file=file.sha256, training=b"" if held == file.sha256 else file.deflated)
 
     def _file(self, now: Experiment, partition: int) -> _File:
-        kind = now.kind(partition)
+        kind = self._kinds.of(partition)
         key = (kind, now is not self._first)
         if key not in self._made:
             content = content_of(now, kind, about(self._first, now, kind))

@@ -63,15 +63,21 @@ class UpdateValidator:
         """What was refused in the round: client (None where it isn't known), node, reason, why in words, its norm."""
         return list(self._refused.values())
 
-    def introduced(self, replies: Iterable[Message], known: Mapping[int, int], clients: int) -> dict[int, int]:
+    def introduced(
+        self, replies: Iterable[Message], known: Mapping[int, int], clients: int, classes: Sequence[str] = ()
+    ) -> tuple[dict[int, int], dict[int, str]]:
         """Take the nodes that say which client they are.
 
         Args:
             replies: What nodes replied to the server's query.
             known: Node of each partition so far; who came first stays, and of those who come together the lowest id.
             clients: Number of partitions.
+            classes: Names of the classes of devices there are.
+
+        Returns:
+            Node of each partition, and by partition the class of devices that a new one says it is of, or nothing.
         """
-        nodes, taken = dict(known), set(known.values())
+        nodes, taken, said = dict(known), set(known.values()), dict[int, str]()
         for message in sorted(replies, key=lambda m: m.metadata.src_node_id):
             node = message.metadata.src_node_id
             answer = read(message)
@@ -83,12 +89,15 @@ class UpdateValidator:
                 self._refuse(None, node, "partition", f"says it is client {answer.partition}, which another node is")
             elif node in taken:
                 self._refuse(None, node, "partition", f"says it is client {answer.partition}, and was another before")
+            elif (name := answer.device_class) and name not in classes:
+                known_ones = ", ".join(classes) or "none in this run"
+                self._refuse(answer.partition, node, "class", f"says it is of class {name!r}; known: {known_ones}")
             else:
-                nodes[answer.partition] = node
+                nodes[answer.partition], said[answer.partition] = node, name
                 taken.add(node)
                 # What it may have failed in before doesn't count.
                 self._refused = {key: entry for key, entry in self._refused.items() if key[0] != node}
-        return nodes
+        return nodes, said
 
     def answers(
         self, replies: Iterable[Message], asked: Mapping[int, int], check: Check | None = None

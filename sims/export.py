@@ -121,36 +121,43 @@ def _student(folder: Path, experiment: "Experiment") -> tuple[str, _Save]:
 def _teacher(folder: Path, experiment: "Experiment", client: int) -> tuple[str, _Save]:
     """A client's teacher, from what the client keeps in the run's folder."""
     from fedkd.models.inspect import logits_model
+    from fedkd.protocol.kinds import teaches
     from fedkd.protocol.local import models_of
 
+    if not teaches(experiment.config, kind := experiment.kind(client)):
+        raise InputError(f"{folder}: client {client} is of class {kind!r}, which trains no teacher")
     found = max(_held(folder, experiment, client), key=lambda held: held[0], default=None)
     if found is None:
         raise InputError(
             f"{folder}: holds no teacher of client {client}: a run keeps them with --keep-clients, or as long as it"
             " hasn't finished, and only of clients that took part; one whose data have changed since counts as none"
         )
-    model = models_of(experiment, experiment.kind(client))["teacher"]
+    model = models_of(experiment, kind)["teacher"]
     return f"round {found[0]}", logits_model(model, found[1], "teacher").save
 
 
 def _held(folder: Path, experiment: "Experiment", client: int) -> Iterator[tuple[int, Weights]]:
     """Rounds and teachers that a client has kept, in a folder of its own or in the file of all."""
+    from clients.node.state_folder import owner_of
+
     for place in sorted((folder / "clients" / f"client-{client}").glob("*")):
         owner, saved = CheckpointStore(place, "").newest() or ("", None)
-        if saved and owner.endswith(f":{experiment.fingerprint}"):
+        if saved and owner.endswith(owner_of("", experiment.fingerprint, experiment.kind(client))):
             yield saved.round, ungrouped(saved.tensors, saved.header["groups"])["teacher"]
     yield from _pooled(folder, experiment, client)
 
 
 def _pooled(folder: Path, experiment: "Experiment", client: int) -> Iterator[tuple[int, Weights]]:
     from clients.node.state_file import StateFile, pooled_path
+    from clients.node.state_folder import owner_of
     from fedkd.protocol.federation import new_client
     from fedkd.protocol.finishing import experiment_at
 
     progress = _progress(folder, experiment)
     if progress is None or not any(folder.glob("clients.state*")):
         return
-    state, run = progress.state, f"{progress.state.run}:{experiment.fingerprint}"
+    state, kind = progress.state, experiment.kind(client)
+    run = owner_of(state.run, experiment.fingerprint, kind)
     now = experiment_at(experiment, state.round, state.removed_channels)
     for stage in dict.fromkeys((experiment, now)):
         local = stage.local(client)

@@ -253,6 +253,9 @@ def _introduce(experiment: Experiment, console: Console) -> None:
     names = (config.method, "bold"), " on ", (experiment.task.name, "bold")
     console.print(Text.assemble(*names, said), highlight=False)
     console.print(rounds_in_words(config), highlight=False)
+    for held in config.classes:
+        count_of = sum(experiment.kind(client) == held.name for client in range(config.clients))
+        console.print(f"class {held.name}: {count_of} client{'' if count_of == 1 else 's'}", highlight=False)
     if config.model.student_weights:
         console.print(f"the student starts from {config.model.student_weights}", highlight=False)
     if config.model.student_init == "teacher_layers":

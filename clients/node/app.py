@@ -9,7 +9,7 @@ from pathlib import Path
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from clients.node.node_config import engine_of, own_data, partition_of, state_checked
+from clients.node.node_config import class_of, engine_of, own_data, partition_of, state_checked
 from clients.node.transport import from_records, to_records
 from fedkd.protocol.messages import Answer, answer_fields, read_offer
 from fedkd.protocol.state import Offer
@@ -28,7 +28,7 @@ def hello(message: Message, context: Context) -> Message:
     """
     node = state_checked(context.node_config)
     if engine_of(node) == "litert":
-        return _reply(message, Answer(partition_of(node)))
+        return _reply(message, Answer(partition_of(node), device_class=class_of(node)))
     from fedkd.protocol.resolve import experiment_of
     from fedkd.tasks.own import warning_of
 
@@ -37,7 +37,7 @@ def hello(message: Message, context: Context) -> Message:
     experiment.client_data(partition, own)
     if own is not None and (odd := warning_of(own, experiment.task)):
         log.warning("%s: %s", node["data"], odd)
-    return _reply(message, Answer(partition))
+    return _reply(message, Answer(partition, device_class=class_of(node)))
 
 
 @app.train()

@@ -29,6 +29,11 @@ def partition_of(node: NodeConfig) -> int:
     return int(node["partition-id"])
 
 
+def class_of(node: NodeConfig) -> str:
+    """The class of devices that a node says it is of, by its ``class``; empty where it says nothing."""
+    return str(node.get("class", ""))
+
+
 def engine_of(node: NodeConfig) -> str:
     """What trains a node's models, ``tensorflow`` or ``litert``: as its ``engine`` says, else by what is installed.
 

@@ -31,7 +31,10 @@ def pooled_path(pool: Path, finishing: bool, kind: str) -> Path:
         finishing: Whether in finishing rounds that train another model.
         kind: Of clients; empty for most.
     """
-    return Path(".".join([str(pool), *(["finishing"] if finishing else []), *filter(None, [kind])]))
+    stage = ".finishing" if finishing else ""
+    # A class of devices may be called "finishing", and a number stands for clients with a teacher of the task's.
+    suffix = f"{'.' if kind.isdigit() else '-'}{kind}" if kind else ""
+    return Path(f"{pool}{stage}{suffix}")
 
 
 class StateFile:

@@ -10,6 +10,17 @@ from fedkd.protocol.state import ClientState
 _BASE = "base"
 
 
+def owner_of(run: str, fingerprint: str, kind: str) -> str:
+    """What the states of a client belong to, in its folder or its record.
+
+    Args:
+        run: The server's name of the run.
+        fingerprint: The experiment's.
+        kind: Of the client. Those of another class of devices hold other arrays; kinds of a task never change in a run.
+    """
+    return ":".join([run, fingerprint, *([kind] if kind.isidentifier() else [])])
+
+
 class StateFolder:
     """One client's folder.
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from flwr.app import Context
 
-from clients.node.node_config import own_data, partition_of
+from clients.node.node_config import class_of, own_data, partition_of
 from clients.node.state_file import StateFile, pooled_path
-from clients.node.state_folder import StateFolder
+from clients.node.state_folder import StateFolder, owner_of
 from fedkd.base.seeding import Purpose, generator
 from fedkd.protocol.federation import client_round, follow, new_client
 from fedkd.protocol.local import Local
@@ -34,7 +34,8 @@ def take_part(offer: Offer, context: Context, experiment: Rules, fresh: bool, im
     partition, now = partition_of(context.node_config), experiment.at(offer.round, offer.removed_channels)
     if now is None:
         return Answer(partition)
-    first, local = experiment.local(partition), now.local(partition)
+    said = class_of(context.node_config)
+    first, local = experiment.local(partition, said), now.local(partition, said)
     local.trainer.unrolls = not fresh
     # What a client kept before the finishing rounds has other shapes, and a place of its own.
     stores = [_store(context, offer, first, stage) for stage in dict.fromkeys((local, first))]
@@ -76,7 +77,7 @@ def _store(context: Context, offer: Offer, first: Local, stage: Local) -> StateF
         stage: The same, or that in the experiment of the finishing rounds.
     """
     node = context.node_config
-    run, partition = f"{offer.run}:{first.experiment.fingerprint}", partition_of(node)
+    run, partition = owner_of(offer.run, first.experiment.fingerprint, first.kind), partition_of(node)
     if pool := node.get("state-file"):
         path = pooled_path(Path(str(pool)), stage is not first, stage.kind)
         return StateFile(path, run, partition, new_client(stage))

@@ -21,6 +21,7 @@ class Purpose(IntEnum):
     PRETRAINING = 10
     SEARCH = 11
     GOLDEN = 12
+    CLASSES = 13
 
 
 def generator(seed: int, purpose: Purpose, *path: int) -> np.random.Generator:

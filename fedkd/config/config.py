@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fedkd.base.errors import require
+from fedkd.config.device_class import DeviceClass, check_classes
 from fedkd.config.sections import (
     EdgeConfig,
     ExchangeConfig,
@@ -37,6 +38,7 @@ class Config:
     exchange: ExchangeConfig = field(default_factory=ExchangeConfig)
     edge: EdgeConfig = field(default_factory=EdgeConfig)
     guard: GuardConfig = field(default_factory=GuardConfig)
+    classes: tuple[DeviceClass, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the rules that one section can't check alone."""
@@ -58,10 +60,19 @@ class Config:
         require(shares, "exchange.shared", shared, rule)
         for key, weight in self.loss.knowledge.items():
             require(models == "both", f"loss.{key}", weight, f"0 where one model is trained alone ({models})")
+        batches = {"train": self.train} | {f"classes.{held.name}": held.of(self.train) for held in self.classes}
         for key, least in (("distance", 2), ("angle", 3)):
             rule = f"at least {least} for loss.{key}, which compares the examples of a batch"
-            enough = key not in self.loss.knowledge or self.train.batch_size >= least
-            require(enough, "train.batch_size", self.train.batch_size, rule)
+            for section, train in batches.items():
+                enough = key not in self.loss.knowledge or train.batch_size >= least
+                require(enough, f"{section}.batch_size", train.batch_size, rule)
+        names = " ".join(held.name for held in self.classes)
+        both = models == "both" and shared != "teacher"
+        rule = (
+            f"left out with method {self.method!r}, whose clients don't each train a teacher of their own and a student"
+        )
+        require(both or not names, "classes", names, rule)
+        check_classes(self.classes, self.clients)
 
         if self.clients:
             asked = f"at most {self.participants}, the clients a round asks"
@@ -69,6 +80,15 @@ class Config:
             enough = self.guard.answers <= self.participants
             rule = f"a rule that needs {asked} (this one needs {self.guard.answers} answers)"
             require(enough, "guard.rule", self.guard.rule, rule)
+
+    def device_class(self, kind: str) -> DeviceClass | None:
+        """The class of that name; None where there is none, so for clients that are of no class."""
+        return next((held for held in self.classes if held.name == kind), None)
+
+    def train_of(self, kind: str) -> TrainConfig:
+        """How clients of a class train, or all others."""
+        held = self.device_class(kind)
+        return self.train if held is None else held.of(self.train)
 
     @property
     def participants(self) -> int:

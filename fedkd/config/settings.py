@@ -12,6 +12,7 @@ import tomli_w
 
 from fedkd.base.errors import InputError, require
 from fedkd.config.config import Config, Scalar, Settings
+from fedkd.config.device_class import SECTION, DeviceClass, check_name
 
 
 def keys(of: type = Config, prefix: str = "") -> Iterator[tuple[str, type]]:
@@ -24,10 +25,19 @@ def keys(of: type = Config, prefix: str = "") -> Iterator[tuple[str, type]]:
             yield f"{prefix}{item.name}", kind
 
 
+def class_keys(name: str) -> dict[str, type]:
+    """The dotted keys of a class of devices with their types, e.g. ``{"classes.zero.epochs": int}``."""
+    found = dict(keys(DeviceClass, f"{SECTION}.{name}."))
+    del found[f"{SECTION}.{name}.name"]
+    return found
+
+
 def flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
     """Turn nested tables into dotted keys: ``{"train": {"epochs": 5}}`` into ``{"train.epochs": 5}``."""
     flat: dict[str, Scalar] = {}
     for key, value in table.items():
+        if isinstance(value, Mapping) and not value and prefix == f"{SECTION}.":
+            value = {"share": 0.0}  # a class that sets nothing is one all the same: nodes may say they are of it
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
 
@@ -51,6 +61,11 @@ def check_settings(settings: Settings) -> dict[str, Scalar]:
         InputError: An unknown key (with the nearest known one), or a value of another type.
     """
     known = dict(keys())
+    for key in settings:
+        if key.startswith(f"{SECTION}."):
+            name = key.removeprefix(f"{SECTION}.").rpartition(".")[0] or key.rpartition(".")[2]
+            check_name(name)
+            known |= class_keys(name)
     return {key: _typed(key, value, known) for key, value in settings.items()}
 
 
@@ -78,7 +93,10 @@ def build(settings: Settings) -> Config:
     Raises:
         InputError: Naming the key, the value and the rule.
     """
-    return _construct(Config, nest(check_settings(settings)))
+    tables = nest(check_settings(settings))
+    # By name: who is dealt to which class mustn't depend on the order in which they are written.
+    classes = tuple(DeviceClass(name, **held) for name, held in sorted(tables.pop(SECTION, {}).items()))
+    return _construct(Config, {**tables, SECTION: classes})
 
 
 def _construct(of: type, table: Mapping[str, Any]) -> Any:
@@ -94,6 +112,8 @@ def to_settings(config: Config) -> dict[str, Scalar]:
         for part in key.split("."):
             value = getattr(value, part)
         flat[key] = value
+    for held in config.classes:
+        flat |= {key: getattr(held, key.rpartition(".")[2]) for key in class_keys(held.name)}
     return flat
 
 

@@ -1,5 +1,6 @@
 """Settings in folders that somebody else may have written: names in them are code that would run here."""
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from fedkd.config.settings import read_toml
 
 # The keys whose values may name code of the user's own, as module:function; transforms do so word by word.
 _CODE = ("task", "exchange.up", "exchange.down", "exchange.transforms", "train.optimizer", "partition.kind")
+_CLASS_TEACHER = re.compile(r"classes\..*\.teacher")
 # Tasks that are data.
 _DATA = ("npz:", "hf:", "object:")
 
@@ -49,7 +51,7 @@ def named_code(settings: Mapping[str, Scalar]) -> Iterator[tuple[str, str]]:
     >>> list(named_code({"task": "npz:a.npz", "exchange.transforms": "clip=1 mine:noise=.1"}))
     [('exchange.transforms', 'mine:noise')]
     """
-    for key in _CODE:
+    for key in (*_CODE, *filter(_CLASS_TEACHER.fullmatch, settings)):
         value = str(settings.get(key, ""))
         names = [word.partition("=")[0] for word in value.split()] if key == "exchange.transforms" else [value]
         yield from ((key, name) for name in names if ":" in name and not (key == "task" and name.startswith(_DATA)))

@@ -1,6 +1,7 @@
 """A configuration made real, as server and clients share it: its task, who holds which rows, the models as built."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,10 +17,12 @@ from fedkd.base.seeding import Purpose, generator, integer
 from fedkd.base.tensors import Spec, Weights
 from fedkd.config.config import Config
 from fedkd.config.deciding import deciding
+from fedkd.config.device_class import dealt
 from fedkd.data.dataset import EVALUATION_BATCH, Dataset
 from fedkd.objectives.metric import Metric
 from fedkd.objectives.objective import quality
 from fedkd.protocol.contents import contents_of, deal_of
+from fedkd.protocol.kinds import own_teacher, teaches
 from fedkd.protocol.local import Local, models_of, trainer_of
 from fedkd.protocol.rules import ROLES, Rules, held_apart
 from fedkd.protocol.run_cache import RunCache
@@ -91,26 +94,44 @@ class Experiment(Rules):
 
         return reshaped(self, removed_channels, shared)
 
-    def local(self, client: int | None = None) -> Local:
-        """Return what the experiment is to a client, one object for all of its kind; None for that of most clients."""
-        kind = "" if client is None else self.kind(client)
+    def local(self, client: int | None = None, said: str = "") -> Local:
+        """Return what the experiment is to a client, one object for all of its kind; None for that of most clients.
+
+        Args:
+            client: Its number.
+            said: The class of devices that a node says it is of, whatever it was dealt; empty where it says nothing.
+        """
+        return self._local(said or ("" if client is None else self.kind(client)))
+
+    def _local(self, kind: str) -> Local:
         return self.cache.local(kind, lambda: Local(self, kind, trainer_of(self, kind)))
 
     def locals(self) -> list[Local]:
         """Return what the experiment is to its clients, once for each kind of them.
 
         Raises:
-            InputError: Their models can't learn from each other, or a teacher is that of no client.
+            InputError: Their models can't learn from each other, or a teacher is that of no client, or the task and
+                the configuration both tell clients apart.
         """
+        if self.task.teachers and self.config.classes:
+            names = " ".join(held.name for held in self.config.classes)
+            raise InputError(
+                f"classes must be left out where the task has teachers of its own for clients, got {names!r}"
+            )
         if strangers := [client for client in self.task.teachers if not 0 <= client < self.config.clients]:
             most = self.config.clients - 1
             raise InputError(f"task.teachers holds client {strangers[0]}, clients must be from 0 to {most}")
-        one_of_each = {self.kind(client): client for client in reversed(self._clients)}
-        return [self.local(client) for client in one_of_each.values()]
+        # Nodes that have their own examples may be of any class.
+        may_come = [held.name for held in self.config.classes if not self.rows]
+        return [self._local(kind) for kind in dict.fromkeys([*map(self.kind, self._clients), *may_come])]
 
     def kind(self, client: int) -> str:
-        """Return what tells a client from those that train other models; empty for most."""
-        return self.task.kind(client)
+        """Return what tells a client from those that train other models, or otherwise; empty for most."""
+        return self._dealt.get(client) or self.task.kind(client)
+
+    @cached_property
+    def _dealt(self) -> Mapping[int, str]:
+        return dealt(self.config.classes, self.config.clients, self.config.seed)
 
     @cached_property
     def models(self) -> "Mapping[str, keras.Model]":
@@ -140,21 +161,21 @@ class Experiment(Rules):
     def build(self, role: str, kind: str = "") -> "keras.Model":
         """Build the teacher or the student with its initial weights: the seed's, a file's, the teacher's layers.
 
-        The teacher of a kind of clients is as its builder makes it; the file is for those of all others.
+        A teacher that only a kind of clients has is as its builder makes it; the file is for those of all others.
         """
         from fedkd.models.first_layers import take_first_layers
         from fedkd.models.inspect import build_model
         from fedkd.models.logits import with_logits
         from fedkd.models.weights_file import load_weights
 
-        teacher = self.task.teachers[int(kind)] if kind else self.task.teacher
-        builder = {"teacher": teacher, "student": self.task.student}[role]
+        own = own_teacher(self.config, self.task, kind)
+        builder = {"teacher": own or self.task.teacher, "student": self.task.student}[role]
         seed = integer(self.config.seed, Purpose.MODEL, ROLES.index(role))
         model = with_logits(build_model(builder, seed), self.task.objective.links)
         takes, row = tuple(model.inputs[0].shape[1:]), self.task.train.x.shape[1:]
         if len(takes) != len(row) or any(a not in (None, b) for a, b in zip(takes, row, strict=True)):
             raise InputError(f"the task's {role} takes inputs of shape {takes}, the task's examples have shape {row}")
-        if role == "teacher" and not kind and self.config.model.teacher_weights:
+        if role == "teacher" and own is None and self.config.model.teacher_weights:
             load_weights(model, Path(self.config.model.teacher_weights), "teacher")
         if role == "student" and self.config.model.student_weights:
             load_weights(model, Path(self.config.model.student_weights), "student")
@@ -178,7 +199,8 @@ class Experiment(Rules):
         Where nobody knows how much the nodes have, it is all rounds: teachers are measured in the last one.
 
         A client trains ``epochs`` times on its examples and would measure on the whole test set and what it holds out,
-        in full batches; a forward pass costs a third of a training step.
+        in full batches; a forward pass costs a third of a training step. Of classes with teachers the one that trains
+        least decides.
         """
         train = self.config.train
         if not self.rows:
@@ -186,7 +208,8 @@ class Experiment(Rules):
         examples = sum(map(len, self.rows)) / len(self.rows)
         sets = (len(self.task.test), train.holdout * examples)
         measured = EVALUATION_BATCH * sum(math.ceil(size / EVALUATION_BATCH) for size in sets)
-        trained = train.epochs * (1 - train.holdout) * examples
+        epochs = min([train.epochs, *(held.of(train).epochs for held in self.config.classes if held.teaches)])
+        trained = epochs * (1 - train.holdout) * examples
         return train.evaluate_every or math.ceil(measured / 3 / (EVALUATION_SHARE * trained))
 
     @property
@@ -203,16 +226,16 @@ class Experiment(Rules):
 
     @cached_property
     def parameters(self) -> dict[str, int]:
-        """Parameter counts of the teacher, the mean over clients, and the student, whether or not both are trained."""
+        """Parameter counts of the teacher, the mean over clients that have one, and the student, trained or not."""
         from fedkd.models.inspect import parameters
 
         found = {role: parameters(self._model(role)) for role in ROLES}
-        if not self.task.teachers or "teacher" not in self.roles:
+        if "teacher" not in self.roles:
             return found
-        sizes = {kind: parameters(models_of(self, kind)["teacher"]) for kind in {*map(self.kind, self._clients), ""}}
-        return found | {
-            "teacher": round(sum(sizes[self.kind(client)] for client in self._clients) / len(self._clients))
-        }
+        count = Counter(kind for kind in map(self.kind, self._clients) if teaches(self.config, kind))
+        sizes = {kind: parameters(models_of(self, kind)["teacher"]) for kind in count}
+        total = sum(sizes[kind] * clients for kind, clients in count.items())
+        return found | ({"teacher": round(total / count.total())} if count else {})
 
     def taken_layers(self) -> tuple[int, int]:
         """Of how many of its hidden layers the student has the teacher's, and how many it has."""

@@ -1,7 +1,8 @@
 """What an experiment is to its clients: what trains their models, and the state in which it leaves them.
 
 All else of an experiment is everybody's: data, the shared model, the coding of updates, the schedule. A client keeps
-its teacher to itself, so teachers may differ; clients that train alike are of one *kind* and share one ``Local``.
+its teacher to itself, so teachers may differ; clients that train alike are of one *kind* (``fedkd.protocol.kinds``) and
+share one ``Local``.
 """
 
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from fedkd.data.dataset import Dataset
 from fedkd.distill.class_weights import weigher
 from fedkd.distill.trainer import Trainer
 from fedkd.objectives.objective import quality
+from fedkd.protocol.kinds import own_teacher, teaches
 from fedkd.protocol.messages import PERSONAL, SHARED_PERSONAL, teacher_key
 from fedkd.protocol.rules import ROLES, Rules
 
@@ -31,7 +33,7 @@ class Local:
 
     Args:
         experiment: What they share with all others.
-        kind: Tells them from clients that train other models; empty for most.
+        kind: Tells them from clients that train other models, or otherwise; empty for most.
         trainer: Of their models.
     """
 
@@ -68,19 +70,19 @@ class Local:
 
 
 def trainer_of(experiment: "Experiment", kind: str = "") -> Trainer:
-    """Return a new trainer of the models of clients of a kind, on the engine of the experiment.
+    """Return a new trainer of the models of clients of a kind, on the engine of theirs.
 
     Raises:
         InputError: The two models can't learn from each other as the settings say, or the engine lacks what they need.
     """
-    config, task = experiment.config, experiment.task
-    if config.train.engine == "tensorflow":
+    task, train = experiment.task, experiment.config.train_of(kind)
+    if train.engine == "tensorflow":
         return keras_trainer(experiment, kind)
     from fedkd.litert.opened import Opened
     from fedkd.litert.trainer import LiteRTTrainer
 
-    weigh = weigher(config.train.class_weights, task.objective)
-    return LiteRTTrainer(Opened(content_of(experiment, kind)), config.train.epochs, task.augment, weigh)
+    weigh = weigher(train.class_weights, task.objective)
+    return LiteRTTrainer(Opened(content_of(experiment, kind)), train.epochs, task.augment, weigh)
 
 
 def content_of(experiment: "Experiment", kind: str, about: Mapping[str, Any] | None = None) -> bytes:
@@ -115,20 +117,24 @@ def keras_trainer(experiment: "Experiment", kind: str = "") -> "KerasTrainer":
     """
     from fedkd.distill.keras_trainer import KerasTrainer
 
-    config, task = experiment.config, experiment.task
+    config, task, train = experiment.config, experiment.task, experiment.config.train_of(kind)
     seed = integer(config.seed, Purpose.MODEL, len(ROLES))
-    return KerasTrainer(models_of(experiment, kind), config.train, config.loss, task.objective, seed, task.augment)
+    return KerasTrainer(models_of(experiment, kind), train, config.loss, task.objective, seed, task.augment)
 
 
 def models_of(experiment: "Experiment", kind: str) -> "Mapping[str, keras.Model]":
     """Return the models that clients of a kind train, as they were built, by role; the shared one is everybody's.
 
     Raises:
-        InputError: Clients differ in a teacher that the method has them share.
+        InputError: Clients differ in a teacher that the method has them share, or theirs can't be built.
     """
     if not kind or "teacher" not in experiment.roles:
         return experiment.models
     config = experiment.config
+    if not teaches(config, kind):
+        return {role: model for role, model in experiment.models.items() if role != "teacher"}
+    if own_teacher(config, experiment.task, kind) is None:
+        return experiment.models
     if config.exchange.shared == "teacher":
         raise InputError(
             f"task.teachers must be empty with method {config.method!r}, which shares the teacher; got another one for"

@@ -18,7 +18,7 @@ _TEACHER = "teacher."  # before the name of a metric: quality of a client's teac
 # What else a client may report of itself: mean losses, and what its process took to start.
 _OTHERS = {"loss_teacher", "loss_student", "import_seconds", SHARED_PERSONAL, SECONDS}
 
-_ANSWER_FIELDS = {"partition", "blob", "examples", "metric_names", "metric_values", "training_file"}
+_ANSWER_FIELDS = {"partition", "blob", "examples", "metric_names", "metric_values", "training_file", "class"}
 # Of an answer: more figures than any client has, and a size that no sum over clients makes infinite.
 _MOST_METRICS = 32
 _FILE = re.compile("([0-9a-f]{64})?")
@@ -52,6 +52,7 @@ class Answer:
         metrics: Losses and, in rounds of evaluation, the quality of its teacher.
         training_file: None of a client that has TensorFlow; of another the SHA-256 of the file by which it could train,
             empty where it has none. It then asks for the one of the round.
+        device_class: Of a node that says which class of devices it is of, when it is asked who it is; else empty.
     """
 
     partition: int
@@ -59,6 +60,7 @@ class Answer:
     examples: int = 0
     metrics: Mapping[str, float] = field(default_factory=dict)
     training_file: str | None = None
+    device_class: str = ""
 
     @property
     def needs_dense(self) -> bool:
@@ -106,6 +108,7 @@ def answer_fields(answer: Answer) -> Fields:
         "metric_names": names,
         "metric_values": [float(answer.metrics[name]) for name in names],
         **({} if answer.training_file is None else {"training_file": answer.training_file}),
+        **({"class": answer.device_class} if answer.device_class else {}),
     }
 
 
@@ -125,11 +128,14 @@ def read_answer(fields: Mapping[str, Any]) -> Answer:
     pairs = list(zip(names, fields["metric_values"], strict=True))
     metrics = {name: value for name, value in pairs if name in _OTHERS or is_of_teacher(name)}
     file = fields.get("training_file")
-    answer = Answer(fields["partition"], fields["blob"], fields["examples"], metrics, file)
+    first = (fields["partition"], fields["blob"], fields["examples"])
+    answer = Answer(*first, metrics, file, fields.get("class", ""))
     if (type(answer.partition), type(answer.blob)) != (int, bytes):
         raise ValueError("partition must be a whole number, blob bytes")
     if file is not None and not (isinstance(file, str) and _FILE.fullmatch(file)):
         raise ValueError("training_file must be 64 hex digits, or empty")
+    if type(answer.device_class) is not str:
+        raise ValueError("class must be text")
     if len(pairs) > _MOST_METRICS:
         raise ValueError(f"{len(pairs)} metrics, must be {_MOST_METRICS} at most")
     if not all(type(v) is float and abs(v) <= _LARGEST for v in metrics.values()):

@@ -5,7 +5,7 @@ The server writes into the file what ``about`` returns; a ``NodeExperiment`` is 
 
 import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,8 +52,9 @@ def about(first: "Experiment", now: "Experiment", kind: str) -> dict[str, Any]:
     name = "" if augment is None else f"{augment.__module__}:{augment.__qualname__}"
     if name and not name.startswith(_OWN_CODE):
         raise InputError(f"task {first.config.task!r} augments by {name}, which a node without the task's code lacks")
+    alone = replace(now.config, train=now.config.train_of(kind), classes=())
     return {
-        "settings": {**to_settings(now.config), **_NO_FILES, "task": now.task.name},
+        "settings": {**to_settings(alone), **_NO_FILES, "task": now.task.name},
         "fingerprint": first.fingerprint,
         "finishing": now is not first,
         "kind": kind,
@@ -128,8 +129,8 @@ class NodeExperiment(Rules):
         """Return itself where the file is for that round; another file is for the finishing rounds' model."""
         return self if finishes(self.config, round_) == self._about["finishing"] else None
 
-    def local(self, client: int | None = None) -> Local:
-        """Return what the experiment is to this node."""
+    def local(self, client: int | None = None, said: str = "") -> Local:
+        """Return what the experiment is to this node, whose file is that of its class."""
         return self._local
 
     def client_data(self, partition_id: int, own: Dataset | None = None) -> tuple[Dataset, Dataset]:

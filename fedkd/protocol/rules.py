@@ -77,8 +77,13 @@ class Rules:
         """
         raise NotImplementedError
 
-    def local(self, client: int | None = None) -> "Local":
-        """Return what the experiment is to a client; None for that of most clients."""
+    def local(self, client: int | None = None, said: str = "") -> "Local":
+        """Return what the experiment is to a client; None for that of most clients.
+
+        Args:
+            client: Its number.
+            said: The class of devices that a node says it is of, whatever it was dealt; empty where it says nothing.
+        """
         raise NotImplementedError
 
     def client_data(self, partition_id: int, own: Dataset | None = None) -> tuple[Dataset, Dataset]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fedkd.base.errors import InputError
-from fedkd.results import shape
+from fedkd.results import class_figures, shape
+from fedkd.results.class_figures import ByClass
 from fedkd.results.json_fields import number, numbers, required, table
 from fedkd.results.shape import every, optional
 
@@ -46,6 +47,7 @@ class Round:
         clients: Figures of the participants by name, each a list in their order with None for what isn't known:
             ``examples``, ``up_bytes``, ``down_bytes``, ``seconds``, ``norm``, ``loss_ROLE``, and, where they were
             measured, ``teacher_METRIC``, ``teacher_personal`` and ``shared_personal``.
+        by_class: Figures of each class of devices, by its name; empty where there are none.
         seconds: How long the round took; None where it isn't known.
         elapsed: Seconds since the run began.
         shared_sha256: Of the shared model, 64 hex digits.
@@ -71,6 +73,7 @@ class Round:
     refused: Sequence[Any] = ()
     norms: Mapping[str, float | None] = field(default_factory=dict)
     clients: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
+    by_class: ByClass = field(default_factory=dict)
     seconds: float | None = None
     elapsed: float | None = None
     shared_sha256: str | None = None
@@ -96,6 +99,7 @@ class Round:
             "refused": list(self.refused),
             "norms": dict(self.norms),
             "clients": {name: list(figures) for name, figures in self.clients.items()},
+            **class_figures.to_json(self.by_class),
             "seconds": self.seconds,
             "elapsed": self.elapsed,
             _SHA256: self.shared_sha256,
@@ -136,6 +140,7 @@ class Round:
             refused=tuple(row.get("refused") or ()),
             norms=numbers(table(row, "norms", where), where),
             clients=_clients(row, where),
+            by_class=class_figures.from_json(row, where),
             shared_sha256=row.get(_SHA256),
             **numbers({key: row.get(key) for key in _MAY_BE_NONE}, where),
         )

@@ -10,6 +10,7 @@ from fedkd.base.errors import InputError
 from fedkd.config.config import Scalar
 from fedkd.config.settings import flatten
 from fedkd.objectives.metric import ACCURACY, F1, Scale
+from fedkd.results.class_figures import ByClass
 from fedkd.results.confusion import Confusion
 from fedkd.results.device_file import DeviceFile
 from fedkd.results.partition import Partition
@@ -117,6 +118,16 @@ class RunRecord:
             teacher_mean=last_known(row.teacher_mean for row in self.history),
             teacher_std=last_known(row.teacher_std for row in self.history),
         )
+
+    @property
+    def by_class(self) -> ByClass:
+        """The summary's figures of classes of devices; of a run without one those of the last round that has any."""
+        if self.summary is not None:
+            return self.summary.by_class
+        measured = [
+            row for row in self.history if any(held.shared_personal is not None for held in row.by_class.values())
+        ]
+        return next((row.by_class for row in reversed(measured or self.history)), {})
 
     def shared_figure(self, metric: Scale) -> float | None:
         """The shared model's figure by any metric as it is in the end, of what ships; None where it isn't known."""

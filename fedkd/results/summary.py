@@ -6,6 +6,8 @@ from typing import Any
 
 from fedkd.base.errors import InputError
 from fedkd.objectives.metric import ACCURACY, F1, Scale, read_scale
+from fedkd.results import class_figures
+from fedkd.results.class_figures import ByClass
 from fedkd.results.device_file import DeviceFile
 from fedkd.results.json_fields import numbers, table
 
@@ -55,6 +57,7 @@ class Summary:
         metrics: How the task's figures are read, the deciding one first.
         quality: By the deciding metric, at the end of training, and of what ships; None where it isn't known.
         others: By the names of the other metrics; of these only ``shared``, ``teacher_mean``, ``finished`` are known.
+        by_class: Figures of each class of devices at the end of training, by its name; empty where there are none.
         traffic: Bytes per client, see ``server.results.traffic``.
         speed: ``seconds`` and ``client_updates_per_second``.
         shared_sha256: Of the shared model at the end of training, 64 hex digits; None where none is shared.
@@ -74,6 +77,7 @@ class Summary:
     metrics: Sequence[Scale] = ()
     quality: Quality | None = None
     others: Mapping[str, Quality] = field(default_factory=dict)
+    by_class: ByClass = field(default_factory=dict)
     traffic: Mapping[str, float | None] = field(default_factory=dict)
     speed: Mapping[str, float | None] = field(default_factory=dict)
     shared_sha256: str | None = None
@@ -105,6 +109,7 @@ class Summary:
             "metrics": [metric.to_json() for metric in self.metrics],
             "quality": self.quality and asdict(self.quality),
             "others": {name: {key: getattr(held, key) for key in _FURTHER} for name, held in self.others.items()},
+            **class_figures.to_json(self.by_class),
             "traffic": dict(self.traffic),
             "speed": dict(self.speed),
             "shared_sha256": self.shared_sha256,
@@ -137,6 +142,7 @@ class Summary:
             metrics=read_metrics(data["metrics"], where),
             quality=_quality(measured, where) if measured else None,
             others={name: _quality(table(others, name, where), where) for name in others},
+            by_class=class_figures.from_json(data, where),
             traffic=numbers(table(data, "traffic", where), where),
             speed=numbers(table(data, "speed", where), where),
             shared_sha256=data.get("shared_sha256"),

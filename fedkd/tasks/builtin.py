@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,11 +49,32 @@ _DEFAULTS: dict[str, Mapping[str, Scalar]] = {
 }
 
 
-def builder(module: str, role: str, *arguments: object, **options: int) -> Builder:
-    """Return a function that builds a model of ``fedkd.models``; options of 0 are left to the model."""
+@dataclass(frozen=True, eq=False)
+class BuiltIn:
+    """Builds a model of ``fedkd.models``.
 
-    def build() -> "keras.Model":
-        function = getattr(importlib.import_module(f"fedkd.models.{module}"), role)
-        return function(*arguments, **{name: value for name, value in options.items() if value})
+    Args:
+        module: Which of them.
+        role: The module's function, ``teacher`` or ``student``.
+        arguments: Of that function.
+        options: By their names; those of 0 are left to the model.
+    """
 
-    return build
+    module: str
+    role: str
+    arguments: tuple[object, ...]
+    options: Mapping[str, int]
+
+    def __call__(self) -> "keras.Model":
+        """Build it."""
+        function = getattr(importlib.import_module(f"fedkd.models.{self.module}"), self.role)
+        return function(*self.arguments, **{name: value for name, value in self.options.items() if value})
+
+    def at_width(self, width: int) -> "BuiltIn":
+        """Return what builds the same at another width."""
+        return replace(self, options={**self.options, "width": width})
+
+
+def builder(module: str, role: str, *arguments: object, **options: int) -> BuiltIn:
+    """Return what builds a model of ``fedkd.models``; options of 0 are left to the model."""
+    return BuiltIn(module, role, arguments, options)

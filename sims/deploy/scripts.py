@@ -48,6 +48,8 @@ _SUPERNODE = Template(
 # This node's examples: arrays x and y, see docs/deployment.md. The task says what they must look like.
 : "$${FEDKD_DATA:=$$here/data.npz}" "$${FEDKD_TASK_DATA:=}" "$${FEDKD_VOCABULARY:=}"
 [ -n "$${FEDKD_TASK:-}" ] || FEDKD_TASK=$task
+# The class of devices this node is of, a section classes.NAME of the run's settings; empty for what it is dealt.
+: "$${FEDKD_CLASS:=}"
 # What trains here: litert, by a file and without TensorFlow, or tensorflow. A test set is for this node's own figures.
 : "$${FEDKD_ENGINE:=}" "$${FEDKD_TRAINING_FILE:=}" "$${FEDKD_TEST:=}"
 if [ -z "$$FEDKD_ENGINE" ]; then
@@ -67,7 +69,7 @@ cd "$$FEDKD_STATE"
 exec flower-supernode --superlink "$$FEDKD_SUPERLINK" --root-certificates "$$here/ca.crt" \\
   --auth-supernode-private-key "$$here/node.key" --port "$$FEDKD_PORT" \\
   --node-config "partition-id=$number data='$$FEDKD_DATA' state-dir='$$FEDKD_STATE' engine='$$FEDKD_ENGINE'\
- training-file='$$FEDKD_TRAINING_FILE' test='$$FEDKD_TEST'"
+ training-file='$$FEDKD_TRAINING_FILE' test='$$FEDKD_TEST' class='$$FEDKD_CLASS'"
 """
 )
 

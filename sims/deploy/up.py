@@ -41,7 +41,7 @@ class LocalFederation:
         self, work: Path, experiment: Experiment, host: str = LOOPBACK, prefixes: Sequence[Sequence[str]] = ()
     ) -> None:
         config = experiment.config
-        self.work, self.config, self._host = work, config, host
+        self.work, self.config, self._host, self._experiment = work, config, host, experiment
         self._prefixes = prefixes or [()] * config.clients
         self.port, *self.node_ports = free_ports(1 + config.clients)
         self.doors = [
@@ -88,7 +88,7 @@ class LocalFederation:
             "FEDKD_TASK": self.config.task,
             "FEDKD_TASK_DATA": self.config.data,
             "FEDKD_VOCABULARY": str(self.config.model.vocabulary),
-            "FEDKD_ENGINE": self.config.train.engine,
+            "FEDKD_ENGINE": self.config.train_of(self._experiment.kind(number)).engine,
             "FEDKD_TEST": str(self._test),
         }
         self._start(node_name(number), self.deployment.node(number) / "start.sh", values, self._prefixes[number])

@@ -12,6 +12,7 @@ from fedkd.results.confusion import Confusion
 from fedkd.results.run_folder import read
 from fedkd.results.run_record import RunRecord
 from fedkd.results.summary import Summary
+from sims.report.class_rows import class_rows
 from sims.report.html import Picture, picture, render
 from sims.report.plots import (
     Look,
@@ -127,6 +128,7 @@ def _html(run: RunRecord, pictures: list[Picture]) -> str:
         metric=run.metric,
         traffic=_traffic_rows(run.traffic),
         facts=_facts(summary),
+        classes=class_rows(run.by_class, run.metric),
         clients=client_rows(run),
         more_clients=max(0, len(run.client_figures()) - MOST_CLIENTS),
         norms=norm_rows(run),

@@ -14,6 +14,7 @@ from fedkd.objectives.metric import ACCURACY, Scale
 from fedkd.objectives.metric import NONE as NONE
 from fedkd.results.summary import Quality, Summary
 from fedkd.results.task_record import LARGEST_CLASS
+from sims.report.class_rows import class_rows
 
 KB, MB = 1e3, 1e6
 
@@ -147,7 +148,9 @@ def summary_table(summary: Summary, report: Path | None = None, baseline: str = 
     ):
         if text:
             table.add_row(label, Text(text))  # Text, not markup: a run may be called [red]
-    return Group(Text(_title(summary), style="bold"), Padding(table, (0, 0, 0, 1)), *_files(summary))
+    return Group(
+        Text(_title(summary), style="bold"), Padding(table, (0, 0, 0, 1)), *_classes(summary), *_files(summary)
+    )
 
 
 def _title(summary: Summary) -> str:
@@ -205,6 +208,17 @@ def _student(summary: Summary) -> str:
     left = next((file.parameters for file in summary.files if file.parameters), count)
     after = f", {left:,} after finishing" if count and left != count and summary.finish_rounds else ""
     return (f"{count:,} parameters{after} · " if count else "") + f"sha256 {digest}"
+
+
+def _classes(summary: Summary) -> Sequence[RenderableType]:
+    """The classes of devices, a row each."""
+    headings, *rows = class_rows(summary.by_class, summary.metric) or [()]
+    table = Table(box=None, padding=(0, 1), header_style="dim")
+    for number, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return [table] if rows else []
 
 
 def _files(summary: Summary) -> Sequence[RenderableType]:

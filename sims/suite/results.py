@@ -21,7 +21,7 @@ def varied_keys(jobs: Sequence[Job]) -> list[str]:
     """Keys that the suite sets and whose values differ between cells, beside method, task and seed."""
     settings = [to_settings(job.config) for job in jobs]
     given = dict.fromkeys(key for job in jobs for key in job.cell.settings if key not in _NOT_SHOWN)
-    return [key for key in given if len({held[key] for held in settings}) > 1]
+    return [key for key in given if len({held.get(key) for held in settings}) > 1]
 
 
 def further_metrics(summaries: Sequence[Summary | None]) -> list[str]:
@@ -47,7 +47,7 @@ def row(job: Job, summary: Summary | None, varied: Sequence[str], others: Sequen
     config, held = job.config, to_settings(job.config)
     first: Row = {"cell": job.cell.name, "label": job.cell.label, "method": config.method}
     # The configuration holds the absolute path of a task's file.
-    first |= {"task": job.cell.settings["task"], "seed": config.seed, **{key: held[key] for key in varied}}
+    first |= {"task": job.cell.settings["task"], "seed": config.seed, **{key: held.get(key) for key in varied}}
     first["status"] = "finished" if summary else "missing"
     figures = _figures(summary or Summary(), others)
     return first | (figures if summary else dict.fromkeys(figures))

@@ -75,6 +75,18 @@ def test_the_start_script_checks_for_the_task_as_it_is_spelt(tmp_path, task):
         assert (done.returncode, done.stdout, done.stderr) == (1, expected, "")
 
 
+def test_the_start_script_says_the_class_of_the_node(tmp_path):
+    script = tmp_path / "start.sh"
+    script.write_text(scripts.supernode(0, "pi:8000", "digits"))
+    for name, text in (("fedkd-node", ""), ("flower-supernode", 'for last; do :; done; printf %s "$last"\n')):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}")
+        (tmp_path / name).chmod(0o755)
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "FEDKD_STATE": str(tmp_path), "FEDKD_ENGINE": "litert"}
+    for extra, said in (({}, "class=''"), ({"FEDKD_CLASS": "zero"}, "class='zero'")):
+        done = subprocess.run(["/bin/sh", script], env=env | extra, capture_output=True, text=True, check=True)
+        assert done.stdout.split()[-1] == said
+
+
 def test_units_parse_and_keep_what_they_write_to_themselves(deployment):
     units = [*(deployment.folder / "systemd").iterdir(), deployment.node(0) / scripts.NODE_UNIT]
     assert len(units) == 4

@@ -66,6 +66,31 @@ def test_cells_of_other_settings_are_rows_of_their_own_and_missing_ones_none(tmp
     assert csv_text(rows).splitlines()[-1] == "fedkd-digits-epochs=2-seed1,fedkd,fedkd,digits,1,2,missing" + "," * 13
 
 
+def test_a_class_of_devices_is_varied_like_any_key_and_cells_may_lack_it(tmp_path):
+    text = """
+        [base]
+        clients = 10
+        [grid]
+        "classes.zero.share" = [0.0, 0.3]
+        [[variants]]
+        [[variants]]
+        name = "whole"
+        classes.zero.share = 1.0
+        classes.zero.teacher = "none"
+        [[variants]]
+        name = "paper"
+        classes.five.share = 0.5
+        classes.zero.share = 0.0
+    """
+    jobs = plan(read_suite(suite(tmp_path, text))[1], tmp_path)
+    assert [job.cell.name for job in jobs] == [
+        "fedkd-digits-share=0.0-seed0", "fedkd-digits-share=0.3-seed0", "whole-digits-seed0", "paper-digits-seed0",
+    ]  # fmt: skip
+    assert varied_keys(jobs) == ["classes.zero.share", "classes.zero.teacher", "classes.five.share"]
+    rows, _ = table(jobs, [a_summary(0.5, 1.0)] * 4, varied_keys(jobs))
+    assert [each["classes.five.share"] for each in rows] == [None, None, None, 0.5]
+
+
 def test_bytes_are_compared_with_the_suites_own_fedavg_of_the_teacher(tmp_path):
     """It sent 8 MB and 4 MB on average 6, the other one 2: three times less."""
     jobs = plan(read_suite(suite(tmp_path, '[grid]\nmethod = ["fedavg_teacher", "fedkd"]\nseed = [0, 1]'))[1], tmp_path)
