@@ -14,6 +14,7 @@ from sims.terminal import Terminal
 
 app = typer.Typer(no_args_is_help=True, help="Federations of real machines, on Flower's SuperLink and SuperNodes.")
 
+FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="Folder that `fedkd deploy init` wrote.")]
 TaskOption = Annotated[str | None, typer.Option(help="See `fedkd tasks`. (default: digits)")]
 MethodOption = Annotated[str | None, typer.Option(help="See `fedkd methods`. (default: fedkd)")]
 RoundsOption = Annotated[int | None, typer.Option(help="Rounds of training. (default: 20)")]
@@ -31,6 +32,10 @@ def init(
         typer.Option(help="Name or address by which nodes reach the SuperLink; may be repeated. (default: 127.0.0.1)"),
     ] = None,
     task: Annotated[str, typer.Option(help="What nodes check their data for.")] = "digits",
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="What you call node 0; repeat it for node 1, and so on. (default: node-0, node-1, …)"),
+    ] = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Write certificates, node keys, start scripts, systemd units and a guide."""
@@ -40,8 +45,21 @@ def init(
 
         if why := check_task(task):
             print(f"warning: {why}, so that it wasn't checked; every machine needs it", file=sys.stderr)
-        write_deployment(Deployment(folder, nodes, tuple(host or ["127.0.0.1"]), task), overwrite)
+        made = Deployment(folder, nodes, tuple(host or ["127.0.0.1"]), task, names=tuple(name or ()))
+        write_deployment(made, overwrite)
         Terminal().print(f"what to do next: {folder / 'README.md'}", highlight=False)
+
+
+@app.command()
+def register(folder: FolderArgument) -> None:
+    """Make the nodes' keys known to the SuperLink, which is up; those that are known already stay as they are."""
+    with errors_for_people():
+        from sims.deploy.deployed import Deployed
+        from sims.deploy.register import register as register_keys
+
+        console = Terminal()
+        for left in register_keys(Deployed.read(folder), lambda line: console.print(line, soft_wrap=True)):
+            print(f"warning: {left}", file=sys.stderr)
 
 
 @app.command()
@@ -69,7 +87,7 @@ def up(
 
 @app.command()
 def run(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that `fedkd deploy init` wrote.")],
+    folder: FolderArgument,
     out: Annotated[Path, typer.Option(help="Folder for the run to write, on the SuperLink's machine.")],
     config: ConfigOption = None,
     task: TaskOption = None,

@@ -5,7 +5,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,40 @@ _QUIET = {
     "FLWR_TELEMETRY_ENABLED": "0",
     "FLWR_DISABLE_UPDATE_CHECK": "1",
 }
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node as the SuperLink knows it.
+
+    Args:
+        id: Flower's, which the SuperLink gave its key.
+        status: ``online``, ``offline``, or ``registered`` where it was never online.
+        since: When it went online, or offline; in seconds since 1970, None where it was never online.
+    """
+
+    id: str
+    status: str
+    since: float | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as the SuperLink knows it.
+
+    Args:
+        id: Flower's.
+        status: ``pending``, ``starting``, ``running``, ``finished:completed``, ``finished:failed`` or
+            ``finished:stopped``.
+    """
+
+    id: str
+    status: str
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has ended, however it did."""
+        return self.status.startswith("finished")
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -74,9 +111,47 @@ def start(env: Mapping[str, str], app: Path) -> str:
     return str(flwr(env, "run", str(app))["run-id"])
 
 
+def nodes(env: Mapping[str, str]) -> list[Node]:
+    """The nodes whose keys are registered."""
+    return read_nodes(flwr(env, "supernode", "list"))
+
+
+def read_nodes(answer: Mapping[str, Any]) -> list[Node]:
+    """Nodes of an answer to `flwr supernode list`, but those that were unregistered.
+
+    Raises:
+        RunError: It has another form than Flower's answers had.
+    """
+    with _understood("supernode list"):
+        rows = [row for row in answer["nodes"] if row["status"] != "unregistered"]
+        when = {"online": "online-at", "offline": "offline-at", "registered": ""}
+        return [Node(row["node-id"], row["status"], _seconds(row.get(when[row["status"]], "N/A"))) for row in rows]
+
+
+def runs(env: Mapping[str, str]) -> list[Run]:
+    """All runs, the newest first."""
+    return read_runs(flwr(env, "ls"))
+
+
+def read_runs(answer: Mapping[str, Any]) -> list[Run]:
+    """Runs of an answer to `flwr ls`, the newest first.
+
+    Raises:
+        RunError: It has another form than Flower's answers had.
+    """
+    with _understood("ls"):
+        rows = sorted(answer["runs"], key=lambda row: row["pending-at"], reverse=True)
+        return [Run(row["run-id"], row["status"]) for row in rows]
+
+
 def status(env: Mapping[str, str], run: str) -> str:
-    """State of a run: ``pending``, ``running``, ``finished:completed``, ``finished:failed``."""
-    return str(flwr(env, "ls", "--run-id", run)["runs"][0]["status"])
+    """State of a run, see ``Run.status``."""
+    return read_runs(flwr(env, "ls", "--run-id", run))[0].status
+
+
+def stop(env: Mapping[str, str], run: str) -> None:
+    """Stop a run; its ServerApp ends some seconds later."""
+    flwr(env, "stop", run)
 
 
 def log_of(env: Mapping[str, str], run: str) -> str:
@@ -113,6 +188,22 @@ def wait_until_finished(env: Mapping[str, str], run: str, look: Callable[[], boo
             time.sleep(0.25)
             if look():
                 end = min(end, time.monotonic() + _SOON)
+
+
+@contextmanager
+def _understood(command: str) -> Iterator[None]:
+    """Say which answer of Flower's has another form than is known here."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunError(
+            f"flwr {command}: its answer isn't understood ({error!r}); is it the Flower that fedkd asks for?"
+        ) from None
+
+
+def _seconds(text: str) -> float | None:
+    """Seconds since 1970 of a time as Flower writes it, None of ``N/A``."""
+    return None if text == "N/A" else datetime.fromisoformat(text).timestamp()
 
 
 def _ask(env: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:

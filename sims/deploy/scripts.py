@@ -137,8 +137,9 @@ instead (then both for `start-superexec.sh` too, and the port in `admin/config.t
 
 ## 2. Register the nodes' keys (this machine, once)
 
-    export FLWR_HOME=$folder/admin
-    for key in $folder/admin/keys/*.pub; do flwr supernode register "$$key"; done
+    /opt/fedkd/bin/fedkd deploy register $folder
+
+It remembers which id Flower gave which node, so that `fedkd deploy status` can say names.
 
 ## 3. Nodes
 

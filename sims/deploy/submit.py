@@ -11,13 +11,13 @@ from rich.console import Console
 from fedkd.base.errors import InputError, RunError
 from fedkd.config.config import Scalar
 from fedkd.config.finish import rounds_in_words
-from fedkd.config.settings import check_settings, read_toml, to_settings
+from fedkd.config.settings import check_settings, to_settings
 from fedkd.config.trust import trusted_settings
 from fedkd.protocol.resolve import experiment_of
 from fedkd.results.resuming import check_resumable
 from sims.deploy import flower
 from sims.deploy.app_folder import write_app
-from sims.deploy.folder import MARK
+from sims.deploy.deployed import Deployed
 from sims.deploy.processes import last_message
 from sims.progress import watch
 from sims.run import absolute
@@ -52,15 +52,15 @@ def submit(
     """
     if from_round and not resume:
         raise InputError(f"--from-round takes --resume, there is no run to go back in, got {from_round} without")
-    made, out = read_toml(folder / MARK), out.absolute()
-    given = {"clients": made["nodes"], "task": made["task"], "partition.kind": "nodes"}
+    deployed, out = Deployed.read(folder), out.absolute()
+    given: dict[str, Scalar] = {"clients": len(deployed.names), "task": deployed.task, "partition.kind": "nodes"}
     before = out / "config.toml"
     known = resume and os.path.isfile(before)  # else it may be on another machine, or not ours to read
     given |= {**(trusted_settings(before, trust, settings) if known else {}), **settings}
     config = experiment_of(absolute(check_settings(given))).config
     if known:
         check_resumable(out, config, from_round)
-    env = flower.environment(folder.absolute() / "admin")
+    env = deployed.env
     options: dict[str, Scalar] = {"out": str(out), "engine": "deployment", "overwrite": overwrite, "resume": resume}
     run_config = {**to_settings(config), **options, "from_round": from_round}
     console.print(rounds_in_words(config), highlight=False)

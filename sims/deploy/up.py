@@ -18,7 +18,8 @@ from fedkd.results.run_folder import run_path
 from fedkd.tasks.own import write_own
 from sims.deploy import flower
 from sims.deploy.app_folder import write_app
-from sims.deploy.folder import Deployment, write_deployment
+from sims.deploy.deployed import Deployed
+from sims.deploy.folder import Deployment, node_name, write_deployment
 from sims.deploy.processes import Processes, free_ports, last_message, wait_for_port
 from sims.run import absolute, forget_states, how_far, taken, write_partition
 from sims.signals import interruptible
@@ -70,9 +71,11 @@ class LocalFederation:
         self.start_superlink()
         wait_for_port(self.port, self.processes, host=self._host)
         self._start(SUPEREXEC, self.deployment.superlink / "start-superexec.sh", self._link)
+        ids: dict[int, str] = {}
         for number in range(self.config.clients):
-            flower.register(self.env, self.deployment.public_key(number))
+            ids[number] = str(flower.register(self.env, self.deployment.public_key(number)))
             self.start_node(number)
+        self.deployed.remember_ids(ids)
 
     def start_superlink(self) -> None:
         """Start the SuperLink; it keeps what it knows in a file."""
@@ -117,17 +120,17 @@ class LocalFederation:
             raise RunError(f"the run ended as {state}: {last_message(log)} (log: {log})")
 
     @property
+    def deployed(self) -> Deployed:
+        """Its deployment as it was written."""
+        return Deployed.read(self.deployment.folder)
+
+    @property
     def _link(self) -> dict[str, str]:
         state = str(self.work / "state" / "superlink")
         return {"FEDKD_BIND": self._host, "FEDKD_PORT": str(self.port), "FEDKD_STATE": state}
 
     def _start(self, name: str, script: Path, values: Mapping[str, str], prefix: Sequence[str] = ()) -> None:
         self.processes.start(name, [*prefix, "/bin/sh", str(script)], {**self.env, **values})
-
-
-def node_name(number: int) -> str:
-    """Name of a node's process and log."""
-    return f"node-{number}"
 
 
 def up(settings: Mapping[str, Scalar], nodes: int, out: Path | None, overwrite: bool, console: Console) -> Path:

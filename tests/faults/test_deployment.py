@@ -21,9 +21,10 @@ from fedkd.config.settings import to_settings
 from fedkd.protocol.reference import Federation
 from fedkd.protocol.resolve import experiment_of
 from server.certificates import authority
+from sims.deploy.folder import node_name
 from sims.deploy.keys import node_pair, write_secret
 from sims.deploy.processes import Processes, free_ports, last_message, wait_for_port
-from sims.deploy.up import SUPERLINK, LocalFederation, node_name
+from sims.deploy.up import SUPERLINK, LocalFederation
 from sims.run import run
 from tests.faults.proxy import CountingProxy
 
