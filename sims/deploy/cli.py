@@ -112,6 +112,56 @@ def run(
 
 
 @app.command()
+def status(
+    folder: FolderArgument,
+    out: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Folder of the run. (default: the last one's started from DIR)")
+    ] = None,
+    live: Annotated[bool, typer.Option("--live", help="Keep the table up to date until Ctrl-C.")] = False,
+) -> None:
+    """Say of each node whether it is online, its last round with seconds and memory, and what was refused of it."""
+    with errors_for_people():
+        from sims.deploy.status import show_status
+
+        show_status(folder, out, live, Terminal())
+
+
+@app.command()
+def logs(
+    folder: FolderArgument,
+    run: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Flower's id of the run, see `fedkd deploy status`. (default: the newest)"),
+    ] = None,
+    node: Annotated[
+        str | None, typer.Option(metavar="N", help="Say where this node's log is; N is its number or its name.")
+    ] = None,
+) -> None:
+    """Show what the server of a run has logged, and say where nodes log."""
+    with errors_for_people():
+        from sims.deploy.deployed import Deployed
+        from sims.deploy.running import log_of, where_nodes_log
+
+        deployed = Deployed.read(folder)
+        if node is not None:
+            print(where_nodes_log(deployed.number_of(node)))
+            return
+        print(log_of(deployed, run, sys.stdout.isatty()))
+        print(where_nodes_log(None), file=sys.stderr)
+
+
+@app.command()
+def stop(folder: FolderArgument) -> None:
+    """Stop the run under way; it can go on later."""
+    with errors_for_people():
+        from sims.deploy.deployed import Deployed
+        from sims.deploy.running import stop as stop_runs
+
+        for line in stop_runs(Deployed.read(folder)):
+            print(line)
+
+
+@app.command()
 def check(
     own: Annotated[Path, typer.Option(help="This node's examples: an .npz with x and y.")],
     state_dir: Annotated[Path, typer.Option(help="Where this node keeps its state.")],

@@ -162,7 +162,9 @@ def log_of(env: Mapping[str, str], run: str) -> str:
         return ""
 
 
-def wait_until_finished(env: Mapping[str, str], run: str, look: Callable[[], bool]) -> str:
+def wait_until_finished(
+    env: Mapping[str, str], run: str, look: Callable[[], bool], heard: Callable[[str], None] | None = None
+) -> str:
     """Wait for the end of a run and return its state.
 
     Args:
@@ -170,18 +172,21 @@ def wait_until_finished(env: Mapping[str, str], run: str, look: Callable[[], boo
         run: Its id.
         look: Called repeatedly; True where the run may well have ended, so that Flower is asked soon. Each question
             takes a process of its own and a second or more of a core. Raises where what the run needs has died.
+        heard: Called with each state that Flower answers before the last.
 
     Raises:
         RunError: The SuperLink doesn't answer, for two minutes.
     """
-    heard = time.monotonic()
+    answered = time.monotonic()
     while True:
         try:
             if (state := status(env, run)).startswith("finished"):
                 return state
-            heard = time.monotonic()
+            answered = time.monotonic()
+            if heard:
+                heard(state)
         except RunError:
-            if time.monotonic() - heard > _SILENCE:
+            if time.monotonic() - answered > _SILENCE:
                 raise  # a SuperLink that was killed may come back, and its runs with it
         end = time.monotonic() + _EVERY
         while time.monotonic() < end:

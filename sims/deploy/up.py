@@ -3,12 +3,12 @@
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from fedkd.base.errors import InputError, RunError
+from fedkd.base.errors import InputError, RunError, StoppedError
 from fedkd.config.config import Scalar
 from fedkd.config.finish import rounds_in_words
 from fedkd.config.settings import check_settings, to_settings
@@ -21,6 +21,7 @@ from sims.deploy.app_folder import write_app
 from sims.deploy.deployed import Deployed
 from sims.deploy.folder import Deployment, node_name, write_deployment
 from sims.deploy.processes import Processes, free_ports, last_message, wait_for_port
+from sims.deploy.waiting import Waiting
 from sims.run import absolute, forget_states, how_far, taken, write_partition
 from sims.signals import interruptible
 
@@ -102,18 +103,26 @@ class LocalFederation:
             write_app(Path(folder), run_config)
             return flower.start(self.env, Path(folder))
 
-    def wait(self, run: str, folder: Path) -> None:
+    def wait(self, run: str, folder: Path, heard: Callable[[str], None] | None = None) -> None:
         """Wait for the end of a run that writes a folder.
+
+        Args:
+            run: Its id.
+            folder: The one that it writes.
+            heard: See ``sims.deploy.flower.wait_until_finished``.
 
         Raises:
             RunError: It failed, or a process ended.
+            StoppedError: Somebody stopped it.
         """
 
         def look() -> bool:
             self.processes.check()
             return (folder / "summary.json").exists()
 
-        state = flower.wait_until_finished(self.env, run, look)
+        state = flower.wait_until_finished(self.env, run, look, heard)
+        if state == "finished:stopped":
+            raise StoppedError("stopped by `flwr stop`")
         if state != "finished:completed":
             log = self.processes.log("serverapp")
             log.write_text(flower.log_of(self.env, run), encoding="utf-8")
@@ -186,8 +195,9 @@ def _watch(federation: LocalFederation, run: str, folder: Path, console: Console
     from sims.progress import watch
 
     config = federation.config
+    waiting = Waiting(federation.deployed, folder / "history.jsonl", console)
     with watch(folder / "history.jsonl", config.total_rounds, console, config.device_files):
-        federation.wait(run, folder)
+        federation.wait(run, folder, waiting.heard)
 
 
 def _with_clients(settings: Mapping[str, Scalar], nodes: int) -> dict[str, Scalar]:
