@@ -1,8 +1,10 @@
 """Runs of a deployment from outside: what they log, and how they are stopped."""
 
 import re
+from pathlib import Path
 
 from fedkd.base.errors import InputError
+from fedkd.results.run_folder import is_run
 from sims.deploy import flower
 from sims.deploy.deployed import Deployed
 from sims.deploy.status import rounds_of
@@ -48,11 +50,25 @@ def stop(deployed: Deployed) -> list[str]:
     under_way = [run for run in flower.runs(deployed.env) if not run.finished]
     for run in under_way:
         flower.stop(deployed.env, run.id)
-    out = deployed.last_out
     if not under_way:
         return ["no run is under way"]
-    said = [f"stopped run {run.id}" for run in under_way]
+    said, out = [f"stopped run {run.id}" for run in under_way], deployed.last_out
     if out is None:
         return said
-    again = f"go on with: fedkd deploy run {deployed.folder} --out {out} --resume"
-    return [*said, f"{rounds_of(out)[1]}; {again}"]
+    return [*said, "; ".join(filter(None, [rounds_of(out)[1], how_to_go_on(deployed, out)]))]
+
+
+def how_to_go_on(deployed: Deployed, out: Path, option: str = "") -> str:
+    """Say how a run of this deployment that was stopped goes on; empty where it hadn't begun.
+
+    Args:
+        deployed: Where it ran.
+        out: Folder of the run.
+        option: What the command has to be given besides, after a space.
+    """
+    try:
+        if not is_run(out):
+            return ""
+    except PermissionError:
+        pass  # it is the SuperLink's, and there for all this user knows
+    return f"go on with: fedkd deploy run {deployed.folder} --out {out} --resume{option}"

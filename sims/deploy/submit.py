@@ -16,11 +16,11 @@ from fedkd.config.settings import check_settings, to_settings
 from fedkd.config.trust import trust_option, trusted_settings
 from fedkd.protocol.resolve import experiment_of
 from fedkd.results.resuming import check_resumable
-from fedkd.results.run_folder import is_run
 from sims.deploy import flower
 from sims.deploy.app_folder import write_app
 from sims.deploy.deployed import Deployed
 from sims.deploy.processes import last_message
+from sims.deploy.running import how_to_go_on
 from sims.deploy.waiting import Waiting
 from sims.progress import watch
 from sims.run import absolute, how_far
@@ -99,11 +99,9 @@ def _check_completed(state: str, deployed: Deployed, run: str, config: Config, o
         return
     if state == "finished:stopped":
         by = "stopped by `fedkd deploy stop` or `flwr stop`"
+        again = how_to_go_on(deployed, out, trust_option(to_settings(config)))
         far = f" {how_far(out, config.total_rounds)}" if _visible(out) else ""
-        if far and not is_run(out):
-            raise StoppedError(f"{by} before it began; start it again")
-        again = f"fedkd deploy run {deployed.folder} --out {out} --resume{trust_option(to_settings(config))}"
-        raise StoppedError(f"{by}{far}; go on with: {again}")
+        raise StoppedError(f"{by}{far}; {again}" if again else f"{by} before it began; start it again")
     handle, log = tempfile.mkstemp(prefix=f"fedkd-run-{run}-", suffix=".log")
     with open(handle, "w", encoding="utf-8") as file:
         file.write(flower.log_of(deployed.env, run))

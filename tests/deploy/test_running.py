@@ -3,6 +3,8 @@
 import pytest
 from typer.testing import CliRunner
 
+from fedkd.config.settings import build
+from fedkd.results.run_folder import RunFolder
 from sims.cli import app
 from sims.deploy import flower
 from sims.deploy.deployed import Deployed
@@ -37,6 +39,8 @@ def test_the_run_under_way_is_stopped_and_those_before_arent(deployment, asked, 
     assert call("stop", deployment.folder) == (0, ["stopped run 5"])
     assert [command for command in commands if command[0] == "stop"] == [("stop", "5")]
     Deployed.read(deployment.folder).remember_run(tmp_path / "run")
+    assert call("stop", deployment.folder)[1][1] == f"no round has ended in {tmp_path / 'run'}"
+    RunFolder.create(tmp_path / "run", build({}), False)
     again = f"go on with: fedkd deploy run {deployment.folder} --out {tmp_path / 'run'} --resume"
     assert call("stop", deployment.folder)[1][1] == f"no round has ended in {tmp_path / 'run'}; {again}"
 
