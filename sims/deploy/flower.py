@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ _SECONDS = 120.0
 _EVERY, _SOON = 20.0, 1.0
 # Seconds in which it needn't answer.
 _SILENCE = 120.0
+_ADDRESS = re.compile(r"^Using SuperLink: \S+ \((.+)\)", re.MULTILINE)
 
 # No look for updates, no usage statistics, no `uv sync` for each run.
 _QUIET = {
@@ -97,8 +99,21 @@ def flwr(env: Mapping[str, str], *arguments: str) -> dict[str, Any]:
         said = (done.stdout + done.stderr).split()
         raise RunError(f"flwr {arguments[0]}: {' '.join(said) or f'exit code {done.returncode}'}") from None
     if not answer.get("success"):
-        raise RunError(f"flwr {arguments[0]}: {' '.join(str(answer.get('error-message', answer)).split())}")
+        raise RunError(f"flwr {arguments[0]}: {why_of(str(answer.get('error-message', answer)))}")
     return dict(answer)
+
+
+def why_of(message: str) -> str:
+    """What Flower says of an error in one line, without what it said before.
+
+    >>> why_of("Using SuperLink: fedkd (127.0.0.1:8001)\\n Stopping run ID 17...\\n\\n[code: 16] Run ID not found.")
+    '[code: 16] Run ID not found.'
+    """
+    text = " ".join(message.rpartition("\n\n")[2].split())
+    address = _ADDRESS.search(message)
+    if address and "Connection to the SuperLink is unavailable" in text:
+        return f"no SuperLink answers at {address[1]}; is its start.sh running?"
+    return text
 
 
 def register(env: Mapping[str, str], public_key: Path) -> int:

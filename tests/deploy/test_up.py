@@ -35,19 +35,13 @@ def test_nodes_hold_what_the_runs_clients_hold_also_when_a_split_gave_it_to_them
             assert stat.S_IMODE(federation.data(number).parent.stat().st_mode) == 0o700
 
 
-@pytest.mark.parametrize(
-    "kind, said", [([], "or --config the deploy.toml of a `fedkd split`"), (["1"], "1/data.npz: no")]
-)
-def test_data_that_nobody_deals_must_be_a_splits(tmp_path, kind, said):
-    split = tmp_path / "split"
-    write_split(DEALT, split, False)
-    for gone in kind:
-        (split / gone / "data.npz").unlink()
-    config = split / "deploy.toml"
-    if not kind:
-        config = config.rename(tmp_path / "deploy.toml")
-    code, line = call("--config", config, "--out", tmp_path / "run")
-    assert (code, said in line) == (2, True), line
+def test_data_that_nobody_deals_must_be_a_splits(tmp_path):
+    write_split(DEALT, tmp_path / "split", False)
+    (tmp_path / "split/1/data.npz").unlink()
+    code, line = call("--config", tmp_path / "split/deploy.toml", "--out", tmp_path / "run")
+    assert (code, "split/1/data.npz: no such file; `fedkd split` writes one" in line) == (2, True), line
+    code, line = call("--set", "partition.kind=nodes", "--out", tmp_path / "run")
+    assert (code, "or --config the deploy.toml of a `fedkd split`" in line) == (2, True), line
     assert not (tmp_path / "run").exists()
 
 
