@@ -38,7 +38,8 @@ def log_of(deployed: Deployed, run: str | None, colours: bool) -> str:
 def where_nodes_log(number: int | None) -> str:
     """Say where a node's log is; that of any where it has no number."""
     which, whose = ("N", "a node's log is") if number is None else (str(number), "its log is")
-    return f"{whose} on its own machine: journalctl -u fedkd-supernode@{which}, or where its start.sh was started"
+    unit = f"journalctl -u fedkd-supernode@{which} (fedkd-node, where install.sh made it)"
+    return f"{whose} on its own machine: {unit}, or where its start.sh was started"
 
 
 def stop(deployed: Deployed) -> list[str]:
