@@ -27,6 +27,9 @@ from server.strategy import FedKD
 
 log = logging.getLogger("fedkd.server")
 
+# Seconds in which the process of a run that was stopped ends: Flower leaves it some, and calls the run stopped at once.
+_ENDING = 30.0
+
 app = ServerApp()
 
 # Engines whose clients have this machine's task, code and all.
@@ -54,7 +57,8 @@ def main(grid: Grid, context: Context) -> None:
         raise InputError(f"from_round goes with resume: there is no run to go back in, got {back}")
     else:
         RunFolder.create(out, experiment.config, bool(options.get("overwrite", False)))
-    with alone(out):
+    engine = str(options.get("engine", "flwr"))
+    with alone(out, _ENDING if engine == "deployment" else 0.0):
         folder = RunFolder(out)
         progress = _begin(experiment, folder, back)
         _run(experiment, grid, folder, progress, engine)

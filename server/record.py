@@ -7,7 +7,7 @@ import numpy as np
 
 from fedkd.exchange.codec import Payload
 from fedkd.protocol.experiment import Experiment
-from fedkd.protocol.messages import PERSONAL, SECONDS, SHARED_PERSONAL, Answer, teacher_key
+from fedkd.protocol.messages import PEAK_BYTES, PERSONAL, SECONDS, SHARED_PERSONAL, Answer, teacher_key
 from fedkd.results.round import Ranks, Round
 from server.validation import Received
 
@@ -63,7 +63,7 @@ def with_clients(
         found["up_bytes"] = [len(answer.blob) for answer in answers]
         found["down_bytes"] = [down[answer.partition] for answer in answers]
         found["norm"] = [item.payload.norm for item in received]
-    names = {SECONDS: SECONDS} | {f"loss_{role}": f"loss_{role}" for role in experiment.roles}
+    names = {SECONDS: SECONDS, PEAK_BYTES: PEAK_BYTES} | {f"loss_{role}": f"loss_{role}" for role in experiment.roles}
     if measured:
         names |= {f"teacher_{metric.name}": teacher_key(metric.name) for metric in experiment.metrics}
         names |= {PERSONAL: PERSONAL, SHARED_PERSONAL: SHARED_PERSONAL}

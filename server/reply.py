@@ -12,7 +12,7 @@ from fedkd.exchange.codec import Payload, decode
 from fedkd.objectives.metric import Scale
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.federation import header_of, known_bases
-from fedkd.protocol.messages import PERSONAL, SECONDS, SHARED_PERSONAL, Answer, read_answer, teacher_key
+from fedkd.protocol.messages import PEAK_BYTES, PERSONAL, SECONDS, SHARED_PERSONAL, Answer, read_answer, teacher_key
 from fedkd.protocol.state import ServerState
 
 # Norm of an update from which on sums over clients and rounds might leave float32, whatever ``guard.norm`` says.
@@ -95,6 +95,8 @@ def _check_metrics(answer: Answer, metrics: Sequence[Scale]) -> None:
             raise PayloadError("metrics", f"says that {shares[name]} is {value:g}, must be from 0 to 1")
     if (seconds := answer.metrics.get(SECONDS, 0)) < 0:
         raise PayloadError("metrics", f"says that it worked for {seconds:g} s, must be at least 0")
+    if (peak := answer.metrics.get(PEAK_BYTES, 0)) < 0:
+        raise PayloadError("metrics", f"says that its process had {peak:g} bytes, must be at least 0")
 
 
 def harmless(words: str) -> str:

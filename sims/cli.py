@@ -6,7 +6,6 @@ from typing import Annotated, NoReturn
 
 import click
 import typer
-from click.core import ParameterSource
 
 from fedkd import __version__
 from fedkd.base.errors import InputError
@@ -23,6 +22,7 @@ from sims.lists import methods, tasks
 from sims.options import (
     AlphaOption,
     DataOption,
+    FinishOption,
     FromRoundOption,
     PartitionOption,
     SeedOption,
@@ -30,6 +30,7 @@ from sims.options import (
     TaskOption,
     TrackOption,
     TrustOption,
+    check_alone,
 )
 from sims.report.cli import compare, report
 from sims.signals import interruptible
@@ -90,14 +91,7 @@ def run(
         float | None, typer.Option(help="Share of the clients that take part in a round, in (0, 1]. (default: 1)")
     ] = None,
     seed: SeedOption = None,
-    finish: Annotated[
-        str | None,
-        typer.Option(
-            help="What clients do in finishing rounds: 'prune channels N%' (of the multiplications), 'prune weights"
-            " N%', 'qat int8' (learn what int8 needs, so that the server needs no data), with commas between them, or"
-            " 'none'. (default: prune weights 50%)"
-        ),
-    ] = None,
+    finish: FinishOption = None,
     finish_rounds: Annotated[int | None, typer.Option(help="Finishing rounds. (default: 3)")] = None,
     calibration: Annotated[
         Path | None,
@@ -136,7 +130,7 @@ def run(
 
         console = Terminal()
         if resume:
-            _check_alone("resume", "engine", "rounds", "from_round", "trust", "track")
+            check_alone("resume", "engine", "rounds", "from_round", "trust", "track")
             show_report(go_on(resume, engine, console, rounds, from_round or 0, trust, track or ()), console)
             return
         if from_round:
@@ -214,14 +208,6 @@ def evaluate(
 
         given = ({"data": data} if data is not None else {}) | dict(parse_assignment(text) for text in set_ or ())
         print(measured(file, task, runtime, given, Terminal(stderr=True)))
-
-
-def _check_alone(name: str, *also: str) -> None:
-    """Refuse options that one of the command's makes meaningless."""
-    context = click.get_current_context()
-    given = [p for p in context.params if context.get_parameter_source(p) == ParameterSource.COMMANDLINE]
-    for other in set(given) - {name, *also}:
-        raise InputError(f"--{name} takes the run's own settings: drop {other.rstrip('_').replace('_', '-')!r}")
 
 
 def _without_preset(settings: dict[str, Scalar], method: str | None) -> dict[str, Scalar]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import typer
 
-from fedkd.base.errors import InputError, RunError
+from fedkd.base.errors import InputError, RunError, StoppedError
 
 BAD_INPUT = 2
 RUN_FAILED = 1
@@ -20,12 +20,15 @@ _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 @contextmanager
 def errors_for_people() -> Iterator[None]:
-    """One line on standard error and a code: 2 for bad input, 1 for a failed run or a full disk, 130 for Ctrl-C."""
+    """One line on standard error and a code: 2 for bad input, 1 for a failed run or a full disk, 130 for a stop."""
     try:
         yield
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(BAD_INPUT) from None
+    except StoppedError as stop:
+        print(stop, file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(RUN_FAILED) from None

@@ -142,7 +142,8 @@ def resume(
     keep, pooled = (folder / "clients").is_dir(), any(folder.glob("clients.state*"))
     if any(RunFolder(folder).states.glob("*")) and not (keep or pooled):
         raise InputError(
-            f"{folder}: the clients' states aren't here; `fedkd deploy run --resume` is for other machines"
+            f"{folder}: the clients' states aren't here; `fedkd deploy up --resume` goes on with what that began,"
+            " `fedkd deploy run --resume` with runs on other machines"
         )
     if pooled and engine == "ray":
         raise InputError("engine must be local, got 'ray': this run keeps all clients in one file, clients.state")
@@ -282,12 +283,13 @@ def _forget_clients(folder: Path) -> None:
     """Remove what clients keep between rounds; a run that stopped keeps it, to go on with."""
     for file in folder.glob("clients.state*"):  # more for finishing rounds, and for other kinds of clients
         file.unlink()
-    shutil.rmtree(folder / "clients", ignore_errors=True)
+    for name in ("clients", "nodes"):  # the latter by `fedkd deploy up`
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def write_partition(experiment: Experiment, folder: Path) -> None:
     """Record who holds what, for the report; simulations may know, servers may not."""
-    if not folder.exists():
+    if not folder.exists() or not experiment.rows:
         return
     groups, names = experiment.task.objective.strata(experiment.task.train.y)
     counts = [np.bincount(groups[rows], minlength=len(names)).tolist() for rows in experiment.rows]

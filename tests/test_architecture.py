@@ -227,7 +227,6 @@ READS_TOML = {
     "fedkd/results/run_folder.py",
     "sims/cli.py",
     "sims/deploy/cli.py",
-    "sims/deploy/submit.py",
     "sims/evaluate.py",
     "sims/suite/folder.py",
 }

@@ -32,32 +32,32 @@ def harmed(monkeypatch, what):
     """Have the liar do something else than the others."""
     honest = clients.node.training.take_part
 
-    def take_part(offer, context, fresh, import_seconds):
+    def take_part(offer, context, *known):
         if partition_of(context.node_config) != LIAR:
-            return honest(offer, context, fresh, import_seconds)
-        return what(honest, offer, context)
+            return honest(offer, context, *known)
+        return what(honest, offer, context, *known)
 
     monkeypatch.setattr(clients.node.training, "take_part", take_part)
 
 
 def sending(factor):
-    def what(honest, offer, context):
+    def what(honest, offer, context, *known):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(clients.node.training, "client_round", scaled(factor))
-            return honest(offer, context, False, 0.0)
+            return honest(offer, context, *known)
 
     return what
 
 
-def claiming(honest, offer, context):
-    answer = honest(offer, context, False, 0.0)
+def claiming(honest, offer, context, *known):
+    answer = honest(offer, context, *known)
     return replace(answer, metrics={**answer.metrics, "teacher.accuracy": 50.0})
 
 
 HARM = {"an update of 1e28": sending(1e28), "reversed updates": sending(-1.0), "an accuracy of 50": claiming}
 
 
-def silent(honest, offer, context):
+def silent(honest, offer, context, *known):
     raise ValueError("is away")
 
 

@@ -1,6 +1,8 @@
 """A client's part in a round: its state, its data, and the pure functions of ``fedkd.protocol.federation``."""
 
 import logging
+import resource
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -13,7 +15,7 @@ from clients.node.state_folder import StateFolder, owner_of
 from fedkd.base.seeding import Purpose, generator
 from fedkd.protocol.federation import client_round, follow, new_client
 from fedkd.protocol.local import Local
-from fedkd.protocol.messages import SECONDS, Answer
+from fedkd.protocol.messages import PEAK_BYTES, SECONDS, Answer
 from fedkd.protocol.rules import Rules
 from fedkd.protocol.state import ClientState, Offer
 
@@ -44,7 +46,8 @@ def take_part(offer: Offer, context: Context, experiment: Rules, fresh: bool, im
     if base is None:
         log.warning("round %d: can't go on from round %d, so it asks for the dense model", offer.round, state.round)
         return Answer(partition)
-    data, held_out = experiment.client_data(partition, own_data(context.node_config, experiment.task))
+    own = own_data(context.node_config, experiment.task)
+    data, held_out = experiment.client_data(partition, own)
     rng = generator(experiment.config.seed, Purpose.TRAINING, offer.round, partition)
     state, upload = client_round(state, base, offer, data, local, rng)
     stores[0].save(state)
@@ -52,8 +55,16 @@ def take_part(offer: Offer, context: Context, experiment: Rules, fresh: bool, im
     if experiment.evaluates(offer.round):
         metrics |= local.teacher_quality(state.local.get("teacher"), held_out)
         metrics |= local.shared_quality(base, held_out)
+    if fresh and own is not None:  # in a simulation the process is that of other clients, too
+        metrics[PEAK_BYTES] = _peak_bytes()
     metrics[SECONDS] = time.monotonic() - started
     return Answer(partition, upload.blob, upload.examples, metrics)
+
+
+def _peak_bytes() -> float:
+    """The most memory this process has had; systems count it in KiB, macOS in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(peak if sys.platform == "darwin" else peak * 1024)
 
 
 def _best(found: list[ClientState | None], round_: int) -> ClientState | None:

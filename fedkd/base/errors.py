@@ -16,6 +16,10 @@ class RunError(RuntimeError):
     """A run can't go on, for a reason its one line gives; the command line exits with code 1."""
 
 
+class StoppedError(RunError):
+    """Somebody stopped a run, which can go on; the command line exits with code 130, as for Ctrl-C."""
+
+
 def require(ok: bool, key: str, value: object, rule: str) -> None:
     """Raise InputError with the key, the rule and the value unless it is ok."""
     if not ok:

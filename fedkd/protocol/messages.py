@@ -14,9 +14,10 @@ Fields = dict[str, Any]
 PERSONAL = "teacher_personal"  # quality of a client's teacher, by the deciding metric, on what the client held out
 SHARED_PERSONAL = "shared_personal"  # the same of the shared model, as the client had it when its round began
 SECONDS = "seconds"  # how long a client worked on its answer
+PEAK_BYTES = "peak_bytes"  # the most memory that its process had, where that is one of its own
 _TEACHER = "teacher."  # before the name of a metric: quality of a client's teacher on the test set
 # What else a client may report of itself: mean losses, and what its process took to start.
-_OTHERS = {"loss_teacher", "loss_student", "import_seconds", SHARED_PERSONAL, SECONDS}
+_OTHERS = {"loss_teacher", "loss_student", "import_seconds", SHARED_PERSONAL, SECONDS, PEAK_BYTES}
 
 _ANSWER_FIELDS = {"partition", "blob", "examples", "metric_names", "metric_values", "training_file", "class"}
 # Of an answer: more figures than any client has, and a size that no sum over clients makes infinite.

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,21 +13,34 @@ from fedkd.base.files import check_free, missing, remove_empty, take_folder
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
+def alone(path: Path, seconds: float = 0.0) -> Iterator[None]:
     """Hold a run's folder for this process.
 
+    Args:
+        path: The folder.
+        seconds: How long to wait for another process that is about to end.
+
     Raises:
-        InputError: Another one does.
+        InputError: Another one holds it.
     """
     handle = os.open(path, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"{path}: another process runs this; wait for it, or end it") from None
+        ends = time.monotonic() + seconds
+        while not _locked(handle):
+            if time.monotonic() >= ends:
+                raise InputError(f"{path}: another process runs this; wait for it, or end it")
+            time.sleep(0.2)
         yield
     finally:
         os.close(handle)
+
+
+def _locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def remove(path: Path) -> None:

@@ -45,8 +45,9 @@ class Round:
         refused: Updates that were refused, each with client, node, reason and why.
         norms: L2 norms of the updates that were averaged: ``min``, ``median``, ``max``, and whose is the ``largest``.
         clients: Figures of the participants by name, each a list in their order with None for what isn't known:
-            ``examples``, ``up_bytes``, ``down_bytes``, ``seconds``, ``norm``, ``loss_ROLE``, and, where they were
-            measured, ``teacher_METRIC``, ``teacher_personal`` and ``shared_personal``.
+            ``examples``, ``up_bytes``, ``down_bytes``, ``seconds``, ``norm``, ``loss_ROLE``, ``peak_bytes`` of nodes on
+            machines of their own, and, where they were measured, ``teacher_METRIC``, ``teacher_personal`` and
+            ``shared_personal``.
         by_class: Figures of each class of devices, by its name; empty where there are none.
         seconds: How long the round took; None where it isn't known.
         elapsed: Seconds since the run began.

@@ -21,7 +21,7 @@ from fedkd.protocol.resolve import experiment_of
 from fedkd.results.round import Round
 from fedkd.results.run_folder import RunFolder
 from sims.bench.slow_link import SlowLink
-from sims.deploy.up import LocalFederation
+from sims.deploy.local import LocalFederation
 from sims.signals import interruptible, uninterrupted
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ import os
 import re
 import secrets
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tomli_w
@@ -21,6 +21,7 @@ PORT = 8000
 CONTROL = "127.0.0.1:8001"
 MARK = "deployment.toml"
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 _LOCAL = ("127.0.0.1", "localhost")
 
 
@@ -34,6 +35,7 @@ class Deployment:
         hosts: Names or addresses by which nodes reach the SuperLink; start scripts hold the first.
         task: What nodes check their data for.
         control: Where the SuperLink listens on its own machine.
+        names: What people call the nodes, in order; ``node-0``, ``node-1``, … where there are none.
     """
 
     folder: Path
@@ -41,6 +43,7 @@ class Deployment:
     hosts: tuple[str, ...] = ("127.0.0.1",)
     task: str = "digits"
     control: str = CONTROL
+    names: tuple[str, ...] = ()
 
     @property
     def superlink(self) -> Path:
@@ -61,6 +64,11 @@ class Deployment:
         return self.admin / "keys" / f"node-{number}.pub"
 
 
+def node_name(number: int) -> str:
+    """What a node is called that nobody gave a name."""
+    return f"node-{number}"
+
+
 def write_deployment(deployment: Deployment, overwrite: bool) -> None:
     """Write the folder in one step: it is whole, or not there.
 
@@ -72,12 +80,13 @@ def write_deployment(deployment: Deployment, overwrite: bool) -> None:
     for host in deployment.hosts:
         if not _HOST.fullmatch(host):
             raise InputError(f"--host must be a host name or an address without a port, got {host!r}")
+    _check_names(deployment)
     final = deployment.folder.absolute()
     with reserved(final, overwrite, "a deployment", lambda path: (path / MARK).is_file()):
         draft = final.with_name(f".{final.name}.{os.getpid()}.tmp")
         try:
             draft.mkdir(mode=0o700)
-            _write(Deployment(draft, deployment.nodes, deployment.hosts, deployment.task, deployment.control), final)
+            _write(replace(deployment, folder=draft), final)
             if overwrite:
                 shutil.rmtree(final)
             replace_folder(draft, final)
@@ -85,6 +94,19 @@ def write_deployment(deployment: Deployment, overwrite: bool) -> None:
             raise InputError(f"{final}: can't be written ({error.strerror})") from None
         finally:
             shutil.rmtree(draft, ignore_errors=True)
+
+
+def _check_names(deployment: Deployment) -> None:
+    names = deployment.names
+    if names and len(names) != deployment.nodes:
+        raise InputError(
+            f"--name must be given once for each of the {deployment.nodes} nodes, in their order, or not at all; got"
+            f" {len(names)}"
+        )
+    for name in names:
+        if not _NAME.fullmatch(name) or name.isdigit() or names.count(name) > 1:
+            rule = "up to 40 letters, digits, '.', '_' or '-', no number, and no other node's"
+            raise InputError(f"--name must be {rule}; got {name!r}")
 
 
 def _write(draft: Deployment, final: Path) -> None:
@@ -103,7 +125,9 @@ def _write(draft: Deployment, final: Path) -> None:
         (systemd / name).write_text(unit)
     (draft.folder / "nginx.conf").write_text(scripts.NGINX.substitute(port=PORT, folder=final))
     (draft.folder / "README.md").write_text(scripts.guide(draft.nodes, str(final), PORT, until))
-    settings = {"nodes": draft.nodes, "hosts": list(draft.hosts), "task": draft.task, "valid_until": until}
+    names = list(draft.names) or [node_name(number) for number in range(draft.nodes)]
+    settings = {"nodes": draft.nodes, "names": names, "hosts": list(draft.hosts), "task": draft.task}
+    settings["valid_until"] = until
     (draft.folder / MARK).write_text(tomli_w.dumps(settings))
 
 

@@ -139,8 +139,9 @@ instead (then both for `start-superexec.sh` too, and the port in `admin/config.t
 
 ## 2. Register the nodes' keys (this machine, once)
 
-    export FLWR_HOME=$folder/admin
-    for key in $folder/admin/keys/*.pub; do flwr supernode register "$$key"; done
+    /opt/fedkd/bin/fedkd deploy register $folder
+
+It remembers which id Flower gave which node, so that `fedkd deploy status` can say names.
 
 ## 3. Nodes
 
@@ -158,12 +159,14 @@ node's examples: x as the model takes them, y from 0.
 
 ## 4. Run and stop
 
-    export FLWR_HOME=$folder/admin
-    flwr supernode list                     # all online?
+    export PATH=/opt/fedkd/bin:$$PATH
+    fedkd deploy status $folder     # all online?
     sudo /opt/fedkd/bin/fedkd deploy run $folder --rounds 20 --out /var/lib/fedkd/superlink/run
-    flwr ls; flwr log RUN-ID --show; flwr stop RUN-ID
+    sudo /opt/fedkd/bin/fedkd deploy status $folder --live
+    fedkd deploy logs $folder; fedkd deploy stop $folder
     sudo systemctl stop fedkd-supernode@0   # on a node
 
+Flower's own commands work with `export FLWR_HOME=$folder/admin`: `flwr supernode list`, `flwr ls`, `flwr log RUN-ID`.
 What the services write is readable by the user fedkd and by root alone, a run's folder too: so `sudo` above, without
 which the rounds aren't shown, and `sudo cp -r /var/lib/fedkd/superlink/run .` for what came of it. A run that stopped
 goes on with the same `fedkd deploy run … --out …`, and `--resume` in place of all other options.

@@ -1,136 +1,37 @@
-"""A whole federation on this machine: SuperLink, SuperNodes, their keys and data, and a run through `flwr run`."""
+"""A run on a federation of this machine that is there for it alone: started, looked after, stopped."""
 
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from rich.console import Console
 
-from fedkd.base.errors import InputError, RunError
-from fedkd.config.config import Scalar
+from fedkd.base.errors import InputError, RunError, StoppedError
+from fedkd.config.config import Config, Scalar
 from fedkd.config.finish import rounds_in_words
 from fedkd.config.settings import check_settings, to_settings
+from fedkd.config.trust import trust_option
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.resolve import experiment_of
-from fedkd.results.run_folder import run_path
-from fedkd.tasks.own import write_own
-from sims.deploy import flower
-from sims.deploy.app_folder import write_app
-from sims.deploy.folder import Deployment, write_deployment
-from sims.deploy.processes import Processes, free_ports, last_message, wait_for_port
+from fedkd.results.folder_lock import alone
+from fedkd.results.resuming import resumable
+from fedkd.results.run_folder import RunFolder, is_run, run_path
+from sims.deploy.local import NODES, LocalFederation
+from sims.deploy.waiting import Waiting
 from sims.run import absolute, forget_states, how_far, taken, write_partition
 from sims.signals import interruptible
 
-SUPERLINK, SUPEREXEC = "superlink", "superexec"
-LOOPBACK = "127.0.0.1"
 
-
-class LocalFederation:
-    """A SuperLink and its SuperNodes as processes of this machine, on ports that no other machine reaches.
-
-    Args:
-        work: Folder for keys, data, state and logs.
-        experiment: Whose partitions the nodes get, each in a file of its own.
-        host: The one address of this machine that the SuperLink listens on: whoever reaches it may start runs.
-        prefixes: For each node the words before its command that put it behind a link of its own.
-    """
-
-    def __init__(
-        self, work: Path, experiment: Experiment, host: str = LOOPBACK, prefixes: Sequence[Sequence[str]] = ()
-    ) -> None:
-        config = experiment.config
-        self.work, self.config, self._host, self._experiment = work, config, host, experiment
-        self._prefixes = prefixes or [()] * config.clients
-        self.port, *self.node_ports = free_ports(1 + config.clients)
-        self.doors = [
-            self.port
-        ] * config.clients  # ports that nodes connect to; a proxy that counts bytes replaces them
-        control = f"{host}:{self.port}"
-        self.deployment = Deployment(work / "deployment", config.clients, (host,), config.task, control)
-        self.processes = Processes(work / "logs")
-        write_deployment(self.deployment, False)
-        for number, rows in enumerate(experiment.rows):
-            write_own(self.data(number), experiment.task.train.take(rows))
-        self._test = work / "test.npz"
-        write_own(self._test, experiment.task.test)
-        self.env = flower.environment(self.deployment.admin)
-
-    def data(self, number: int) -> Path:
-        """The file with a node's examples."""
-        return self.deployment.node(number) / "data.npz"
-
-    def start(self) -> None:
-        """Start everything and register the nodes' keys.
-
-        Raises:
-            RunError: A process ended, or the SuperLink doesn't answer.
-        """
-        self.start_superlink()
-        wait_for_port(self.port, self.processes, host=self._host)
-        self._start(SUPEREXEC, self.deployment.superlink / "start-superexec.sh", self._link)
-        for number in range(self.config.clients):
-            flower.register(self.env, self.deployment.public_key(number))
-            self.start_node(number)
-
-    def start_superlink(self) -> None:
-        """Start the SuperLink; it keeps what it knows in a file."""
-        self._start(SUPERLINK, self.deployment.superlink / "start.sh", self._link)
-
-    def start_node(self, number: int) -> None:
-        """Start a SuperNode by its own start script."""
-        values = {
-            "FEDKD_SUPERLINK": f"{self._host}:{self.doors[number]}",
-            "FEDKD_PORT": str(self.node_ports[number]),
-            "FEDKD_STATE": str(self.work / "state" / str(number)),
-            "FEDKD_DATA": str(self.data(number)),
-            "FEDKD_TASK": self.config.task,
-            "FEDKD_TASK_DATA": self.config.data,
-            "FEDKD_VOCABULARY": str(self.config.model.vocabulary),
-            "FEDKD_ENGINE": self.config.train_of(self._experiment.kind(number)).engine,
-            "FEDKD_TEST": str(self._test),
-        }
-        self._start(node_name(number), self.deployment.node(number) / "start.sh", values, self._prefixes[number])
-
-    def submit(self, run_config: Mapping[str, Scalar]) -> str:
-        """Start a run of both apps by `flwr run` and return its id."""
-        with tempfile.TemporaryDirectory(dir=self.work) as folder:
-            write_app(Path(folder), run_config)
-            return flower.start(self.env, Path(folder))
-
-    def wait(self, run: str, folder: Path) -> None:
-        """Wait for the end of a run that writes a folder.
-
-        Raises:
-            RunError: It failed, or a process ended.
-        """
-
-        def look() -> bool:
-            self.processes.check()
-            return (folder / "summary.json").exists()
-
-        state = flower.wait_until_finished(self.env, run, look)
-        if state != "finished:completed":
-            log = self.processes.log("serverapp")
-            log.write_text(flower.log_of(self.env, run), encoding="utf-8")
-            raise RunError(f"the run ended as {state}: {last_message(log)} (log: {log})")
-
-    @property
-    def _link(self) -> dict[str, str]:
-        state = str(self.work / "state" / "superlink")
-        return {"FEDKD_BIND": self._host, "FEDKD_PORT": str(self.port), "FEDKD_STATE": state}
-
-    def _start(self, name: str, script: Path, values: Mapping[str, str], prefix: Sequence[str] = ()) -> None:
-        self.processes.start(name, [*prefix, "/bin/sh", str(script)], {**self.env, **values})
-
-
-def node_name(number: int) -> str:
-    """Name of a node's process and log."""
-    return f"node-{number}"
-
-
-def up(settings: Mapping[str, Scalar], nodes: int, out: Path | None, overwrite: bool, console: Console) -> Path:
+def up(
+    settings: Mapping[str, Scalar],
+    nodes: int,
+    out: Path | None,
+    overwrite: bool,
+    console: Console,
+    own: Path | None = None,
+) -> Path:
     """Run an experiment on a federation of this machine and write the run's folder.
 
     Args:
@@ -139,6 +40,7 @@ def up(settings: Mapping[str, Scalar], nodes: int, out: Path | None, overwrite: 
         out: Folder of the run; ``runs/TASK-METHOD-SEED`` where None.
         overwrite: Replace the folder of an earlier run.
         console: Where to show progress.
+        own: What ``fedkd split`` wrote: the nodes' examples where settings leave dealing to nobody.
 
     Returns:
         The folder.
@@ -146,45 +48,118 @@ def up(settings: Mapping[str, Scalar], nodes: int, out: Path | None, overwrite: 
     Raises:
         InputError: A setting or a file breaks a rule; nothing was started then.
         RunError: The run failed; logs stay and are named.
-        KeyboardInterrupt: Stopped by the user; ``history.jsonl`` holds the rounds that were done.
+        StoppedError: Somebody stopped the run; ``resume`` goes on with it.
+        KeyboardInterrupt: Stopped by the user; ``resume`` goes on with it.
     """
     experiment = experiment_of(absolute(_with_clients(check_settings(settings), nodes)))
-    if not experiment.rows:
-        raise InputError("partition.kind must be iid, dirichlet, shards or natural with --local, which deals the data")
     config = experiment.config
+    if not experiment.rows:
+        _check_own(own, config.clients)
     folder = run_path(out, config).absolute()
     console.print(rounds_in_words(config), highlight=False)
-    run_config = {**to_settings(config), "out": str(folder), "engine": "deployment", "resume": True}  # of no rounds yet
-    with _work() as work, _interrupted(folder, config.total_rounds):
+    with _work() as work, _interrupted(folder, config):
         with taken(folder, config, overwrite):
             federation = _started(work, experiment, console)
-        try:
-            _watch(federation, federation.submit(run_config), folder, console)
-            forget_states(folder)  # the nodes' go with them
-        finally:
-            federation.processes.stop()
-            write_partition(experiment, folder)
+        with _stopping(federation, experiment, folder):
+            _keep_nodes(work, folder)
+            federation.deal(None if experiment.rows else own)
+            _drive(federation, folder, console)
+    forget_states(folder)  # the federation is gone, and with it what the run could be prolonged with
+    return folder
+
+
+def resume(
+    folder: Path, nodes: int, console: Console, rounds: int | None = None, from_round: int = 0, trust: bool = False
+) -> Path:
+    """Go on with a run that stopped, on a new federation whose nodes have the state of those before.
+
+    Args:
+        folder: Of the run.
+        nodes: Number of SuperNodes, which is that of the clients.
+        console: Where to show progress.
+        rounds: How many of training the run should have, None for as many as it had.
+        from_round: Go on after this round instead, one of those that are kept, and forget the later ones.
+        trust: Whether code that the folder's configuration names may run.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: It isn't the folder of such a run, or another process runs it, or it has finished, or its
+            configuration names code.
+        RunError, StoppedError, KeyboardInterrupt: See ``up``.
+    """
+    folder = folder.absolute()
+    settings = resumable(folder, rounds, from_round, trust)
+    experiment = experiment_of(absolute(_with_clients(settings, nodes)))
+    config, begun = experiment.config, any(RunFolder(folder).states.glob("*"))
+    if not (folder / NODES).is_dir() and (begun or not experiment.rows):
+        raise InputError(
+            f"{folder}: the nodes' states aren't here: `fedkd run --resume` goes on with simulations,"
+            " `fedkd deploy run --resume` with runs on other machines"
+        )
+    console.print(rounds_in_words(config), highlight=False)
+    with _work() as work, _interrupted(folder, config):
+        with alone(folder):
+            federation = _started(work, experiment, console)
+        with _stopping(federation, experiment, folder):
+            _keep_nodes(work, folder)
+            if experiment.rows:
+                federation.deal()
+            _drive(federation, folder, console, from_round)
+    forget_states(folder)
     return folder
 
 
 def _started(work: Path, experiment: Experiment, console: Console) -> LocalFederation:
-    """A federation that is up, or nothing left of it."""
+    """A federation that is up but for its nodes, or nothing left of it."""
     federation = LocalFederation(work, experiment)
     try:
         with console.status(f"starting a SuperLink and {experiment.config.clients} SuperNodes"):
-            federation.start()
+            federation.start_server()
     except BaseException:
         federation.processes.stop()
         raise
     return federation
 
 
-def _watch(federation: LocalFederation, run: str, folder: Path, console: Console) -> None:
+@contextlib.contextmanager
+def _stopping(federation: LocalFederation, experiment: Experiment, folder: Path) -> Iterator[None]:
+    """Have all processes end with the body, however that ends."""
+    try:
+        yield
+    finally:
+        federation.processes.stop()
+        write_partition(experiment, folder)
+
+
+def _keep_nodes(work: Path, folder: Path) -> None:
+    """Have the nodes keep their examples and state in the run's folder, with which the run can go on."""
+    (folder / NODES).mkdir(mode=0o700, exist_ok=True)
+    (work / NODES).symlink_to(folder / NODES)
+
+
+def _drive(federation: LocalFederation, folder: Path, console: Console, from_round: int = 0) -> None:
     from sims.progress import watch
 
-    config = federation.config
-    with watch(folder / "history.jsonl", config.total_rounds, console, config.device_files):
-        federation.wait(run, folder)
+    config, history = federation.config, folder / "history.jsonl"
+    options: dict[str, Scalar] = {"engine": "deployment", "resume": True, "from_round": from_round}  # of no rounds yet
+    federation.start_nodes()
+    waiting = Waiting(federation.deployed, history, console)
+    run = federation.submit({**to_settings(config), "out": str(folder), **options})
+    with watch(history, config.total_rounds, console, config.device_files):
+        federation.wait(run, folder, waiting.heard)
+
+
+def _check_own(own: Path | None, nodes: int) -> None:
+    if own is None:
+        raise InputError(
+            "partition.kind must be iid, dirichlet, shards or natural with --local, which deals the data, or --config"
+            " the deploy.toml of a `fedkd split`, whose files the nodes take"
+        )
+    for number in range(nodes):
+        if not (file := own / str(number) / "data.npz").is_file():
+            raise InputError(f"{file}: no such file; `fedkd split` writes one for each node")
 
 
 def _with_clients(settings: Mapping[str, Scalar], nodes: int) -> dict[str, Scalar]:
@@ -196,25 +171,29 @@ def _with_clients(settings: Mapping[str, Scalar], nodes: int) -> dict[str, Scala
 
 @contextlib.contextmanager
 def _work() -> Iterator[Path]:
-    """A folder that goes where all went well, and stays with its logs where something failed."""
+    """A folder that goes when the body ends; where a run failed, its logs stay."""
     work = Path(tempfile.mkdtemp(prefix="fedkd-deploy-"))
+    gone = [work]
     try:
         yield work
+    except StoppedError:
+        raise
     except RunError:
-        for secret in (work / "deployment", work / "state"):
-            shutil.rmtree(secret, ignore_errors=True)
+        gone = [work / "deployment", work / "state"]
+        (work / NODES).unlink(missing_ok=True)
         raise
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
-    shutil.rmtree(work, ignore_errors=True)
+    finally:
+        for folder in gone:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def _interrupted(folder: Path, rounds: int) -> Iterator[None]:
-    """Say how far a run came that was stopped."""
+def _interrupted(folder: Path, config: Config) -> Iterator[None]:
+    """Say how far a run came that was stopped, and how it goes on."""
+    again = f"`fedkd deploy up --local {config.clients} --out {folder} --resume{trust_option(to_settings(config))}`"
     try:
         with interruptible():
             yield
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"{how_far(folder, rounds)}; {folder} holds what was reached") from None
+    except (KeyboardInterrupt, StoppedError) as stop:
+        far = how_far(folder, config.total_rounds) + (f"; {again} goes on" if is_run(folder) else "")
+        raise type(stop)(f"{stop} {far}".strip()) from None

@@ -6,12 +6,15 @@ import tomllib
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
-from fedkd.base.errors import InputError, RunError
+from fedkd.base.errors import InputError, RunError, StoppedError
 from fedkd.protocol.resolve import experiment_of
 from fedkd.results.run_folder import RunFolder
+from sims.cli import app
 from sims.deploy import flower
 from sims.deploy.app_folder import write_app
+from sims.deploy.deployed import Deployed
 from sims.deploy.submit import submit
 from sims.run import absolute
 
@@ -27,7 +30,7 @@ def submitted(monkeypatch):
         return str(len(seen))
 
     monkeypatch.setattr(flower, "start", start)
-    monkeypatch.setattr(flower, "wait_until_finished", lambda env, run, look: "finished:completed")
+    monkeypatch.setattr(flower, "wait_until_finished", lambda env, run, look, heard: "finished:completed")
     return seen
 
 
@@ -64,7 +67,7 @@ def test_a_run_may_be_made_longer_or_go_back(deployment, submitted, tmp_path):
 
 
 def test_a_run_that_failed_names_a_log_that_nobody_could_have_put_there(deployment, submitted, tmp_path, monkeypatch):
-    monkeypatch.setattr(flower, "wait_until_finished", lambda env, run, look: "finished:failed")
+    monkeypatch.setattr(flower, "wait_until_finished", lambda env, run, look, heard: "finished:failed")
     monkeypatch.setattr(flower, "log_of", lambda env, run: "error: out of luck\n")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(RunError, match=r"ended as finished:failed: error: out of luck \(log: (.*)\)") as error:
@@ -72,6 +75,33 @@ def test_a_run_that_failed_names_a_log_that_nobody_could_have_put_there(deployme
     (log,) = tmp_path.glob("fedkd-run-1-*.log")
     assert str(log) in str(error.value)
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
+
+
+def test_a_run_that_was_stopped_says_how_it_goes_on(deployment, submitted, tmp_path, monkeypatch):
+    monkeypatch.setattr(flower, "wait_until_finished", lambda env, run, look, heard: "finished:stopped")
+    out = tmp_path / "run"
+    with pytest.raises(StoppedError, match="before it began; start it again"):
+        submit(deployment.folder, {}, out, False, False, Console(quiet=True))
+    RunFolder.create(out, experiment_of({"clients": 2, "partition.kind": "nodes"}).config, False)
+    with pytest.raises(StoppedError) as stopped:
+        submit(deployment.folder, {}, out, False, False, Console(quiet=True))
+    assert str(stopped.value) == (
+        "stopped by `fedkd deploy stop` or `flwr stop` after round 0 of 23; go on with: fedkd deploy run"
+        f" {deployment.folder} --out {out} --resume"
+    )
+    command = ["deploy", "run", str(deployment.folder), "--out", str(out)]
+    done = CliRunner().invoke(app, command)
+    assert (done.exit_code, done.output.splitlines()[-1]) == (130, str(stopped.value))
+
+
+def test_a_command_that_is_interrupted_leaves_the_run_alone_and_says_so(deployment, submitted, tmp_path, monkeypatch):
+    def interrupted(env, run, look, heard):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(flower, "wait_until_finished", interrupted)
+    with pytest.raises(KeyboardInterrupt, match=r"but run 1 goes on: `fedkd deploy stop .*` stops it"):
+        submit(deployment.folder, {}, tmp_path / "run", False, False, Console(quiet=True))
+    assert Deployed.read(deployment.folder).last_out == tmp_path / "run"
 
 
 def test_flower_that_isnt_installed_here_is_named_in_one_line(monkeypatch, tmp_path):

@@ -8,23 +8,25 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from fedkd.base.errors import RunError
+from fedkd.base.errors import RunError, StoppedError
 from fedkd.base.tensors import digest
 from fedkd.config.settings import to_settings
 from fedkd.protocol.reference import Federation
 from fedkd.protocol.resolve import experiment_of
+from fedkd.results.run_folder import RunFolder
 from server.certificates import authority
+from sims.deploy import flower
+from sims.deploy.fleet import fleet
+from sims.deploy.folder import node_name
 from sims.deploy.keys import node_pair, write_secret
+from sims.deploy.local import SUPERLINK, LocalFederation
 from sims.deploy.processes import Processes, free_ports, last_message, wait_for_port
-from sims.deploy.up import SUPERLINK, LocalFederation, node_name
 from sims.run import run
 from tests.faults.proxy import CountingProxy
 
@@ -113,6 +115,25 @@ def test_a_run_whose_server_is_killed_goes_on_from_its_checkpoint_to_the_same_bi
     assert [row["shared_sha256"] for row in history(folder)] == [row["shared_sha256"] for row in history(killed[0])]
 
 
+def test_a_run_that_is_stopped_goes_on_at_once_to_the_same_bits(federation, killed):
+    """At once: the process that was stopped still holds the run's folder for some seconds."""
+    run_id, folder = submit(federation, "stopped")
+    wait_for(lambda: len(history(folder)) == 1)
+    flower.stop(federation.env, run_id)
+    with pytest.raises(StoppedError):
+        federation.wait(run_id, folder)
+    run_id, folder = submit(federation, "stopped", resume=True)
+    federation.wait(run_id, folder)
+    assert [row["shared_sha256"] for row in history(folder)] == [row["shared_sha256"] for row in history(killed[0])]
+
+
+def test_nodes_are_online_by_name_and_say_their_memory(federation, killed):
+    deployed = federation.deployed
+    members = fleet(deployed.names, deployed.ids, flower.nodes(federation.env), RunFolder(killed[0]).history)
+    assert [(m.name, m.state, m.round) for m in members] == [(f"node-{i}", "online", 2) for i in range(CLIENTS)]
+    assert all(10e6 < m.peak_bytes < 100e9 and m.seconds > 0 for m in members)
+
+
 def command_of(pid):
     return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
 
@@ -157,8 +178,8 @@ def test_a_round_in_which_a_node_is_killed_ends_in_the_survivors_average(federat
 def test_a_node_that_lost_its_folder_gets_what_it_trains_by_again(federation):
     run_id, folder = submit(federation, "lost")
     wait_for(lambda: len(history(folder)) == 1)
-    shutil.rmtree(federation.work / "state" / "0" / "client-0")
-    shutil.rmtree(federation.work / "state" / "0" / "training", ignore_errors=True)
+    shutil.rmtree(federation.data(0).parent / "client-0")
+    shutil.rmtree(federation.data(0).parent / "training", ignore_errors=True)
     federation.wait(run_id, folder)
     first, second = history(folder)
     assert (second["behind"], second["refused"]) == ([0], [])
@@ -203,30 +224,3 @@ def refusal(log):
     if "Exit Code:" in said:
         return last_message(log)
     return said if said.count("Connection attempt failed") > 2 and "insecure" in said else None
-
-
-def test_a_federation_that_is_interrupted_leaves_nothing_running(tmp_path):
-    command = [
-        sys.executable, "-c", "from sims.cli import main; main()", "deploy", "up", "--local", "2", "--rounds", "1",
-        "--out", str(tmp_path / "run"),
-    ]  # fmt: skip
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path), "FEDKD_INTERRUPTED": str(tmp_path)}
-    up = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    wait_for(lambda: list(tmp_path.glob("fedkd-deploy-*/logs/node-1.log")), 120)
-    up.terminate()  # as Ctrl-C does; that may be ignored where tests run in the background
-    said, _ = up.communicate(timeout=60)
-    assert up.returncode == 130, said
-    assert "interrupted after round 0" in said
-    assert not marked(f"FEDKD_INTERRUPTED={tmp_path}")
-    assert not list(tmp_path.glob("fedkd-deploy-*"))
-
-
-def marked(mark):
-    """Processes whose environment holds a mark."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            found += [folder.name] if mark.encode() in (folder / "environ").read_bytes().split(b"\0") else []
-        except OSError:
-            continue
-    return found

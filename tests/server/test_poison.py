@@ -102,14 +102,17 @@ def test_a_share_that_cannot_be_is_refused(name, claim):
     assert "accuracy is" in records[0].refused[0]["why"]
 
 
-def test_time_that_cannot_be_is_refused():
+@pytest.mark.parametrize(
+    "name, said", [("seconds", "that it worked for -1 s"), ("peak_bytes", "that its process had -1 bytes")]
+)
+def test_time_and_memory_that_cannot_be_are_refused(name, said):
     experiment = light(Fragile)
     records, _ = run(
         experiment,
-        with_liar(experiment, lambda offer, f: [{**f, "metric_names": ["seconds"], "metric_values": [-1.0]}]),
+        with_liar(experiment, lambda offer, f: [{**f, "metric_names": [name], "metric_values": [-1.0]}]),
     )
     assert [(e["client"], e["why"]) for e in records[0].refused] == [
-        (LIAR, "metrics: says that it worked for -1 s, must be at least 0")
+        (LIAR, f"metrics: says {said}, must be at least 0")
     ]
 
 

@@ -56,6 +56,18 @@ def test_where_nothing_is_shared_the_mean_of_the_clients_own_counts():
     assert (unmeasured.shared, unmeasured.teacher_mean, unmeasured.teacher_others) == ({"mae": None}, None, {})
 
 
+def test_memory_is_in_the_history_where_nodes_say_it_and_nowhere_else():
+    experiment = light(Tides, rounds=1)
+
+    def says(offer, partition):
+        fields = read_answer(honest(experiment, offer, partition))
+        figures = {"seconds": 2.0} | ({"peak_bytes": 7e8} if partition == 1 else {})
+        return [answer_fields(Answer(partition, fields.blob, fields.examples, figures))]
+
+    assert run(experiment, says)[0][0].clients["peak_bytes"] == [None, 7e8, None, None]
+    assert "peak_bytes" not in run(experiment, measuring(experiment))[0][0].clients
+
+
 def test_a_line_of_the_history_holds_a_whole_round():
     experiment = light(Tides, rounds=1)
     (ended,), _ = run(experiment, measuring(experiment))
