@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fedkd.base.errors import RunError
-from fedkd.base.python import python
+from fedkd.base.python import import_path, python
 from fedkd.results.run_folder import RunFolder
 from sims.signals import interruptible
 
@@ -160,7 +160,7 @@ def _run(side: Side, task: str, data: str, epochs: int) -> Figures:
         settings = [f"train.epochs={epochs}", *_PLAIN, *side.settings]
         command = python("-c", "from sims.cli import main; main()", "deploy", "up", *options)
         watch = Watch(secrets.token_hex(8))
-        env = {**os.environ, _MARK: watch.mark, "PYTHONPATH": str(side.source)}
+        env = {**os.environ, _MARK: watch.mark, "PYTHONPATH": os.pathsep.join([str(side.source), import_path()])}
         with log.open("wb") as said:
             arguments = [*command, *(word for setting in settings for word in ("--set", setting))]
             process = subprocess.Popen(arguments, cwd=work, env=env, stdout=said, stderr=subprocess.STDOUT)
@@ -206,7 +206,7 @@ def installed(sources: Mapping[str, Path]) -> list[dict[str, Any]]:
     for name, source in sources.items():
         with tempfile.TemporaryDirectory(prefix="fedkd-node-") as work:
             subprocess.run(python("-m", "venv", work), check=True)
-            pip = [str(Path(work, "bin", "python")), "-m", "pip", "install", "--quiet", str(source)]
+            pip = [str(Path(work, "bin", "python")), "-P", "-m", "pip", "install", "--quiet", str(source)]
             done = subprocess.run(pip, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise RunError(f"bench node: can't install {name}: {done.stderr.strip().splitlines()[-1]}")
