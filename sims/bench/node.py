@@ -194,7 +194,7 @@ def _follow(process: "subprocess.Popen[bytes]", watch: Watch) -> None:
 
 
 def installed(sources: Mapping[str, Path]) -> list[dict[str, Any]]:
-    """Install distributions in environments of their own, from pip's index, and measure their room on disk.
+    """Install distributions and all they need in folders of their own, from pip's index, and measure their room.
 
     Args:
         sources: What pip installs, by what it is called; the first is the one that others are divided by.
@@ -205,8 +205,7 @@ def installed(sources: Mapping[str, Path]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for name, source in sources.items():
         with tempfile.TemporaryDirectory(prefix="fedkd-node-") as work:
-            subprocess.run(python("-m", "venv", work), check=True)
-            pip = [str(Path(work, "bin", "python")), "-P", "-m", "pip", "install", "--quiet", str(source)]
+            pip = python("-m", "pip", "install", "--quiet", "--ignore-installed", f"--target={work}", str(source))
             done = subprocess.run(pip, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise RunError(f"bench node: can't install {name}: {done.stderr.strip().splitlines()[-1]}")
