@@ -111,7 +111,7 @@ def test_the_int8_file_is_what_training_saw(made, name):
     held = np.array([t["quantization"] for t in Interpreter(str(found.integers)).get_tensor_details()])
     for place, pair in learned_scales(variant.aware).items():
         assert np.abs(held - pair).max(1).min() < 1e-6, place
-    assert made.agreement(name) >= 0.95  # by the processor, whose float kernels trained it
+    assert made.agreement(name) >= 0.9  # 0.955 to 1, by the processor whose float kernels trained it
     assert all(quality(made, outputs) > 0.6 for outputs in found.measured.outputs.values())
 
 
