@@ -83,6 +83,7 @@ def test_the_student_is_the_runs_and_loads_without_fedkd(finished, tmp_path):
     assert not knows
 
 
+@pytest.mark.slow
 def test_a_text_model_takes_one_import(tmp_path):
     model = logits_model(transformer.student(6, 30, 3, 8))
     model.save(tmp_path / "text.keras")

@@ -47,7 +47,8 @@ def names_of_ours(folder, kind):
     (folder / "my_task.py").write_text((ROOT / "tests/tiny.py").read_text())
 
 
-@pytest.mark.parametrize("kind", [pytest.param("files", marks=pytest.mark.slow), "folders"])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["files", "folders"])
 def test_a_run_takes_no_module_of_its_own_from_beside_the_task(tmp_path, kind):
     """Not even with an editable install, which Python looks for last."""
     work, site = tmp_path / "work", tmp_path / "site"

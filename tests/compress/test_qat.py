@@ -163,8 +163,7 @@ def int8(model, rows, folder, precision="int8"):
     "make",
     [
         *(pytest.param(m, marks=SLOW) for m in (cnn, depthwise, residual, temporal, softmax_end, words, augmented)),
-        pytest.param(dense_norm_of_steps, marks=SLOW),
-        dense_norms,
+        *(pytest.param(m, marks=SLOW) for m in (dense_norm_of_steps, dense_norms)),
         ceilings,
     ],
 )

@@ -148,6 +148,7 @@ def test_a_client_with_less_than_the_minimum_is_refused():
         resolve(SETTINGS | {"partition.kind": f"{HERE}:lists", "partition.minimum": 3})
 
 
+@pytest.mark.slow
 def test_a_run_takes_it_by_its_name(tmp_path):
     sizes = ["--rounds", "1", "--set", "edge.precisions=none", "--set", "edge.sparsity=0"]
     arguments = ["run", "--task", "tests.tiny:task", "--clients", "3", "--partition", f"{HERE}:by_label", *sizes]

@@ -165,6 +165,7 @@ def test_a_service_goes_on_until_it_is_told_to_stop(place):
     assert [found["model"]["version"] for found in passes] == [2, 2]
 
 
+@pytest.mark.slow
 def test_a_service_survives_an_input_that_does_not_fit(place):
     """A model of another shape, or a file that another program is just writing: a line, and the next pass."""
     np.save(place / "x.npy", np.zeros(4))

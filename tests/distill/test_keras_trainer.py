@@ -173,6 +173,7 @@ def test_logits_are_the_same_bits_on_any_number_of_threads(trainer):
     np.testing.assert_array_equal(trainer.logits("teacher", weights, x), trainer.logits("teacher", weights, x, 3))
 
 
+@pytest.mark.slow
 def test_recurrent_model_trains_side_by_side_as_it_does_alone():
     """Loops inside a compiled function, traced on one thread and run inline on others."""
     inputs = keras.Input((6, 6, 1))
