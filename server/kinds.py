@@ -33,6 +33,10 @@ class Kinds:
         """Return the kind of a client."""
         return self._said.get(partition) or self._experiment.kind(partition)
 
+    def classes(self, participants: Sequence[int]) -> list[str]:
+        """Return the class of devices of each of some clients, empty for none; nothing where there are no classes."""
+        return [self.of(partition) for partition in participants] if self._experiment.config.classes else []
+
     def figures(
         self, answers: Sequence[Answer], measured: Mapping[int, Mapping[str, float]]
     ) -> dict[str, ClassFigures]:

@@ -137,6 +137,7 @@ class FedKD:
         ended = with_clients(ended, self._now, received, self._down_bytes, evaluated)
         ended = replace(
             with_bytes(ended, self.experiment, answers, self._down_bytes),
+            classes=self._kinds.classes(ended.participants),
             by_class=self._kinds.figures(answers, quality),
             behind=sorted(self._behind),
             refused=self._guard.refused,

@@ -48,6 +48,7 @@ class Round:
             ``examples``, ``up_bytes``, ``down_bytes``, ``seconds``, ``norm``, ``loss_ROLE``, ``peak_bytes`` of nodes on
             machines of their own, and, where they were measured, ``teacher_METRIC``, ``teacher_personal`` and
             ``shared_personal``.
+        classes: Class of devices of each participant, in their order, empty for none; empty where there are no classes.
         by_class: Figures of each class of devices, by its name; empty where there are none.
         seconds: How long the round took; None where it isn't known.
         elapsed: Seconds since the run began.
@@ -74,6 +75,7 @@ class Round:
     refused: Sequence[Any] = ()
     norms: Mapping[str, float | None] = field(default_factory=dict)
     clients: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
+    classes: Sequence[str] = ()
     by_class: ByClass = field(default_factory=dict)
     seconds: float | None = None
     elapsed: float | None = None
@@ -100,6 +102,7 @@ class Round:
             "refused": list(self.refused),
             "norms": dict(self.norms),
             "clients": {name: list(figures) for name, figures in self.clients.items()},
+            **({"classes": list(self.classes)} if self.classes else {}),
             **class_figures.to_json(self.by_class),
             "seconds": self.seconds,
             "elapsed": self.elapsed,
@@ -141,6 +144,7 @@ class Round:
             refused=tuple(row.get("refused") or ()),
             norms=numbers(table(row, "norms", where), where),
             clients=_clients(row, where),
+            classes=tuple(map(str, row.get("classes") or ())),
             by_class=class_figures.from_json(row, where),
             shared_sha256=row.get(_SHA256),
             **numbers({key: row.get(key) for key in _MAY_BE_NONE}, where),

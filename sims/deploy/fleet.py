@@ -27,6 +27,7 @@ class Member:
         peak_bytes: The most memory that its process had then; None where it didn't say.
         refusals: How many of its answers were refused, or didn't come.
         why: The reason of the last of these, and what it means; empty where there is none.
+        device_class: Its class of devices in that round; empty where it was of none.
     """
 
     number: int | None
@@ -38,6 +39,7 @@ class Member:
     peak_bytes: float | None = None
     refusals: int = 0
     why: str = ""
+    device_class: str = ""
 
 
 def fleet(
@@ -90,7 +92,8 @@ def _with_history(member: Member, id_: str, history: Sequence[Round]) -> Member:
             place = list(row.participants).index(member.number)
             figures = {name: row.clients[name][place] for name in (SECONDS, PEAK_BYTES) if name in row.clients}
             seconds, peak = figures.get(SECONDS), figures.get(PEAK_BYTES)
-            member = replace(member, round=row.number, seconds=seconds, peak_bytes=peak)
+            held = row.classes[place] if place < len(row.classes) else ""
+            member = replace(member, round=row.number, seconds=seconds, peak_bytes=peak, device_class=held)
         for entry in _refusals(row, member, id_):
             why = f"{entry.get('reason', '')}: {entry.get('why', '')}"
             member = replace(member, refusals=member.refusals + 1, why=f"round {row.number}: {why}")

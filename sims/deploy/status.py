@@ -99,11 +99,16 @@ def table_of(members: Sequence[Member], now: float) -> Table:
     """
     right = [Column(name, justify="right") for name in ("round", "seconds", "memory", "refused")]
     node = Column("node", justify="right"), Column("name", overflow="fold")
-    table = Table(*node, "state", "since", *right, Column("last refusal", overflow="fold"), box=None)
+    classed = any(member.device_class for member in members)
+    table = Table(
+        *node, *(["class"] if classed else []), "state", "since", *right, Column("last refusal", overflow="fold")
+    )
+    table.box = None
     for member in members:
         table.add_row(
             "–" if member.number is None else str(member.number),
             Text(member.name),
+            *([Text(member.device_class or "–")] if classed else []),
             Text(member.state, style=_STYLES.get(member.state, "")),
             "–" if member.since is None else ago(now - member.since),
             "–" if member.round is None else str(member.round),

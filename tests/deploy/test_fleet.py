@@ -1,6 +1,7 @@
 """Laws of what is said of a fleet: Flower's answers and a run's history, put together."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -97,6 +98,15 @@ def test_a_table_has_a_row_a_node_and_says_what_isnt_known_by_a_dash():
     assert rows[0] == ["0", "kitchen", "online", "1", "minute", "ago", "4", "2.5", "840", "MB", "0"]
     assert rows[1][:8] == ["1", "attic", "never", "online", "–", "–", "–", "–"]
     assert " ".join(rows[1][8:]) == "1 round 4: no_answer: no answer within 60 s"
+
+
+def test_classes_of_devices_have_a_column_where_there_are_any():
+    console = Console(file=io.StringIO(), width=240)
+    history = [replace(round_(4, (0, 2)), classes=("", "zero"))]
+    console.print(table_of(fleet(NAMES, IDS, NODES, history), 1060.0))
+    heads, *rows = [line.split() for line in console.file.getvalue().splitlines()]
+    assert heads[:4] == ["node", "name", "class", "state"]
+    assert [row[2] for row in rows[:3]] == ["–", "–", "zero"]
 
 
 def test_the_command_shows_the_run_that_was_started_last(deployment, monkeypatch, tmp_path):
