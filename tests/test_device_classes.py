@@ -240,6 +240,7 @@ def test_a_node_is_of_the_class_that_it_says(deployed, tmp_path):
     assert last.classes == {1: "zero"}
     assert rounds[0].clients["loss_teacher"][1] is None
     assert [rounds[-1].by_class[name].clients for name in ("", "zero")] == [1, 1]
+    assert sorted(rounds[-1].classes) == ["", "zero"]
     assert rounds[-1].by_class["zero"].teacher_mean is None
     assert rounds[-1].by_class[""].teacher_mean == rounds[-1].teacher_mean is not None
     # As if it had been dealt to the class.

@@ -100,10 +100,8 @@ def table_of(members: Sequence[Member], now: float) -> Table:
     right = [Column(name, justify="right") for name in ("round", "seconds", "memory", "refused")]
     node = Column("node", justify="right"), Column("name", overflow="fold")
     classed = any(member.device_class for member in members)
-    table = Table(
-        *node, *(["class"] if classed else []), "state", "since", *right, Column("last refusal", overflow="fold")
-    )
-    table.box = None
+    kind, last = (["class"] if classed else []), Column("last refusal", overflow="fold")
+    table = Table(*node, *kind, "state", "since", *right, last, box=None)
     for member in members:
         table.add_row(
             "–" if member.number is None else str(member.number),
