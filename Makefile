@@ -28,7 +28,7 @@ test-bench: .venv/ready
 	$(BIN)/pytest -m bench
 
 test-slow: .venv/ready
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m slow --numprocesses 2 --dist loadfile
 
 test-faults: .venv/ready
 	$(BIN)/pytest -m faults --numprocesses 2 --dist loadfile
