@@ -28,7 +28,7 @@ def up(folder, *options):
         sys.executable, "-c", "from sims.cli import main; main()", "deploy", "up", "--local", "2", "--out",
         str(folder / "run"), *options,
     ]  # fmt: skip
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder), "FEDKD_TEST": str(folder)}
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder), "FEDKD_STARTED_FOR": str(folder)}
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -48,7 +48,7 @@ def marked(folder):
             environment = (process / "environ").read_bytes().split(b"\0")
         except OSError:
             continue
-        found += [int(process.name)] if f"FEDKD_TEST={folder}".encode() in environment else []
+        found += [int(process.name)] if f"FEDKD_STARTED_FOR={folder}".encode() in environment else []
     return found
 
 
