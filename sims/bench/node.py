@@ -26,7 +26,7 @@ _CLIENT = b"flwr-clientapp"
 _MARK = "FEDKD_BENCH"
 _EVERY = 0.01  # seconds between two looks at the processes that are known
 _LOOK = 0.1  # and for new ones
-_PLAIN = ("edge.sparsity=0.0", "edge.qat=false", "edge.precisions=none")
+_PLAIN = ("partition.kind=iid", "edge.sparsity=0.0", "edge.qat=false", "edge.precisions=none")
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
