@@ -44,9 +44,8 @@ def main(grid: Grid, context: Context) -> None:
     experiment = experiment_of(options)
     calibration_rows(experiment)  # may be a file that breaks a rule
     engine = str(options.get("engine", "flwr"))
-    if engine not in SIMULATED and experiment.config.train.engine == "litert":
-        for local in experiment.locals():
-            about(experiment, experiment, local.kind)  # what no file could say ends the run here, not in a round
+    if engine not in SIMULATED:
+        _check_said(experiment)
     for why in without_examples(experiment, check(experiment)).values():
         log.warning("no file: %s", why)
     out = run_path(options.get("out"), experiment.config)
@@ -57,11 +56,17 @@ def main(grid: Grid, context: Context) -> None:
         raise InputError(f"from_round goes with resume: there is no run to go back in, got {back}")
     else:
         RunFolder.create(out, experiment.config, bool(options.get("overwrite", False)))
-    engine = str(options.get("engine", "flwr"))
     with alone(out, _ENDING if engine == "deployment" else 0.0):
         folder = RunFolder(out)
         progress = _begin(experiment, folder, back)
         _run(experiment, grid, folder, progress, engine)
+
+
+def _check_said(experiment: Experiment) -> None:
+    """Refuse what no training file could say of the experiment before any round, where its clients train by one."""
+    for local in experiment.locals():
+        if experiment.config.train_of(local.kind).engine == "litert":
+            about(experiment, experiment, local.kind)
 
 
 def _run(experiment: Experiment, grid: Grid, folder: RunFolder, progress: RunProgress, engine: str) -> None:

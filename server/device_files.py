@@ -20,7 +20,7 @@ from fedkd.models.inspect import layer_modules, logits_model
 from fedkd.protocol.calibration import calibration_rows, without_examples
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.federation import kernels
-from fedkd.protocol.finishing import experiment_at, unrounded
+from fedkd.protocol.finishing import unrounded
 from fedkd.protocol.state import ServerState
 from fedkd.results.device_file import DeviceFile
 
@@ -68,7 +68,7 @@ def shipped(experiment: Experiment, state: ServerState) -> Shipped:
         experiment: The first round's.
         state: After the last round.
     """
-    last = experiment_at(experiment, state.round, state.removed_channels)
+    last = experiment.at(state.round, state.removed_channels)
     final = prune(state.shared, experiment.config.edge.sparsity, kernels(last.spec))
     role, x = experiment.config.exchange.shared, experiment.task.test.x
     return Shipped(last, final, last.local().trainer.logits(role, final, x))

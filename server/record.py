@@ -19,7 +19,7 @@ def round_of(experiment: Experiment, number: int, received: Sequence[Received], 
     """Settings of a round, who took part, their mean losses, and the ranks of what was sent.
 
     Args:
-        experiment: The round's, see ``experiment_at``.
+        experiment: The round's, see ``Experiment.at``.
         number: Number of the round, from 1.
         received: The updates that were averaged.
         broadcast: None where the round had too few answers.
@@ -52,7 +52,7 @@ def with_clients(
 
     Args:
         ended: The round.
-        experiment: The round's, see ``experiment_at``.
+        experiment: The round's, see ``Experiment.at``.
         received: The updates that were averaged.
         down: Bytes of payload offered, by partition.
         measured: Whether clients measured their models in the round.
@@ -77,7 +77,7 @@ def with_quality(ended: Round, experiment: Experiment, shared: Mapping[str, floa
 
     Args:
         ended: The round.
-        experiment: The round's, see ``experiment_at``.
+        experiment: The round's, see ``Experiment.at``.
         shared: What was measured of the shared model; where none is shared, the mean of the clients' own counts.
         measured: What the clients measured; empty where this was no round for it.
     """

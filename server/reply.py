@@ -66,7 +66,7 @@ def check_update(answer: Answer, state: ServerState, experiment: Experiment) -> 
     Args:
         answer: One that holds an update.
         state: The server's state in the round.
-        experiment: The round's, see ``experiment_at``.
+        experiment: The round's, see ``Experiment.at``.
 
     Raises:
         PayloadError: Its ``reason`` is weight, metrics, norm, or one of those of ``fedkd.exchange.codec.decode``.

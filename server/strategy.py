@@ -19,7 +19,6 @@ from fedkd.exchange.codec import Payload, encode
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.federation import begin_round, failed_round, forget_steps, header_of, make_offer
 from fedkd.protocol.federation import server_round as average
-from fedkd.protocol.finishing import experiment_at
 from fedkd.protocol.messages import SHARED_PERSONAL, is_of_teacher, offer_fields
 from fedkd.protocol.state import ServerState
 from fedkd.results.round import Round
@@ -104,7 +103,7 @@ class FedKD:
     @property
     def _now(self) -> Experiment:
         """The experiment of the round under way."""
-        return experiment_at(self.experiment, self.state.round, self.state.removed_channels)
+        return self.experiment.at(self.state.round, self.state.removed_channels)
 
     def _begin(self, round_: int) -> list[Message]:
         """Begin a round and make an offer to each client that takes part in it."""

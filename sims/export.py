@@ -151,14 +151,13 @@ def _pooled(folder: Path, experiment: "Experiment", client: int) -> Iterator[tup
     from clients.node.state_file import StateFile, pooled_path
     from clients.node.state_folder import owner_of
     from fedkd.protocol.federation import new_client
-    from fedkd.protocol.finishing import experiment_at
 
     progress = _progress(folder, experiment)
     if progress is None or not any(folder.glob("clients.state*")):
         return
     state, kind = progress.state, experiment.kind(client)
     run = owner_of(state.run, experiment.fingerprint, kind)
-    now = experiment_at(experiment, state.round, state.removed_channels)
+    now = experiment.at(state.round, state.removed_channels)
     for stage in dict.fromkeys((experiment, now)):
         local = stage.local(client)
         path = pooled_path(folder / "clients.state", stage is not experiment, local.kind)

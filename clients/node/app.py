@@ -2,7 +2,6 @@
 
 import logging
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -56,27 +55,26 @@ def _by_keras(offer: Offer, context: Context) -> Answer:
     from clients.node.training import take_part
     from fedkd.protocol.resolve import experiment_of
 
-    experiment = experiment_of(context.run_config)
-    return take_part(offer, context, experiment, fresh, time.monotonic() - started)
+    return take_part(offer, context, lambda: experiment_of(context.run_config), fresh, time.monotonic() - started)
 
 
 def _by_file(offer: Offer, context: Context) -> Answer:
     """Train without TensorFlow, or ask for the file by which that is done."""
-    started = time.monotonic()
+    fresh, started = "ai_edge_litert" not in sys.modules, time.monotonic()
     from clients.node.training import take_part
     from clients.node.training_files import TrainingFiles
     from fedkd.base import runtime
     from fedkd.protocol.node_experiment import NodeExperiment
 
+    import_seconds = time.monotonic() - started
     runtime.one_thread()
     node = context.node_config
-    files = TrainingFiles.of(node, Path(tempfile.gettempdir()) / f"fedkd-{offer.run}")
+    files = TrainingFiles.of(node, offer.run)
     file = files.find(offer)
     if file is None:
         return Answer(partition_of(node), training_file=files.newest())
     test = str(node.get("test", ""))
-    experiment = NodeExperiment(file, Path(test) if test else None)
-    return take_part(offer, context, experiment, True, time.monotonic() - started)
+    return take_part(offer, context, lambda: NodeExperiment(file, Path(test) if test else None), fresh, import_seconds)
 
 
 def _reply(message: Message, answer: Answer) -> Message:

@@ -46,6 +46,11 @@ def engine_of(node: NodeConfig) -> str:
     return engine or ENGINES[find_spec("tensorflow") is None]
 
 
+def state_dir(node: NodeConfig, run: str) -> Path:
+    """Where a node keeps what it needs in later rounds: its ``state-dir``, else a temporary folder of the run's own."""
+    return Path(str(node.get("state-dir", Path(tempfile.gettempdir()) / f"fedkd-{run}")))
+
+
 def state_checked(node: NodeConfig) -> NodeConfig:
     """Return a node's configuration where it can keep its state.
 

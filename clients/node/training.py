@@ -1,17 +1,17 @@
 """A client's part in a round: its state, its data, and the pure functions of ``fedkd.protocol.federation``."""
 
 import logging
-import resource
-import sys
-import tempfile
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from flwr.app import Context
 
-from clients.node.node_config import class_of, own_data, partition_of
+from clients.node.node_config import class_of, own_data, partition_of, state_dir
 from clients.node.state_file import StateFile, pooled_path
 from clients.node.state_folder import StateFolder, owner_of
+from fedkd.base.memory import peak_memory
 from fedkd.base.seeding import Purpose, generator
 from fedkd.protocol.federation import client_round, follow, new_client
 from fedkd.protocol.local import Local
@@ -22,17 +22,17 @@ from fedkd.protocol.state import ClientState, Offer
 log = logging.getLogger("fedkd.client")
 
 
-def take_part(offer: Offer, context: Context, experiment: Rules, fresh: bool, import_seconds: float) -> Answer:
+def take_part(offer: Offer, context: Context, known: Callable[[], Rules], fresh: bool, import_seconds: float) -> Answer:
     """Take part in a round, or ask for the dense model where the offer can't be followed.
 
     Args:
         offer: The server's offer.
         context: The node's.
-        experiment: As the node knows it.
+        known: Returns the experiment as the node knows it; what that takes is part of the work.
         fresh: Whether this process has begun with this message.
         import_seconds: How long its imports took, for the answer's metrics.
     """
-    started = time.monotonic()
+    started, experiment = time.monotonic(), known()
     partition, now = partition_of(context.node_config), experiment.at(offer.round, offer.removed_channels)
     if now is None:
         return Answer(partition)
@@ -56,15 +56,10 @@ def take_part(offer: Offer, context: Context, experiment: Rules, fresh: bool, im
         metrics |= local.teacher_quality(state.local.get("teacher"), held_out)
         metrics |= local.shared_quality(base, held_out)
     if fresh and own is not None:  # in a simulation the process is that of other clients, too
-        metrics[PEAK_BYTES] = _peak_bytes()
+        with suppress(OSError):
+            metrics[PEAK_BYTES] = float(peak_memory())
     metrics[SECONDS] = time.monotonic() - started
     return Answer(partition, upload.blob, upload.examples, metrics)
-
-
-def _peak_bytes() -> float:
-    """The most memory this process has had; systems count it in KiB, macOS in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return float(peak if sys.platform == "darwin" else peak * 1024)
 
 
 def _best(found: list[ClientState | None], round_: int) -> ClientState | None:
@@ -92,6 +87,4 @@ def _store(context: Context, offer: Offer, first: Local, stage: Local) -> StateF
     if pool := node.get("state-file"):
         path = pooled_path(Path(str(pool)), stage is not first, stage.kind)
         return StateFile(path, run, partition, new_client(stage))
-    default = Path(tempfile.gettempdir()) / f"fedkd-{offer.run}"
-    folder = Path(str(node.get("state-dir", default)))
-    return StateFolder(folder / f"client-{partition}", run)
+    return StateFolder(state_dir(node, offer.run) / f"client-{partition}", run)

@@ -2,10 +2,9 @@
 
 import hashlib
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
-from clients.node.node_config import NodeConfig
+from clients.node.node_config import NodeConfig, state_dir
 from fedkd.base.contents import hash_file
 from fedkd.base.errors import RunError
 from fedkd.base.files import replace_file
@@ -28,10 +27,10 @@ class TrainingFiles:
         self._folder, self._given = folder, given
 
     @classmethod
-    def of(cls, node: NodeConfig, default: Path) -> "TrainingFiles":
-        """Those of a node, by its configuration: its ``state-dir``, and its ``training-file``."""
+    def of(cls, node: NodeConfig, run: str) -> "TrainingFiles":
+        """Those of a node in a run: in its state's folder, and the one that its ``training-file`` names."""
         given = str(node.get("training-file", ""))
-        return cls(Path(str(node.get("state-dir", default))) / "training", Path(given) if given else None)
+        return cls(state_dir(node, run) / "training", Path(given) if given else None)
 
     def find(self, offer: Offer) -> Path | None:
         """Return the file that an offer asks to train by, kept from the offer or from before; None where it isn't here.
@@ -42,12 +41,15 @@ class TrainingFiles:
         """
         if offer.training:
             return self._keep(offer)
-        found = [path for path in self._files() if offer.training_file and hash_file(path) == offer.training_file]
-        return found[0] if found else None
+        if not offer.training_file:
+            return None
+        candidates = [self._path(offer.training_file), *filter(None, [self._given])]
+        return next((path for path in candidates if path.is_file() and hash_file(path) == offer.training_file), None)
 
     def newest(self) -> str:
         """SHA-256 of the file that came last, or was given; empty where there is none."""
-        return next(map(hash_file, self._files()), "")
+        given = [self._given] if self._given is not None and self._given.is_file() else []
+        return next(map(hash_file, [*self._kept(), *given]), "")
 
     def _keep(self, offer: Offer) -> Path:
         try:
@@ -56,7 +58,7 @@ class TrainingFiles:
             raise PayloadError("training_file", f"the training file is damaged ({error})") from None
         if hashlib.sha256(content).hexdigest() != offer.training_file:
             raise PayloadError("training_file", "the training file has another hash than the server announced")
-        path = self._folder / f"{offer.training_file}.tflite"
+        path = self._path(offer.training_file)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             replace_file(path, content)
@@ -66,11 +68,9 @@ class TrainingFiles:
             raise RunError(f"{path} can't be written ({error.strerror})") from None
         return path
 
+    def _path(self, sha256: str) -> Path:
+        return self._folder / f"{sha256}.tflite"
+
     def _kept(self) -> list[Path]:
         """Those from the server, the newest first."""
         return sorted(self._folder.glob("*.tflite"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
-
-    def _files(self) -> Iterator[Path]:
-        yield from self._kept()
-        if self._given is not None and self._given.is_file():
-            yield self._given

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+from fedkd.base.errors import InputError
 from fedkd.base.stderr import suppress_stderr
 
 
@@ -23,13 +24,20 @@ class Opened:
     Attributes:
         record: What the trainer must know, from JSON.
         initial: Arrays of the state of a client that has never trained, by name.
+
+    Raises:
+        InputError: There is no such file, or it is none.
     """
 
     def __init__(self, file: bytes | Path) -> None:
         self._given = {"model_path": str(file)} if isinstance(file, Path) else {"model_content": file}
         self._mine = threading.local()
-        found: dict[str, np.ndarray] = self.runner("initial")()
-        self.record: Mapping[str, Any] = json.loads(found.pop("record").tobytes())
+        try:
+            found: dict[str, np.ndarray] = self.runner("initial")()
+            self.record: Mapping[str, Any] = json.loads(found.pop("record").tobytes())
+        except (ValueError, KeyError, RuntimeError) as error:
+            name = file if isinstance(file, Path) else "it"
+            raise InputError(f"{name}: no training file of fedkd's ({' '.join(str(error).split())[:120]})") from None
         self.initial: Mapping[str, np.ndarray] = found
 
     def runner(self, signature: str) -> Any:

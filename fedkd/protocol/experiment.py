@@ -22,6 +22,7 @@ from fedkd.data.dataset import EVALUATION_BATCH, Dataset
 from fedkd.objectives.metric import Metric
 from fedkd.objectives.objective import quality
 from fedkd.protocol.contents import contents_of, deal_of
+from fedkd.protocol.finishing import experiment_at, reshaped
 from fedkd.protocol.kinds import own_teacher, teaches
 from fedkd.protocol.local import Local, models_of, trainer_of
 from fedkd.protocol.rules import ROLES, Rules, held_apart
@@ -84,14 +85,10 @@ class Experiment(Rules):
 
     def at(self, round_: int, removed_channels: Sequence[int]) -> "Experiment":
         """Return the experiment of a round: as it is, or with the model of the finishing rounds."""
-        from fedkd.protocol.finishing import experiment_at
-
         return experiment_at(self, round_, removed_channels)
 
     def finishing_base(self, removed_channels: Sequence[int], shared: Weights) -> Weights:
         """Return the weights that the finishing rounds' model begins with, read-only."""
-        from fedkd.protocol.finishing import reshaped
-
         return reshaped(self, removed_channels, shared)
 
     def local(self, client: int | None = None, said: str = "") -> Local:

@@ -114,9 +114,8 @@ def advance(base: Weights, step: Step, removed_channels: tuple[int, ...], experi
     if before is None or now is None:
         return None
     shared = add(base, experiment.cache.broadcast(step.blob, before.spec)) if step.blob else base
-    if begins(experiment.config, step.round):
-        shared = experiment.finishing_base(removed_channels, shared)
-    return prune(shared, step.sparsity, kernels(now.spec))
+    begun = experiment.finishing_base(removed_channels, shared) if begins(experiment.config, step.round) else shared
+    return None if begun is None else prune(begun, step.sparsity, kernels(now.spec))
 
 
 def kernels(spec: Spec) -> tuple[bool, ...]:

@@ -22,8 +22,8 @@ _OTHERS = {"loss_teacher", "loss_student", "import_seconds", SHARED_PERSONAL, SE
 _ANSWER_FIELDS = {"partition", "blob", "examples", "metric_names", "metric_values", "training_file", "class"}
 # Of an answer: more figures than any client has, and a size that no sum over clients makes infinite.
 _MOST_METRICS = 32
-_FILE = re.compile("([0-9a-f]{64})?")
 _LARGEST = 1e100
+_FILE = re.compile("([0-9a-f]{64})?")
 
 
 def teacher_key(metric: str) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from fedkd.base.errors import InputError
 from fedkd.base.seeding import Purpose, generator
-from fedkd.base.tensors import Spec, TensorSpec
+from fedkd.base.tensors import Spec, TensorSpec, Weights
 from fedkd.config.settings import build, to_settings
 from fedkd.data.dataset import Dataset
 from fedkd.distill.class_weights import weigher
@@ -98,11 +98,16 @@ class NodeExperiment(Rules):
     Args:
         file: The training file.
         test: See ``NodeTask``.
+
+    Raises:
+        InputError: It is none, or one for simulations, which know the rest.
     """
 
     def __init__(self, file: Path, test: Path | None = None) -> None:
         opened = Opened(file)
-        self._about: Mapping[str, Any] = opened.record["about"]
+        self._about: Mapping[str, Any] = opened.record["about"] or {}
+        if not self._about:
+            raise InputError(f"{file}: says nothing of an experiment, so only a simulation can train by it")
         self.config, self.cache = build(self._about["settings"]), RunCache()
         self.task: NodeTask = NodeTask(Wanted.from_json(self._about["wanted"]), test)
         augment, weigh = _augment(self._about["augment"]), weigher(self.config.train.class_weights, self.task.objective)
@@ -128,6 +133,9 @@ class NodeExperiment(Rules):
     def at(self, round_: int, removed_channels: Sequence[int]) -> "NodeExperiment | None":
         """Return itself where the file is for that round; another file is for the finishing rounds' model."""
         return self if finishes(self.config, round_) == self._about["finishing"] else None
+
+    def finishing_base(self, removed_channels: Sequence[int], shared: Weights) -> None:
+        """Return None: the server makes the finishing rounds' model, and sends it whole."""
 
     def local(self, client: int | None = None, said: str = "") -> Local:
         """Return what the experiment is to this node, whose file is that of its class."""

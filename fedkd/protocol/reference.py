@@ -22,7 +22,6 @@ from fedkd.protocol.federation import (
     new_server,
     server_round,
 )
-from fedkd.protocol.finishing import experiment_at
 from fedkd.protocol.state import ClientState, Offer, Upload
 
 
@@ -74,7 +73,7 @@ class Federation:
     @property
     def now(self) -> Experiment:
         """The experiment of the round under way, or of the last."""
-        return experiment_at(self.experiment, self.server.round, self.server.removed_channels)
+        return self.experiment.at(self.server.round, self.server.removed_channels)
 
     def begin(self) -> None:
         """Begin the next round."""

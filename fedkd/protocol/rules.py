@@ -1,5 +1,6 @@
 """What a configuration and the shared model's tensors alone decide of a round: no data, no models, no TensorFlow."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
@@ -40,13 +41,12 @@ class Problem(Wants, Protocol):
         ...
 
 
-class Rules:
+class Rules(ABC):
     """An experiment as far as a client needs it to take part: ``fedkd.protocol.federation`` knows no more of one.
 
     Attributes:
         config: Resolved: the number of clients is known.
         task: What is learned.
-        fingerprint: SHA-256 (64 hex digits) of all that decides a result.
         cache: What this process makes once for all clients; each experiment has its own.
     """
 
@@ -55,28 +55,29 @@ class Rules:
     task: Problem
 
     @property
+    @abstractmethod
     def fingerprint(self) -> str:
-        """See above."""
-        raise NotImplementedError
+        """SHA-256 (64 hex digits) of all that decides a result."""
 
     @property
+    @abstractmethod
     def spec(self) -> Spec:
         """Tensors of the shared model."""
-        raise NotImplementedError
 
+    @abstractmethod
     def at(self, round_: int, removed_channels: Sequence[int]) -> "Rules | None":
         """Return the rules of a round: these, or those of the finishing rounds' model; None where they aren't known."""
-        raise NotImplementedError
 
-    def finishing_base(self, removed_channels: Sequence[int], shared: Weights) -> Weights:
-        """Return the weights that the finishing rounds' model begins with; to be called where both are known.
+    @abstractmethod
+    def finishing_base(self, removed_channels: Sequence[int], shared: Weights) -> Weights | None:
+        """Return the weights that the finishing rounds' model begins with; None where it can't be made here.
 
         Args:
             removed_channels: Numbers of the channels that model lacks.
             shared: The shared model as the rounds before have left it.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def local(self, client: int | None = None, said: str = "") -> "Local":
         """Return what the experiment is to a client; None for that of most clients.
 
@@ -84,11 +85,10 @@ class Rules:
             client: Its number.
             said: The class of devices that a node says it is of, whatever it was dealt; empty where it says nothing.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def client_data(self, partition_id: int, own: Dataset | None = None) -> tuple[Dataset, Dataset]:
         """Return what a client trains on and what it holds out; ``own`` are its own examples, where it has such."""
-        raise NotImplementedError
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -138,9 +138,9 @@ class Rules:
         return sorted(rng.choice(self.config.clients, self.config.participants, replace=False).tolist())
 
     @property
+    @abstractmethod
     def evaluation_interval(self) -> int:
         """Rounds from one measurement of the teachers to the next."""
-        raise NotImplementedError
 
     def evaluates(self, round_: int) -> bool:
         """Whether clients measure their teachers in a round: every few, and in the last of training."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fedkd.base.errors import RunError
+from fedkd.base.memory import peak_memory
 from fedkd.base.python import import_path, python
 from fedkd.results.run_folder import RunFolder
 from sims.signals import interruptible
@@ -28,6 +29,7 @@ _EVERY = 0.01  # seconds between two looks at the processes that are known
 _LOOK = 0.1  # and for new ones
 _PLAIN = ("partition.kind=iid", "edge.sparsity=0.0", "edge.qat=false", "edge.precisions=none")
 _TICKS = os.sysconf("SC_CLK_TCK")
+_RATIOS = ("peak_mb", "cpu_with_one_epoch", "cpu_besides_training", "seconds_a_round")
 
 
 class Side(NamedTuple):
@@ -89,13 +91,12 @@ class Watch:
         for pid in list(self._alive):
             try:
                 stat = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-                status = Path(f"/proc/{pid}/status").read_text()
-            except OSError:
+                memory = peak_memory(pid)
+            except (OSError, IndexError):  # it has ended; of what waits to be cleared away there is no memory any more
                 self._alive.discard(pid)
                 continue
-            taken, peak = self.found[pid], status.partition("VmHWM:")[2].split()
-            taken.cpu = (int(stat[11]) + int(stat[12])) / _TICKS
-            taken.memory = max(taken.memory, int(peak[0]) * 1024 if peak else 0)
+            taken = self.found[pid]
+            taken.cpu, taken.memory = (int(stat[11]) + int(stat[12])) / _TICKS, memory
 
     def _is_marked(self, folder: Path) -> bool:
         try:
@@ -121,7 +122,7 @@ def rows(task: str, data: str, sides: Sequence[Side], repeats: int) -> list[dict
         repeats: Runs of each, with few and with many epochs.
 
     Returns:
-        A row a side, medians over its runs.
+        A row a side, medians over its runs; what training took of the processor is None where it can't be told.
 
     Raises:
         RunError: A run failed.
@@ -133,20 +134,23 @@ def rows(task: str, data: str, sides: Sequence[Side], repeats: int) -> list[dict
             taken[side.name][epochs].append(_run(side, task, data, epochs))
     found = [_row(task, side.name, taken[side.name]) for side in sides]
     for row in found:
-        for key in ("peak_mb", "cpu_besides_training", "cpu_training_an_epoch", "seconds_a_round"):
-            row[f"{key}_ratio"] = row[key] / found[0][key]
+        for key in _RATIOS:
+            known = row[key] is not None and found[0][key] is not None
+            row[f"{key}_ratio"] = row[key] / found[0][key] if known else None
     return found
 
 
 def _row(task: str, side: str, taken: Mapping[int, Sequence[Figures]]) -> dict[str, Any]:
     few, many = (statistics.median(run.cpu for run in taken[epochs]) for epochs in _EPOCHS)
     epoch = (many - few) / (_EPOCHS[1] - _EPOCHS[0])
+    told = epoch > 0  # else it is less than processes differ by
     return {
         "task": task,
         "node": side,
         "peak_mb": statistics.median(run.memory for runs in taken.values() for run in runs) / 1e6,
-        "cpu_besides_training": few - _EPOCHS[0] * epoch,
-        "cpu_training_an_epoch": epoch,
+        "cpu_with_one_epoch": few,
+        "cpu_besides_training": few - epoch if told else None,
+        "cpu_training_an_epoch": epoch if told else None,
         "seconds_a_round": statistics.median(run.seconds for run in taken[_EPOCHS[0]]),
     }
 
@@ -171,7 +175,10 @@ def _run(side: Side, task: str, data: str, epochs: int) -> Figures:
         rounds = RunFolder(out).history[1:]
     if refused := [entry["why"] for row in rounds for entry in row.refused]:
         raise RunError(f"bench node: {side.name}: a node's answer was refused: {refused[0]}")
-    ended = sorted(watch.found.values(), key=lambda taken: taken.born)[-NODES * len(rounds) :]
+    ended, wanted = sorted(watch.found.values(), key=lambda taken: taken.born), NODES * len(rounds)
+    if len(ended) < wanted + NODES or not all(taken.cpu and taken.memory for taken in ended[-wanted:]):
+        raise RunError(f"bench node: {side.name}: not all of its nodes' processes were seen; end what else runs here")
+    ended = ended[-wanted:]
     cpu, memory = statistics.median(p.cpu for p in ended), statistics.median(p.memory for p in ended)
     return Figures(cpu, int(memory), statistics.median(row.seconds or 0.0 for row in rounds))
 

@@ -5,7 +5,6 @@ Each of the two runs in a process of its own, whose peak of resident memory is r
 
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 
 from fedkd.base import runtime
 from fedkd.base.errors import RunError
+from fedkd.base.memory import peak_memory
 from fedkd.base.python import import_path, python
 from fedkd.protocol.resolve import experiment_of
 from sims.bench import work
@@ -60,7 +60,7 @@ def _run(name: str, rounds: int) -> dict[str, Any]:
         "clients": clients,
         "participants": work.PARTICIPANTS,
         "seconds_per_round": statistics.median(row.seconds or 0.0 for row in history[1:]),
-        "resident_mib": _peak_mib(),
+        "resident_mib": peak_memory() / 2**20,
         "data_mib": experiment.task.train.x.nbytes / 2**20,
         "teacher_mib": 4 * experiment.parameters["teacher"] / 2**20,
         "touched": touched,
@@ -68,15 +68,6 @@ def _run(name: str, rounds: int) -> dict[str, Any]:
         "disk_mib_per_touched": disk / touched / 2**20,
         "file_gib_if_full": pool.st_size / 2**30,
     }
-
-
-def _peak_mib() -> float:
-    """Peak of this process' resident memory; on Linux not that of its parent, which ``getrusage`` would carry over."""
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    peak = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM"))
-    return int(peak.split()[1]) / 2**10
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from fedkd.base.errors import InputError
 from fedkd.base.files import replace_file
 from fedkd.config.settings import read_tables
 from sims.deploy import flower
-from sims.deploy.folder import MARK, node_name
+from sims.deploy.folder import MARK, Deployment, node_name
 
 # In the folder of whoever starts runs, and only there once a key is registered or a run was started.
 _IDS, _LAST_RUN = "node_ids.toml", "last_run.toml"
@@ -55,11 +55,15 @@ class Deployed:
     @property
     def admin(self) -> Path:
         """Flower's home for who registers keys and starts runs."""
-        return self.folder.absolute() / "admin"
+        return self._as_written.admin
 
     def public_key(self, number: int) -> Path:
         """A node's key, to be registered."""
-        return self.admin / "keys" / f"node-{number}.pub"
+        return self._as_written.public_key(number)
+
+    @property
+    def _as_written(self) -> Deployment:
+        return Deployment(self.folder.absolute(), len(self.names))
 
     @property
     def ids_file(self) -> Path:

@@ -45,13 +45,20 @@ class LocalFederation:
         self.deployment = Deployment(work / "deployment", config.clients, (host,), config.task, control)
         self.processes = Processes(work / "logs")
         write_deployment(self.deployment, False)
-        self._test = work / "test.npz"
-        write_own(self._test, experiment.task.test)
         self.env = flower.environment(self.deployment.admin)
 
     def data(self, number: int) -> Path:
         """The file with a node's examples."""
         return self._folder(number) / "data.npz"
+
+    @property
+    def _test(self) -> Path:
+        """The task's test set, for nodes that have none of it."""
+        return self.work / "test.npz"
+
+    def _engine(self, number: int) -> str:
+        """What trains on a node."""
+        return self.config.train_of(self._experiment.kind(number)).engine
 
     def _folder(self, number: int) -> Path:
         return self.work / NODES / str(number)
@@ -85,6 +92,8 @@ class LocalFederation:
         Args:
             own: Folder with ``N/data.npz`` for node N, see ``fedkd split``; the experiment's partitions where None.
         """
+        if "litert" in map(self._engine, range(self.config.clients)):  # others have the task's own
+            write_own(self._test, self._experiment.task.test)
         for number in range(self.config.clients):
             file = self.data(number)
             file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -112,7 +121,7 @@ class LocalFederation:
             "FEDKD_TASK": self.config.task,
             "FEDKD_TASK_DATA": self.config.data,
             "FEDKD_VOCABULARY": str(self.config.model.vocabulary),
-            "FEDKD_ENGINE": self.config.train_of(self._experiment.kind(number)).engine,
+            "FEDKD_ENGINE": self._engine(number),
             "FEDKD_TEST": str(self._test),
         }
         self._start(node_name(number), self.deployment.node(number) / "start.sh", values, self._prefixes[number])

@@ -1,7 +1,8 @@
 """Runs of a deployment from outside: what they log, and how they are stopped."""
 
-import re
 from pathlib import Path
+
+import click
 
 from fedkd.base.errors import InputError
 from fedkd.results.run_folder import is_run
@@ -9,7 +10,6 @@ from sims.deploy import flower
 from sims.deploy.deployed import Deployed
 from sims.deploy.status import rounds_of
 
-_COLOURS = re.compile(r"\x1b\[[\d;]*m")
 _HEAD = "Using SuperLink"  # Flower's command writes this before the log
 
 
@@ -32,7 +32,7 @@ def log_of(deployed: Deployed, run: str | None, colours: bool) -> str:
         raise InputError(f"--run must be one of the SuperLink's runs, {', '.join(known)}; got {run!r}")
     lines = flower.log_of(deployed.env, run or known[0]).splitlines()
     text = "\n".join(line for line in lines if not line.startswith(_HEAD)).strip()
-    return text if colours else _COLOURS.sub("", text)
+    return text if colours else click.unstyle(text)
 
 
 def where_nodes_log(number: int | None) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from clients.node.state_folder import StateFolder
 from fedkd.base import runtime
 from fedkd.base.errors import InputError, RunError
+from fedkd.base.memory import peak_memory
 from fedkd.base.seeding import Purpose, generator
 from fedkd.base.tensors import Weights, digest
 from fedkd.config.config import Scalar
@@ -148,7 +149,7 @@ def main(work: str) -> None:
         "announced": offer.base,
         "decoded": digest(decode(upload.blob, experiment.spec).tensors),
         "losses": dict(upload.losses),
-        "memory": _peak_memory(),
+        "memory": peak_memory(),
     }
     (folder / _RESULT).write_text(json.dumps(found))
 
@@ -161,12 +162,6 @@ def _known(folder: Path) -> tuple[Rules, Dataset | None]:
         return known, read_own(folder / _OWN, known.task)
     runtime.configure()
     return experiment_of(json.loads((folder / _SETTINGS).read_text())), None
-
-
-def _peak_memory() -> int:
-    """Peak memory of this process in bytes; ``getrusage`` would count what its parent held as well."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def likeness(one: Weights, other: Weights) -> tuple[float, float]:

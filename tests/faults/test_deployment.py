@@ -29,12 +29,12 @@ from sims.deploy.local import SUPERLINK, LocalFederation
 from sims.deploy.processes import Processes, free_ports, last_message, wait_for_port
 from sims.run import run
 from tests.faults.proxy import CountingProxy
+from tests.faults.waiting import wait_for
 
 pytestmark = pytest.mark.faults
 
 ROOT = Path(__file__).parents[2]
 CLIENTS = 3
-LIMIT = 400.0
 SETTINGS = {
     "task": "digits", "clients": CLIENTS, "rounds": 2, "partition.examples": 150, "train.epochs": 1,
     "model.teacher_width": 8, "edge.sparsity": 0.0, "edge.precisions": "none",
@@ -64,14 +64,6 @@ def submit(federation, name, resume=False, **changes):
     config = experiment_of({**federation.settings, **changes}).config
     options = {"out": str(folder), "engine": "deployment", "resume": resume}
     return federation.submit({**to_settings(config), **options}), folder
-
-
-def wait_for(what, seconds=LIMIT):
-    end = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < end, "nothing came of it in time"
-        time.sleep(0.2)
-    return found
 
 
 def history(folder):

@@ -5,13 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from sims.run import run
+from tests.faults.waiting import wait_for
 
 pytestmark = pytest.mark.faults
 
@@ -30,14 +30,6 @@ def up(folder, *options):
     ]  # fmt: skip
     env = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder), "FEDKD_STARTED_FOR": str(folder)}
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def wait_for(what, seconds):
-    end = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < end, "nothing came of it in time"
-        time.sleep(0.2)
-    return found
 
 
 def marked(folder):

@@ -186,6 +186,15 @@ def test_examples_are_checked_by_the_file(file, tmp_path):
     assert "warning: " in check(tmp_path / "own.npz", tmp_path / "s", file, None)
 
 
+def test_what_is_no_training_file_is_one_line(tmp_path):
+    write_own(tmp_path / "own.npz", tiny.examples(9, 0))
+    (tmp_path / "text.tflite").write_text("text")
+    (tmp_path / "simulated.tflite").write_bytes(content_of(experiment_of({**SETTINGS, **PLAIN}), ""))
+    for name, said in (("none", "no training file"), ("text", "no training file"), ("simulated", "only a simulation")):
+        with pytest.raises(InputError, match=f"{name}.tflite: .*{said}"):
+            check(tmp_path / "own.npz", tmp_path / "s", tmp_path / f"{name}.tflite", None)
+
+
 def test_a_node_says_what_it_trains_with():
     assert [engine_of({}), engine_of({"engine": "litert"})] == ["tensorflow", "litert"]
     with pytest.raises(InputError, match="engine must be tensorflow or litert, got 'jax'"):
