@@ -11,7 +11,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from fedkd.litert.windows import Sides, cut, padded, returned, seen, sides, spread
+from fedkd.litert.convolution import by_transposed, convolution_sides, convolved, images_slope, kernel_slope
+from fedkd.litert.windows import Sides, padded, returned, seen, sides
 
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
@@ -68,45 +69,27 @@ def _softplus(op: tf.Operation, slope: Any) -> Any:
     return slope * tf.sigmoid(op.inputs[0])
 
 
+@_gradient_of("MatMul")
+def _product(op: tf.Operation, slope: Any) -> tuple[Any, Any]:
+    if op.get_attr("transpose_a") or op.get_attr("transpose_b"):
+        raise NotImplementedError("products of transposed matrices")
+    left, right = op.inputs
+    return by_transposed(slope, right), tf.matmul(left, slope, transpose_a=True)
+
+
 @_gradient_of("Conv2D")
 def _convolution(op: tf.Operation, slope: Any) -> tuple[Any, Any]:
     images, kernel = op.inputs
-    around = sides(op, images, tuple(kernel.shape[:2]))
-    if kernel.shape[2] != images.shape[3]:
-        raise NotImplementedError("convolutions in groups")
-    return _images_slope(slope, kernel, around), _kernel_slope(images, slope, around)
+    around = convolution_sides(op)
+    return images_slope(slope, kernel, around), kernel_slope(images, slope, around)
 
 
 @_gradient_of("Conv2DBackpropInput")
 def _transposed(op: tf.Operation, slope: Any) -> tuple[None, Any, Any]:
     """Of a transposed convolution, which takes windows to images: kernel (height, width, images', windows')."""
     _, kernel, windows = op.inputs
-    around = sides(op, slope, tuple(kernel.shape[:2]))
-    strides, padding = op.get_attr("strides"), op.get_attr("padding").decode()
-    back = tf.nn.conv2d(slope, kernel, strides, padding)
-    return None, _kernel_slope(slope, windows, around), back
-
-
-def _kernel_slope(images: Any, slope: Any, around: Sides) -> Any:
-    """Each position of the kernel: what the windows see there, times the slopes of what they gave."""
-    wide, flat = padded(images, around), tf.reshape(slope, [-1, slope.shape[3]])
-    rows = [
-        tf.matmul(tf.reshape(seen(wide, around, i, j), [-1, images.shape[3]]), flat, transpose_a=True)
-        for i in range(around[0].window)
-        for j in range(around[1].window)
-    ]
-    return tf.reshape(tf.stack(rows), [around[0].window, around[1].window, images.shape[3], slope.shape[3]])
-
-
-def _images_slope(slope: Any, kernel: Any, around: Sides) -> Any:
-    """A convolution with the reversed kernel over the slopes, zeros between them where windows leap."""
-    turned = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
-    return cut(tf.nn.conv2d(_surrounded(slope, around), turned, 1, "VALID"), around)
-
-
-def _surrounded(slope: Any, around: Sides) -> Any:
-    edges = [[way.window - 1] * 2 for way in around]
-    return tf.pad(spread(slope, around), [[0, 0], *edges, [0, 0]])
+    around = convolution_sides(op)
+    return None, kernel_slope(slope, windows, around), convolved(slope, kernel, around)
 
 
 @_gradient_of("DepthwiseConv2dNative")
@@ -116,17 +99,10 @@ def _depthwise(op: tf.Operation, slope: Any) -> tuple[Any, Any]:
     around = sides(op, images, (height, width))
     wide = padded(images, around)
     each = tf.reshape(slope, [*slope.shape[:3], channels, multiplier])
-    rows = [
-        tf.reduce_sum(seen(wide, around, i, j)[..., None] * each, [0, 1, 2])
-        for i in range(height)
-        for j in range(width)
-    ]
-    turned = tf.reverse(kernel, [0, 1])
-    parts = [
-        tf.nn.depthwise_conv2d(_surrounded(each[..., m], around), turned[..., m : m + 1], [1] * 4, "VALID")
-        for m in range(multiplier)
-    ]
-    return cut(tf.add_n(parts), around), tf.reshape(tf.stack(rows), kernel.shape)
+    places = _positions(around)
+    rows = [tf.reduce_sum(seen(wide, around, i, j)[..., None] * each, [0, 1, 2]) for i, j in places]
+    parts = {(i, j): tf.reduce_sum(each * kernel[i, j], 4) for i, j in places}
+    return returned(parts, around), tf.reshape(tf.stack(rows), kernel.shape)
 
 
 @_gradient_of("MaxPool")
@@ -134,13 +110,12 @@ def _max_pool(op: tf.Operation, slope: Any) -> Any:
     images, largest = op.inputs[0], op.outputs[0]
     around = sides(op, images, tuple(op.get_attr("ksize")[1:3]))
     wide = padded(images, around, -math.inf)
-    free, parts = tf.ones_like(largest), []
-    for i in range(around[0].window):
-        for j in range(around[1].window):
-            here = free * tf.cast(tf.equal(seen(wide, around, i, j), largest), slope.dtype)
-            parts.append(returned(slope * here, around, i, j))
-            free -= here
-    return cut(tf.add_n(parts), around)
+    free, parts = tf.ones_like(largest), {}
+    for place in _positions(around):
+        here = free * tf.cast(tf.equal(seen(wide, around, *place), largest), slope.dtype)
+        parts[place] = slope * here
+        free -= here
+    return returned(parts, around)
 
 
 @_gradient_of("AvgPool")
@@ -148,8 +123,12 @@ def _average_pool(op: tf.Operation, slope: Any) -> Any:
     images = op.inputs[0].shape
     around = sides(op, op.inputs[0], tuple(op.get_attr("ksize")[1:3]))
     share = slope / _places(images, around)
-    parts = [returned(share, around, i, j) for i in range(around[0].window) for j in range(around[1].window)]
-    return cut(tf.add_n(parts), around)
+    return returned(dict.fromkeys(_positions(around), share), around)
+
+
+def _positions(around: Sides) -> list[tuple[int, int]]:
+    """Row and column of all positions in a window."""
+    return [(i, j) for i in range(around[0].window) for j in range(around[1].window)]
 
 
 def _places(images: Any, around: Sides) -> Any:

@@ -1,5 +1,6 @@
 """From functions of tensors to one TFLite file of operations that LiteRT has built in."""
 
+import functools
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
@@ -10,6 +11,7 @@ import tensorflow as tf
 from fedkd.base.built_in import tracing_built_in
 from fedkd.base.errors import InputError
 from fedkd.base.stderr import suppress_stderr
+from fedkd.litert.convolution import CONVOLUTIONS
 
 # TensorFlow's draws from a seed, and what the file takes in their place.
 _DRAWS = {
@@ -71,7 +73,7 @@ def without_draws(function: Callable[..., Mapping[str, Any]], arguments: Mapping
     places = {name: f"{name}:0" for name in arguments}
     names = list(traced.structured_outputs)
     wanted = [traced.structured_outputs[name].name for name in names]
-    definition = graph.as_graph_def()
+    definition = _with_products(graph)
 
     def again(**named: Any) -> dict[str, Any]:
         given = {places[name]: named[name] for name in arguments}
@@ -80,6 +82,21 @@ def without_draws(function: Callable[..., Mapping[str, Any]], arguments: Mapping
         return dict(zip(names, found, strict=True))
 
     return Lowered(again, {**arguments, **inner}, draws)
+
+
+def _with_products(graph: tf.Graph) -> Any:
+    """The graph's definition, convolutions being calls of ``fedkd.litert.convolution``."""
+    definition = graph.as_graph_def()
+    for node in definition.node:
+        if node.op not in CONVOLUTIONS:
+            continue
+        op = graph.get_operation_by_name(node.name)
+        specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in op.inputs]
+        call = tf.function(functools.partial(CONVOLUTIONS[node.op], op), autograph=False).get_concrete_function(*specs)
+        definition.library.function.append(call.function_def)
+        node.op = call.function_def.signature.name
+        node.attr.clear()
+    return definition
 
 
 def to_tflite(signatures: Mapping[str, Lowered]) -> bytes:

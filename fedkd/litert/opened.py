@@ -44,8 +44,8 @@ class Opened:
         """Return what runs a signature, one a thread; opened when it is first asked for."""
         held = self._mine.__dict__
         if signature not in held:
-            if "interpreter" not in held:
-                with suppress_stderr():
+            with suppress_stderr():
+                if "interpreter" not in held:
                     held["interpreter"] = Interpreter(**self._given, num_threads=1)
-            held[signature] = held["interpreter"].get_signature_runner(signature)
+                held[signature] = held["interpreter"].get_signature_runner(signature)
         return held[signature]

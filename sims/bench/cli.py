@@ -79,6 +79,19 @@ def profile(
 
 
 @app.command()
+def step(
+    task: Annotated[str, typer.Option(help="See `fedkd tasks`.")] = "digits",
+    data: Annotated[str, typer.Option(help="File with the data of a named task, where it needs one.")] = "",
+    repeats: RepeatsOption = 10,
+    json: JsonOption = False,
+) -> None:
+    """A training step by a file in LiteRT beside TensorFlow's compiled one, and how far their updates are apart."""
+    with errors_for_people():
+        where = str(Path(data).absolute()) if data else ""
+        _show(partial(_measure, "step", threads=1, repeats=repeats, task=task, data=where), json)
+
+
+@app.command()
 def grid(
     clients: Annotated[int, typer.Option(help="10, 100 or 1000.")] = 1000,
     repeats: RepeatsOption = 1,

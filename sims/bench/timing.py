@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 
@@ -21,3 +21,13 @@ def median_seconds(call: Callable[[], object], repeats: int) -> float:
         with timed(seconds):
             call()
     return statistics.median(seconds)
+
+
+def interleaved(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Call each as many times, by turns, so that what else a machine does falls on all; returns the medians."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(repeats):
+        for name, call in calls.items():
+            with timed(seconds[name]):
+                call()
+    return {name: statistics.median(found) for name, found in seconds.items()}

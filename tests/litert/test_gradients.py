@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
 
 from fedkd.base.built_in import tracing_built_in
 from fedkd.compress.fake_quant import rounded
 from fedkd.distill.keras_trainer import taped
+from fedkd.edge.ops import ops
 from fedkd.litert.gradients import differentiate
+from fedkd.litert.lower import to_tflite, without_draws
 
 RNG = np.random.default_rng(0)
 
@@ -54,6 +57,8 @@ CASES = {
         for padding in ("SAME", "VALID")
     },
     "conv of one position, leaping": windows(conv(2, "VALID"), 1, 1, 3, 4),
+    "conv of more outputs than it sees": windows(conv((2, 1), "SAME"), 3, 3, 3, 10),
+    "conv of large images": (conv(2, "SAME"), [normal(6, 70, 60, 8), normal(5, 5, 8, 4)]),
     **{
         f"depthwise {stride} {padding} {dilation} {multiplier}": windows(
             depthwise(stride, padding, dilation), 3, 3, 3, multiplier
@@ -91,6 +96,27 @@ def test_gradients_are_tensorflows(call, arrays):
 
     for theirs, ours in zip(slopes(taped), slopes(differentiate), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max(), rtol=0)
+
+
+def test_convolutions_are_tensorflows_and_matrix_products(tmp_path):
+    """In one file, for that is sooner made than many."""
+    cases = {name: case for name, case in CASES.items() if name.startswith(("conv", "transposed"))}
+    keys = {name: f"f{i}" for i, name in enumerate(cases)}
+    arguments = {
+        name: {key: tf.TensorSpec(array.shape) for key, array in zip("xw", arrays, strict=True)}
+        for name, (_, arrays) in cases.items()
+    }
+    lowered = {
+        keys[name]: without_draws(lambda x, w, call=call: {"y": call(x, w)}, arguments[name])
+        for name, (call, _) in cases.items()
+    }
+    (path := tmp_path / "file.tflite").write_bytes(to_tflite(lowered))
+    file = Interpreter(str(path), num_threads=1)
+    for name, (call, arrays) in cases.items():
+        theirs = call(*arrays).numpy()
+        ours = file.get_signature_runner(keys[name])(**dict(zip("xw", arrays, strict=True)))["y"]
+        np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max(), rtol=0, err_msg=name)
+    assert not {op.name for op in ops(path)} & {"CONV_2D", "TRANSPOSE_CONV"}
 
 
 def test_gradients_have_no_operation_that_litert_lacks():
