@@ -21,6 +21,7 @@ from fedkd.results.round import Round
 from fedkd.results.run_folder import CHECKPOINT, RunFolder, run_path
 from server.checkpoint import Checkpoint, RunProgress
 from server.given import given_of
+from server.nodes import PollingGrid, Simulation
 from server.results import summarise, task_record
 from server.resuming import go_on
 from server.strategy import FedKD
@@ -78,7 +79,7 @@ def _run(experiment: Experiment, grid: Grid, folder: RunFolder, progress: RunPro
         folder.append(ended)
         checkpoint.save(progress)
 
-    strategy = FedKD(experiment, progress, grid, on_round)
+    strategy = FedKD(experiment, progress, grid if isinstance(grid, Simulation) else PollingGrid(grid), on_round)
     strategy.run()
     summary = summarise(experiment, out.name, engine, folder.history, strategy.trained)
     folder.write_summary(summary)  # first without files: converters fail in more ways than one can list

@@ -6,10 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from flwr.app import Message
-from flwr.serverapp import Grid
 
 from clients.node.transport import to_records
 from fedkd.base.errors import InputError, NotFiniteError, RunError
@@ -24,6 +23,7 @@ from fedkd.protocol.state import ServerState
 from fedkd.results.round import Round
 from server.checkpoint import RunProgress
 from server.kinds import Kinds
+from server.nodes import Nodes, Simulation
 from server.record import round_of, with_bytes, with_clients, with_quality
 from server.reply import update_of
 from server.training_files import TrainingFiles
@@ -34,16 +34,6 @@ log = logging.getLogger("fedkd.server")
 
 # Seconds in which a node says which client it is; a slow one starts a process for it.
 _GREETING = 60.0
-
-
-@runtime_checkable
-class Simulation(Protocol):
-    """A grid whose clients are in this process."""
-
-    partitions: Mapping[int, int]  # node of each client
-
-    def close(self) -> None:
-        """Wait for the clients that run; those that don't yet never will."""
 
 
 class NoAnswerError(RunError):
@@ -63,7 +53,7 @@ class FedKD:
     """
 
     def __init__(
-        self, experiment: Experiment, progress: RunProgress, grid: Grid, on_round: Callable[[Round, RunProgress], None]
+        self, experiment: Experiment, progress: RunProgress, grid: Nodes, on_round: Callable[[Round, RunProgress], None]
     ) -> None:
         self.experiment, self._grid, self._on_round = experiment, grid, on_round
         self.state, self.trained = progress.state, progress.trained
