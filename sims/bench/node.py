@@ -175,8 +175,10 @@ def _run(side: Side, task: str, data: str, epochs: int) -> Figures:
         rounds = RunFolder(out).history[1:]
     if refused := [entry["why"] for row in rounds for entry in row.refused]:
         raise RunError(f"bench node: {side.name}: a node's answer was refused: {refused[0]}")
-    ended, wanted = sorted(watch.found.values(), key=lambda taken: taken.born), NODES * len(rounds)
-    if len(ended) < wanted + NODES or not all(taken.cpu and taken.memory for taken in ended[-wanted:]):
+    # What has taken nothing was a node's process in the moment in which it started another command.
+    seen = [taken for taken in watch.found.values() if taken.cpu and taken.memory]
+    ended, wanted = sorted(seen, key=lambda taken: taken.born), NODES * len(rounds)
+    if len(ended) < wanted + NODES:
         raise RunError(f"bench node: {side.name}: not all of its nodes' processes were seen; end what else runs here")
     ended = ended[-wanted:]
     cpu, memory = statistics.median(p.cpu for p in ended), statistics.median(p.memory for p in ended)

@@ -66,7 +66,9 @@ fi
 export FLWR_PRIVATE_MAX_CONCURRENT_OBJ_PUSHES=1 FLWR_PRIVATE_MAX_CONCURRENT_OBJ_PULLS=1
 export FLWR_HOME="$$FEDKD_STATE/flwr"
 cd "$$FEDKD_STATE"
-exec flower-supernode --superlink "$$FEDKD_SUPERLINK" --root-certificates "$$here/ca.crt" \\
+# It asks for work sooner after some than Flower's own, which older installations have alone.
+if command -v fedkd-supernode > /dev/null; then supernode=fedkd-supernode; else supernode=flower-supernode; fi
+exec $$supernode --superlink "$$FEDKD_SUPERLINK" --root-certificates "$$here/ca.crt" \\
   --auth-supernode-private-key "$$here/node.key" --port "$$FEDKD_PORT" \\
   --node-config "partition-id=$number data='$$FEDKD_DATA' state-dir='$$FEDKD_STATE' engine='$$FEDKD_ENGINE'\
  training-file='$$FEDKD_TRAINING_FILE' test='$$FEDKD_TEST' class='$$FEDKD_CLASS'"

@@ -1,0 +1,47 @@
+"""The command ``fedkd-supernode``: Flower's SuperNode, which asks for work sooner after it has worked.
+
+Flower's asks every three seconds, which is most of a round of a small model. This one waits a tenth of the time since
+its last work began, so that it doesn't make a round much longer, and three seconds at most, as Flower does.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from flwr.supernode import start_client_internal
+from flwr.supernode.cli import flower_supernode
+
+IDLE = 3.0  # seconds that Flower waits where there was no work; less is while there is some
+_SHORTEST = 0.2
+_SHARE = 0.1
+
+
+def main() -> None:
+    """Entry point; takes what ``flower-supernode`` takes."""
+    start_client_internal.time = Clock()  # type: ignore[assignment]  # the module, of which it uses no more
+    flower_supernode()
+
+
+class Clock:
+    """What Flower's loop waits by, in place of the module ``time``.
+
+    Args:
+        now: Seconds of a clock that only goes forward.
+        sleep: Waits for so many seconds.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._now, self._sleep = now, sleep
+        self._began, self._working = -IDLE / _SHARE, False
+
+    def sleep(self, seconds: float) -> None:
+        """Wait for as long as Flower says while there is work, and else for less, soon after it."""
+        working = seconds < IDLE
+        if working and not self._working:
+            self._began = self._now()
+        self._working = working
+        self._sleep(min(seconds, max(_SHORTEST, _SHARE * (self._now() - self._began))))
+
+    def __getattr__(self, name: str) -> Any:
+        """What else the module has."""
+        return getattr(time, name)
