@@ -1,15 +1,19 @@
-"""The command ``fedkd-supernode``: Flower's SuperNode, which asks for work sooner after it has worked.
+"""The command ``fedkd-supernode``: Flower's SuperNode, which asks for work sooner after some and starts it sooner.
 
 Flower's asks every three seconds, which is most of a round of a small model. This one waits a tenth of the time since
 its last work began, so that it doesn't make a round much longer, and three seconds at most, as Flower does.
 """
 
+import os
 import time
 from collections.abc import Callable
 from typing import Any
 
+from flwr.supercore.utils import get_flwr_home
 from flwr.supernode import start_client_internal
 from flwr.supernode.cli import flower_supernode
+
+from clients.node.clientapp import instead_of_flowers
 
 IDLE = 3.0  # seconds that Flower waits where there was no work; less is while there is some
 _SHORTEST = 0.2
@@ -19,6 +23,7 @@ _SHARE = 0.1
 def main() -> None:
     """Entry point; takes what ``flower-supernode`` takes."""
     start_client_internal.time = Clock()  # type: ignore[assignment]  # the module, of which it uses no more
+    os.environ["PATH"] = instead_of_flowers(get_flwr_home() / "fedkd")
     flower_supernode()
 
 

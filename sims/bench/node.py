@@ -23,7 +23,7 @@ from sims.signals import interruptible
 
 NODES, ROUNDS = 3, 4
 _EPOCHS = (1, 4)
-_CLIENT = b"flwr-clientapp"
+_CLIENTS = b"flwr-clientapp", b"clients.node.clientapp"
 _MARK = "FEDKD_BENCH"
 _EVERY = 0.01  # seconds between two looks at the processes that are known
 _LOOK = 0.1  # and for new ones
@@ -80,7 +80,7 @@ class Watch:
         """Look for new processes; each is asked once what it is."""
         for folder in Path("/proc").glob("[0-9]*"):
             if (pid := int(folder.name)) not in self._seen and (said := _command(folder)):
-                if _CLIENT in said and self._is_marked(folder):
+                if any(client in said for client in _CLIENTS) and self._is_marked(folder):
                     self.found[pid] = Taken(time.monotonic())
                     self._alive.add(pid)
                 if time.time() - folder.stat().st_ctime > 1:  # a younger one may not have its own command yet

@@ -1,13 +1,17 @@
 """Laws of asking for work: soon after some, as seldom as Flower else, and as often as Flower where it works."""
 
+import os
 import re
+import subprocess
 import time
 from inspect import getsource
 
 import pytest
 from flwr.supernode import start_client_internal
 
+from clients.node.clientapp import instead_of_flowers
 from clients.node.supernode import IDLE, Clock
+from fedkd.base.python import import_path, python
 
 
 class Time:
@@ -59,3 +63,14 @@ def test_flowers_loop_waits_by_the_module_that_is_replaced():
     assert start_client_internal.time is time
     assert {float(found) for found in re.findall(r"time\.sleep\(([\d.]+)\)", source)} == {IDLE, 0.5}
     assert set(re.findall(r"\btime\.(\w+)", source)) == {"sleep"}
+
+
+def test_the_clients_command_is_flowers_without_its_supernode(tmp_path):
+    env = {**os.environ, "PATH": instead_of_flowers(tmp_path / "a folder"), "PYTHONPATH": import_path()}
+    done = subprocess.run(["flwr-clientapp", "--help"], env=env, capture_output=True, text=True, check=True)
+    assert "--runtime-api-address" in done.stdout
+    assert "--parent-pid" in done.stdout
+    code = "import sys; from clients.node.clientapp import main; sys.argv[1:] = ['--help']\ntry: main()\nfinally: "
+    code += "print(*sys.modules)"
+    done = subprocess.run(python("-c", code), env=env, capture_output=True, text=True, check=True)
+    assert not {"flwr.supernode.start_client_internal", "flwr.supernode.cli.flower_supernode"} & {*done.stdout.split()}
