@@ -47,7 +47,9 @@ def take_part(offer: Offer, context: Context, known: Callable[[], Rules], fresh:
         log.warning("round %d: can't go on from round %d, so it asks for the dense model", offer.round, state.round)
         return Answer(partition)
     own = own_data(context.node_config, experiment.task)
+    alone = fresh and own is not None  # in a simulation the process is that of other clients, too
     data, held_out = experiment.client_data(partition, own)
+    del own  # copied, and large on a small board
     rng = generator(experiment.config.seed, Purpose.TRAINING, offer.round, partition)
     state, upload = client_round(state, base, offer, data, local, rng)
     stores[0].save(state)
@@ -55,7 +57,7 @@ def take_part(offer: Offer, context: Context, known: Callable[[], Rules], fresh:
     if experiment.evaluates(offer.round):
         metrics |= local.teacher_quality(state.local.get("teacher"), held_out)
         metrics |= local.shared_quality(base, held_out)
-    if fresh and own is not None:  # in a simulation the process is that of other clients, too
+    if alone:
         with suppress(OSError):
             metrics[PEAK_BYTES] = float(peak_memory())
     metrics[SECONDS] = time.monotonic() - started

@@ -52,7 +52,7 @@ def read_own(path: Path, task: Wants) -> Dataset:
         _check_range(f"{path}: x holds", x, like.largest, "the task's models know word ids")
     if like.inputs is not None and _STANDARDISED not in arrays:
         x = like.inputs.apply(x)
-    found = Dataset(x.astype(like.dtype), targets, segments=arrays.get("segment"))
+    found = Dataset(x.astype(like.dtype, copy=False), targets, segments=arrays.get("segment"))
     return checked(str(path), "", found, like.objective)
 
 
