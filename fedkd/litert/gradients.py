@@ -71,9 +71,14 @@ def _softplus(op: tf.Operation, slope: Any) -> Any:
 
 @_gradient_of("MatMul")
 def _product(op: tf.Operation, slope: Any) -> tuple[Any, Any]:
-    if op.get_attr("transpose_a") or op.get_attr("transpose_b"):
-        raise NotImplementedError("products of transposed matrices")
-    left, right = op.inputs
+    (left, right), of_left, of_right = op.inputs, op.get_attr("transpose_a"), op.get_attr("transpose_b")
+    if of_left:
+        return (
+            tf.matmul(right, slope, transpose_a=of_right, transpose_b=True),
+            tf.matmul(slope, left, True, True) if of_right else tf.matmul(left, slope),
+        )
+    if of_right:
+        return tf.matmul(slope, right), tf.matmul(slope, left, transpose_a=True)
     return by_transposed(slope, right), tf.matmul(left, slope, transpose_a=True)
 
 

@@ -75,6 +75,10 @@ CASES = {
         for padding in ("SAME", "VALID")
     },
     "max of ties": windows(ties),
+    "product": (tf.matmul, [normal(3, 4), normal(4, 5)]),
+    "product with a transpose": (lambda a, b: tf.matmul(a, b, transpose_b=True), [normal(3, 4), normal(5, 4)]),
+    "product of a transpose": (lambda a, b: tf.matmul(a, b, transpose_a=True), [normal(4, 3), normal(4, 5)]),
+    "product of transposes": (lambda a, b: tf.matmul(a, b, True, True), [normal(4, 3), normal(5, 4)]),
     "slices": (lambda x: x[1:, None, 2, ..., -2:], [normal(3, 4, 2, 5)]),
     "new axes": (lambda x: x[None] - x[:, None], [normal(3, 4)]),
 }
