@@ -20,6 +20,7 @@ CLIENTS = (10, 100, 1000)
 TINY = ("keyword_spotting", "visual_wake_words", "image_classification", "anomaly_detection")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+DataOption = Annotated[str, typer.Option(help="File with the data of a named task, where it needs one.")]
 RepeatsOption = Annotated[int, typer.Option(min=1, help="Runs of each; the median counts.")]
 
 
@@ -68,26 +69,26 @@ def profile(
     task: Annotated[
         str, typer.Option(help="See `fedkd tasks`. (default: the works of `fedkd bench engine`, and their operations)")
     ] = "",
-    data: Annotated[str, typer.Option(help="File with the data of a named task, where it needs one.")] = "",
+    data: DataOption = "",
     repeats: RepeatsOption = 10,
     json: JsonOption = False,
 ) -> None:
     """Where the time of a client's round goes: its parts, and the operations of its training, on one core."""
     with errors_for_people():
-        where = str(Path(data).absolute()) if data else ""
+        where = _absolute(data)
         _show(partial(_measure, "profile", threads=1, repeats=repeats, task=task, data=where), json)
 
 
 @app.command()
 def step(
     task: Annotated[str, typer.Option(help="See `fedkd tasks`.")] = "digits",
-    data: Annotated[str, typer.Option(help="File with the data of a named task, where it needs one.")] = "",
+    data: DataOption = "",
     repeats: RepeatsOption = 10,
     json: JsonOption = False,
 ) -> None:
     """A training step by a file in LiteRT beside TensorFlow's compiled one, and how far their updates are apart."""
     with errors_for_people():
-        where = str(Path(data).absolute()) if data else ""
+        where = _absolute(data)
         _show(partial(_measure, "step", threads=1, repeats=repeats, task=task, data=where), json)
 
 
@@ -116,7 +117,7 @@ def scale(
 @app.command()
 def link(
     task: Annotated[str, typer.Option(help="See `fedkd tasks`.")] = "uci_har",
-    data: Annotated[str, typer.Option(help="File with the data of a named task, where it needs one.")] = "",
+    data: DataOption = "",
     method: Annotated[
         list[str] | None, typer.Option(help="May be repeated. (default: fedkd and fedavg_teacher)")
     ] = None,
@@ -130,7 +131,7 @@ def link(
     with errors_for_people():
         from sims.bench.link import rows
 
-        where = str(Path(data).absolute()) if data else ""
+        where = _absolute(data)
         settings: dict[str, Scalar] = {"task": task, "data": where, "clients": clients, "partition.kind": "iid"}
         methods = method or ["fedkd", "fedavg_teacher"]
         with Terminal(stderr=True).status("two rounds of each method over slow links, which takes minutes"):
@@ -141,7 +142,7 @@ def link(
 @app.command()
 def node(
     task: Annotated[str, typer.Option(help="See `fedkd tasks`.")] = "digits",
-    data: Annotated[str, typer.Option(help="File with the data of a named task, where it needs one.")] = "",
+    data: DataOption = "",
     against: Annotated[
         Path | None, typer.Option(metavar="CHECKOUT", help="Another build. (default: this one's nodes with TensorFlow)")
     ] = None,
@@ -156,7 +157,7 @@ def node(
 
         if not Path("/proc/self/status").exists():
             raise InputError("bench node must run on Linux: it reads /proc")
-        where = str(Path(data).absolute()) if data else ""
+        where = _absolute(data)
         compared = sides(against.absolute() if against else None)
         with Terminal(stderr=True).status("four federations or more, which takes some minutes"):
             found = rows(task, where, compared, repeats)
@@ -185,6 +186,11 @@ def tiny(
             print(as_markdown(result["rows"]))
         else:
             show(result, json, Terminal())
+
+
+def _absolute(data: str) -> str:
+    """Path of a data file for processes that run elsewhere; empty where there is none."""
+    return str(Path(data).absolute()) if data else ""
 
 
 def _run_tiny(networks: list[str]) -> dict[str, Any]:
