@@ -52,6 +52,7 @@ def take_part(offer: Offer, context: Context, known: Callable[[], Rules], fresh:
     del own  # copied, and large on a small board
     rng = generator(experiment.config.seed, Purpose.TRAINING, offer.round, partition)
     state, upload = client_round(state, base, offer, data, local, rng)
+    del data  # before those that teachers are measured on are read
     stores[0].save(state)
     metrics = {f"loss_{role}": loss for role, loss in upload.losses.items()} | {"import_seconds": import_seconds}
     if experiment.evaluates(offer.round):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fedkd.base.tensors import State, Weights
-from fedkd.data.dataset import EVALUATION_BATCH, Dataset
+from fedkd.data.dataset import Dataset
 from fedkd.distill.batches import batches
 from fedkd.distill.class_weights import Weigh
 from fedkd.distill.trainer import Augment
@@ -102,14 +102,15 @@ class LiteRTTrainer:
     def logits(self, role: str, weights: Weights, x: np.ndarray, threads: int = 1) -> np.ndarray:
         """Return outputs (n, k), float32, of one model for n >= 1 inputs, whatever the number of threads."""
         named = {name: np.atleast_1d(array) for name, array in self._named(role, weights)}
+        size: int = self._record["batch"]
 
         def batch(start: int) -> np.ndarray:
-            part = x[start : start + EVALUATION_BATCH]
-            if missing := EVALUATION_BATCH - len(part):
+            part = x[start : start + size]
+            if missing := size - len(part):
                 part = np.concatenate([part, np.repeat(part[:1], missing, axis=0)])
-            return self._file.runner(f"infer_{role}")(**named, x=part)["logits"][: EVALUATION_BATCH - missing]
+            return self._file.runner(f"infer_{role}")(**named, x=part)["logits"][: size - missing]
 
-        starts = range(0, len(x), EVALUATION_BATCH)
+        starts = range(0, len(x), size)
         if min(threads, len(starts)) == 1:
             return np.concatenate([batch(start) for start in starts])
         with ThreadPoolExecutor(threads) as pool:

@@ -16,7 +16,6 @@ import numpy as np
 import tensorflow as tf
 
 from fedkd.base.tensors import State
-from fedkd.data.dataset import EVALUATION_BATCH
 from fedkd.distill.keras_trainer import Bounds, KerasTrainer, Shares
 from fedkd.litert.gradients import differentiate
 from fedkd.litert.lower import Lowered, to_tflite, without_draws
@@ -111,7 +110,8 @@ def _infer(trainer: KerasTrainer, role: str, state: State, x: np.ndarray) -> Low
         weights = _shaped(named, {role: state[role]})[role]
         return {"logits": learner.logits(weights, [tf.constant(seed) for seed in seeds], named["x"])}
 
-    inputs = {"x": tf.TensorSpec((EVALUATION_BATCH, *x.shape[1:]), x.dtype)}
+    # By the batch of a step: more at once would take more memory than the training.
+    inputs = {"x": tf.TensorSpec((trainer.train.batch_size, *x.shape[1:]), x.dtype)}
     return without_draws(logits, {**_specs({role: state[role]}), **inputs})
 
 
