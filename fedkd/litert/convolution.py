@@ -110,9 +110,9 @@ def kernel_slope(images: Any, slope: Any, around: Sides) -> Any:
         return tf.reshape(totals[0], kernel)
     rows: dict[int, Any] = {}
     for lot, total in zip(lots, totals, strict=True):
-        each = tf.reshape(total, [width, channels, len(lot.rows), outputs])
-        rows |= {row: each[:, :, b] for b, row in enumerate(lot.rows)}
-    return tf.stack([rows[i] for i in range(height)])
+        each = tf.reshape(total, [1, 1, width * channels, len(lot.rows) * outputs])
+        rows |= {row: _part(each, 0, 1, b, outputs) for b, row in enumerate(lot.rows)}
+    return tf.reshape(tf.concat([rows[i] for i in range(height)], 0), kernel)
 
 
 def by_transposed(left: Any, right: Any) -> Any:
@@ -157,7 +157,9 @@ def _weights(kernel: Any, lot: Lot) -> Any:
     height, width, channels, outputs = kernel.shape
     if len(lot.laid) == height:
         return tf.reshape(kernel, [height * width * channels, outputs])
-    return tf.reshape(side_by_side([kernel[i] for i in lot.rows]), [width * channels, len(lot.rows) * outputs])
+    # Slices that lose an axis are slow in LiteRT.
+    rows = [tf.slice(kernel, [i, 0, 0, 0], [1, width, channels, outputs]) for i in lot.rows]
+    return tf.reshape(side_by_side(rows), [width * channels, len(lot.rows) * outputs])
 
 
 def _product(values: Any, weights: Any, transposed: bool = False) -> Any:

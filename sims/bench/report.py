@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -28,10 +28,13 @@ def show(result: Mapping[str, Any], as_json: bool, console: Console) -> None:
     columns = _columns(result["rows"])
     for column in columns:
         numbers = any(isinstance(row.get(column), int | float) for row in result["rows"])
-        table.add_column(column.replace("_", " "), justify="right" if numbers else "left", overflow="fold")
+        # A number that doesn't fit runs beyond the edge: cut in two it would read as another.
+        longest = max(len(_cell(row.get(column))) for row in result["rows"]) if numbers else None
+        justify: Literal["left", "right"] = "right" if numbers else "left"
+        table.add_column(column.replace("_", " "), justify=justify, overflow="fold", min_width=longest)
     for row in result["rows"]:
         table.add_row(*(_cell(row.get(column)) for column in columns))
-    console.print(table)
+    console.print(table, crop=False)
 
 
 def as_markdown(rows: Sequence[Row]) -> str:

@@ -13,7 +13,7 @@ from rich.console import Console
 from fedkd.base.errors import RunError
 from fedkd.models.inspect import build_model, parameters
 from fedkd.results.round import Round
-from sims.bench import measure, work
+from sims.bench import measure, step, work
 from sims.bench.alone import training_alone
 from sims.bench.bare import bare_loop
 from sims.bench.engine import check_complete, whole_path, write_work
@@ -102,6 +102,22 @@ def test_table_and_json_hold_the_same_rows(capsys):
     show(result, False, Console(width=100))
     table = capsys.readouterr().out
     assert all(text in table for text in ("fedkd", "0.5", "pfl", "no wheel", "200 GFLOP/s"))
+
+
+def test_numbers_are_never_cut_in_two(capsys):
+    row = {f"column_{i}_of_many": 1.2345e-06 for i in range(12)} | {"task": "a name of some length that may be folded"}
+    show(report("step", 100.0, [row]), False, Console(width=60))
+    assert capsys.readouterr().out.count("1.23e-06") == 12
+
+
+def test_step_by_a_file_ends_as_near_to_tensorflow_as_tensorflow_to_itself():
+    rows = step.rows(100.0, 1, "digits", "")
+    assert [row["optimizer"] for row in rows] == ["adam", "sgd"]
+    for row in rows:
+        for role in ("teacher", "student"):
+            assert row[f"{role}_off"] < 1e-6
+            assert 0 < row[f"{role}_off_by_rounding"] < 1e-3
+        assert row["litert_over_tensorflow"] == pytest.approx(row["litert_ms"] / row["tensorflow_ms"])
 
 
 def test_peer_that_can_not_be_installed_is_a_row_and_the_others_run(monkeypatch, tmp_path):
