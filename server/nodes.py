@@ -1,7 +1,7 @@
 """Where clients are, and waiting for their replies: Flower looks for them every three seconds, as short rounds feel."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol, runtime_checkable
 
 from flwr.app import Message
@@ -40,21 +40,28 @@ class PollingGrid:
 
     def __init__(self, grid: Grid) -> None:
         self._grid = grid
+        self._posted: list[tuple[Message, str]] = []
 
     def get_node_ids(self) -> Iterable[int]:
         """Return the ids of all nodes that are there."""
         return self._grid.get_node_ids()
 
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float) -> list[Message]:
-        """Send messages and return the replies that come within ``timeout`` seconds, in the order in which they do."""
-        begun = time.monotonic()
-        missing = set(self._grid.push_messages(messages))
-        replies: list[Message] = []
+    def post(self, message: Message) -> None:
+        """Send a message at once; ``send_and_receive``, given it later, returns its reply and doesn't send it again."""
+        self._posted += [(message, sent) for sent in self._grid.push_messages([message])]
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float) -> Iterator[Message]:
+        """Send messages and yield the replies that come within ``timeout`` seconds, each as it does."""
+        begun, wanted = time.monotonic(), list(messages)
+        posted = [(message, sent) for message, sent in self._posted if any(message is each for each in wanted)]
+        missing = {sent for _, sent in posted}
+        missing |= set(self._grid.push_messages([m for m in wanted if not any(m is each for each, _ in posted)]))
+        self._posted = [each for each in self._posted if each not in posted]
         while True:
             spent = time.monotonic() - begun
             found = list(self._grid.pull_messages(missing)) if missing else []
-            replies += found
             missing -= {reply.metadata.reply_to_message_id for reply in found}
+            yield from found
             if not missing or spent >= timeout:
-                return replies
+                return
             time.sleep(min(max(_SHORTEST, _SHARE * spent), _LONGEST, timeout - spent))

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -18,14 +18,14 @@ from fedkd.exchange.codec import Payload, encode
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.federation import begin_round, failed_round, forget_steps, header_of, make_offer
 from fedkd.protocol.federation import server_round as average
-from fedkd.protocol.messages import SHARED_PERSONAL, is_of_teacher, offer_fields
+from fedkd.protocol.messages import SHARED_PERSONAL, Answer, is_of_teacher, offer_fields
 from fedkd.protocol.state import ServerState
 from fedkd.results.round import Round
 from server.checkpoint import RunProgress
 from server.kinds import Kinds
-from server.nodes import Nodes, Simulation
+from server.nodes import Nodes, PollingGrid, Simulation
 from server.record import round_of, with_bytes, with_clients, with_quality
-from server.reply import update_of
+from server.reply import read, update_of
 from server.training_files import TrainingFiles
 from server.validation import Received, UpdateValidator
 
@@ -142,20 +142,35 @@ class FedKD:
         check = partial(update_of, state=self.state, experiment=self._now)
         # Real nodes that are behind wait while the server checks, and their time is short.
         early = check if self._simulated else None
-        answers = self._guard.answers(replies, self._asked, early)
-        self._files.note(received.answer for received in answers)
-        behind = [received.answer.partition for received in answers if received.answer.needs_dense]
-        self._behind = {partition: self._nodes[partition] for partition in behind if self._served(partition)}
-        if self._behind:
-            self._known_rounds |= dict.fromkeys(
-                self._behind
-            )  # who doesn't answer in time gets it at once in the next round
-            offers = [self._offer(partition, None) for partition in self._behind]
-            left = self._seconds_left()
-            second = self._guard.answers(self._grid.send_and_receive(offers, timeout=left), self._behind, early)
+        offers: dict[int, Message] = {}
+        answers = self._guard.answers(self._heard(replies, offers), self._asked, early)
+        if offers:
+            again = [offers[partition] for partition in sorted(offers)]
+            replies = self._grid.send_and_receive(again, timeout=self._seconds_left())
+            second = self._guard.answers(replies, self._behind, early)
             self._guard.stuck(second, self._behind)
             answers = answers + second
         return self._guard.updates(answers, self._asked, check)
+
+    def _heard(self, replies: Iterable[Message], offers: dict[int, Message]) -> Iterator[Message]:
+        """Pass replies on, and make who can't go on from its offer another, which a real node is sent at once.
+
+        One that doesn't answer would else take the time of all that are behind.
+        """
+        partitions = {node: partition for partition, node in self._asked.items()}
+        for reply in replies:
+            partition, answer = partitions.get(reply.metadata.src_node_id), read(reply)
+            if isinstance(answer, Answer) and answer.partition == partition and partition not in self._behind:
+                self._files.note([answer])
+                if answer.needs_dense and self._served(partition):
+                    self._behind[partition] = self._nodes[partition]
+                    self._known_rounds[partition] = (
+                        None  # without an answer in time it gets it at once in the next round
+                    )
+                    offers[partition] = self._offer(partition, None)
+                    if isinstance(self._grid, PollingGrid):
+                        self._grid.post(offers[partition])
+            yield reply
 
     def _served(self, partition: int) -> bool:
         """Whether a client can be given what it trains by."""

@@ -27,7 +27,7 @@ class Nodes:
 
 def asked(nodes, timeout):
     begun = time.monotonic()
-    replies = PollingGrid(nodes).send_and_receive(range(len(nodes.seconds)), timeout=timeout)
+    replies = list(PollingGrid(nodes).send_and_receive(range(len(nodes.seconds)), timeout=timeout))
     return [reply.metadata.reply_to_message_id for reply in replies], time.monotonic() - begun
 
 
@@ -44,3 +44,17 @@ def test_no_reply_is_waited_for_beyond_the_deadline(timeout):
     assert found == [0]
     assert timeout <= spent < timeout + 2
     assert nodes.looks <= 4
+
+
+def test_what_is_posted_is_sent_at_once_and_once():
+    nodes = Nodes(0, 0, 0)
+    sent, push = [], nodes.push_messages
+    nodes.push_messages = lambda messages: [sent.append(m) or m for m in push(list(messages))]
+    grid = PollingGrid(nodes)
+    grid.post(1)
+    assert sent == [1]
+    replies = grid.send_and_receive([0, 1], timeout=60)
+    assert sorted(reply.metadata.reply_to_message_id for reply in replies) == [0, 1]
+    assert sent == [1, 0]
+    assert [reply.metadata.reply_to_message_id for reply in grid.send_and_receive([1], timeout=60)] == [1]
+    assert sent == [1, 0, 1]

@@ -14,6 +14,7 @@ from fedkd.exchange.codec import decode
 from fedkd.protocol.federation import begin_round, make_offer, new_server, server_round
 from fedkd.protocol.messages import Answer, answer_fields
 from fedkd.protocol.resolve import resolve
+from server.nodes import PollingGrid
 from server.strategy import NoAnswerError
 from tests.forged import LIAR, ForgedGrid, honest, light, run, with_liar
 
@@ -134,6 +135,47 @@ def test_checking_what_others_sent_takes_no_time_from_a_client_that_is_behind(mo
     records, strategy = run(experiment, says, Strangers({11: [0], 12: [1], 13: [2], 14: [3]}, says))
     assert strategy._grid.timeouts[1] > 4.7
     assert records[0].participants == [0, 1, 2, 3]
+
+
+def test_who_is_behind_is_sent_the_model_while_a_dead_node_is_waited_for():
+    """Node 14 never answers, in a round of 2 s; client 0 has its dense model long before."""
+    experiment, heard = light(rounds=1, guard__deadline=2.0), {}
+
+    def says(offer, partition):
+        heard.setdefault((partition, bool(offer.dense)), time.monotonic())
+        fields = honest(experiment, offer, partition)
+        if partition == 3:
+            return []
+        return [{**fields, "blob": b""}] if partition == 0 and not offer.dense else [fields]
+
+    nodes = Strangers({11: [0], 12: [1], 13: [2], 14: [3]}, says)
+    began = time.monotonic()
+    records, _ = run(experiment, says, PollingGrid(Mailbox(nodes)))
+    assert records[0].participants == [0, 1, 2]
+    assert [(e["client"], e["reason"]) for e in records[0].refused] == [(3, "no_answer")]
+    assert heard[0, True] - began < 1.5
+    assert time.monotonic() - began < 4
+
+
+class Mailbox:
+    """Flower's grid to nodes that answer as soon as they are asked."""
+
+    def __init__(self, nodes):
+        self.nodes, self.replies = nodes, {}
+
+    def get_node_ids(self):
+        return self.nodes.get_node_ids()
+
+    def push_messages(self, messages):
+        ids = []
+        for message in messages:
+            ids.append(f"m{len(self.replies)}")
+            message.metadata.__dict__["_message_id"] = ids[-1]
+            self.replies[ids[-1]] = list(self.nodes.send_and_receive([message]))
+        return ids
+
+    def pull_messages(self, message_ids):
+        return [reply for i in sorted(message_ids) for reply in self.replies[i]]
 
 
 class Strangers(ForgedGrid):
