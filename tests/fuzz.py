@@ -15,7 +15,12 @@ from fedkd.exchange.blob import _DICTIONARY, Header, PayloadError, read_blob, wr
 from fedkd.exchange.codec import decode, encode, largest
 from tests.exchange.codings import coding
 
-SPEC = (TensorSpec("conv", (3, 2, 8), 2), TensorSpec("bias", (8,), 0), TensorSpec("still", (4, 4), 1))
+SPEC = (
+    TensorSpec("conv", (3, 2, 8), 2),
+    TensorSpec("bias", (8,), 0),
+    TensorSpec("still", (4, 4), 1),
+    TensorSpec("table", (20, 4), 1),
+)
 HEADER = Header(3, "ab" * 8, "fedkd")
 CODINGS = [
     coding(name, bits, deflate=deflate, energy=0.6, density=0.2)
@@ -51,7 +56,9 @@ NUMBERS = [
 def originals():
     """Blobs of one update in several codings."""
     rng = np.random.default_rng(0)
-    update = [rng.normal(size=s.shape).astype(np.float32) for s in SPEC[:-1]] + [np.zeros(SPEC[-1].shape, np.float32)]
+    update = [rng.normal(size=s.shape).astype(np.float32) for s in SPEC]
+    update[2][:] = 0
+    update[3][3:] = 0
     return [encode(update, SPEC, HEADER, each, BASES) for each in CODINGS]
 
 

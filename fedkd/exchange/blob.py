@@ -18,7 +18,7 @@ HEADER_LIMIT = 1024
 _PIECE = 2**16  # least bytes that are inflated at a time
 
 # What a blob may hold; what is empty is left out.
-_DTYPES = {"forms": "<i4", "masks": "|u1", "steps": "<u2", "whole": "<f4"}
+_DTYPES = {"forms": "<i4", "masks": "|u1", "steps": "<u2", "used": "|u1", "whole": "<f4"}
 _NAMES = {"<i4": "I32", "|u1": "U8", "<f4": "F32", "<u2": "U16"}
 _ORDER = ("F32", "I32", "U16", "U8")  # of types in a safetensors blob; arrays of one type go by their names
 _DEFLATED = b"Z"  # never the first byte of a safetensors blob, whose header has a multiple of 8 bytes

@@ -1,10 +1,11 @@
 """The payload of an update: each tensor in the form its coding chose, checked against the model's own specification.
 
-A blob holds up to five arrays. ``forms`` (int32): for each tensor of the model the kind of its form and its rank.
-``values``: the numbers of all forms in order, as float32 or as packed levels. ``steps`` (bfloat16 as uint16): what a
-level is worth, one for each row, where there are levels. ``masks`` (uint8): which entries masked forms have, a bit
-each. ``whole`` (float32): the numbers of statistics, where all others are levels. Names and shapes are not sent: both
-sides know the model. The header so costs some 250 bytes, whatever the number of tensors.
+A blob holds up to six arrays. ``forms`` (int32): for each tensor of the model the kind of its form and its rank, or
+the complement of that where it is a form of some of its rows. ``used`` (uint8): which, a bit each. ``values``: the
+numbers of all forms in order, as float32 or as packed levels. ``steps`` (bfloat16 as uint16): what a level is worth,
+one for each row, where there are levels. ``masks`` (uint8): which entries masked forms have, a bit each. ``whole``
+(float32): the numbers of statistics, where all others are levels. Names and shapes are not sent: both sides know the
+model. The header so costs some 250 bytes, whatever the number of tensors.
 """
 
 import itertools
@@ -23,6 +24,7 @@ from fedkd.exchange.factors import nothing
 from fedkd.exchange.forms import Dense, Form, Shapes
 from fedkd.exchange.layout import Layout, as_form, layout_of, read_layout
 from fedkd.exchange.quantize import FLOAT, read_rows, write_rows
+from fedkd.exchange.used_rows import Used, packed, read_used, smaller, spread, used_rows
 
 DENSE = -1
 _NO_MASK = np.empty((0, 0), bool)
@@ -69,14 +71,19 @@ def encode(
     """
     _check(tensors, spec)
     known = bases or [None] * len(spec)
-    forms = [_form(t, item, coding, basis) for t, item, basis in zip(tensors, spec, known, strict=True)]
-    return pack_forms(forms, header, coding, rng, [item.statistic for item in spec])
+    forms, used = [], []
+    for tensor, item, basis in zip(tensors, spec, known, strict=True):
+        matrix = tensor.reshape(item.matrix)
+        leaves_out = coding.compressor.leaves_out_zeros and tensor.any() and not item.statistic
+        rows = used_rows(matrix, coding.bits) if leaves_out else None
+        forms.append(_form(matrix if rows is None else matrix[rows], smaller(item, rows), coding, basis))
+        used.append(rows)
+    return pack_forms(forms, header, coding, rng, [item.statistic for item in spec], used)
 
 
-def _form(tensor: np.ndarray, item: TensorSpec, coding: Coding, basis: Basis | None) -> Form:
-    """Reduce a tensor, where that costs fewer bits than sending all of it."""
-    matrix = tensor.reshape(item.matrix)
-    if not tensor.any():
+def _form(matrix: np.ndarray, item: TensorSpec, coding: Coding, basis: Basis | None) -> Form:
+    """Reduce a matrix, where that costs fewer bits than sending all of it."""
+    if not matrix.any():
         return nothing(*item.matrix)
     dense = Dense(matrix)
     if item.statistic:
@@ -94,15 +101,19 @@ def pack_forms(
     coding: Coding,
     rng: np.random.Generator | None = None,
     statistics: Sequence[bool] | None = None,
+    used: Sequence[Used] | None = None,
 ) -> bytes:
-    """Write forms as a blob; those of statistics, by a flag for each form, in float32."""
+    """Write forms as a blob; those of statistics, by a flag for each form, in float32, and those of some rows alone."""
+    used = [None] * len(forms) if used is None else used
     codes = [layout_of(form).code for form in forms]
+    codes = [code if rows is None else ~code for code, rows in zip(codes, used, strict=True)]
     flags = [False] * len(forms) if statistics is None or coding.bits == FLOAT else statistics
     rows = [row for form, flag in zip(forms, flags, strict=True) if not flag for row in form.rows()]
     whole = [row for form, flag in zip(forms, flags, strict=True) if flag for row in form.rows()]
     values, steps = write_rows(rows, coding.bits, rng if coding.stochastic else None)
     entries = {
         "forms": np.array(codes, "<i4"),
+        "used": packed(used),
         "masks": np.concatenate([np.empty(0, np.uint8), *(form.packed_mask() for form in forms)]),
         "values": values,
         "steps": steps,
@@ -133,10 +144,18 @@ def decode(blob: bytes, spec: Spec, bases: Bases | None = None, expected: Header
     entries, header, bits = read_blob(blob, largest(spec))
     if expected is not None:
         _check_header(header, expected)
-    known = list(bases or [None] * len(spec))
-    layouts = _layouts(entries["forms"], spec, known, bits)
+    codes = entries["forms"]
+    if len(codes) != len(spec):
+        raise PayloadError("forms", f"{len(codes)} forms, the model has {len(spec)} tensors")
+    used = read_used(entries["used"], (codes < 0).tolist(), spec, bits)
+    items = tuple(smaller(item, rows) for item, rows in zip(spec, used, strict=True))
+    # Directions are of whole matrices.
+    known = [basis if rows is None else None for basis, rows in zip(bases or [None] * len(spec), used, strict=True)]
+    layouts = _layouts(np.where(codes < 0, ~codes, codes), items, known, bits)
     with np.errstate(over="ignore", invalid="ignore"):  # an overflow becomes Inf, which is refused
-        tensors = _restored(entries, layouts, spec, known, bits)
+        tensors = _restored(entries, layouts, items, known, bits)
+    for i, (rows, item) in enumerate(zip(used, spec, strict=True)):
+        tensors[i] = spread(tensors[i], rows, item)
     return Payload(tensors, header, tuple(layout.rank if layout.form.low_rank else DENSE for layout in layouts))
 
 
@@ -188,8 +207,6 @@ def _check(tensors: Sequence[np.ndarray], spec: Spec) -> None:
 
 
 def _layouts(codes: np.ndarray, spec: Spec, bases: Bases, bits: int) -> list[Layout]:
-    if len(codes) != len(spec):
-        raise PayloadError("forms", f"{len(codes)} forms, the model has {len(spec)} tensors")
     layouts = []
     for code, item, basis in zip(codes.tolist(), spec, bases, strict=True):
         try:

@@ -38,6 +38,11 @@ class Compressor(ABC):
         """How many directions of each matrix both sides have to know, 0 for none."""
         return 0
 
+    @property
+    def leaves_out_zeros(self) -> bool:
+        """Whether it is given a matrix without its rows of zeros, where leaving them out pays."""
+        return False
+
 
 @dataclass(frozen=True)
 class DenseCompressor(Compressor):
@@ -67,6 +72,11 @@ class Svd(Compressor):
     def configured(cls, exchange: ExchangeConfig, energy: float) -> Self:
         """With the round's energy threshold."""
         return cls(energy)
+
+    @property
+    def leaves_out_zeros(self) -> bool:
+        """Always: they add nothing to the energy."""
+        return True
 
     def compress(self, matrix: np.ndarray, basis: Basis | None) -> Form | np.ndarray:
         """Return the factors, or the matrix where all of the energy is to be kept."""

@@ -108,8 +108,9 @@ def test_factors_are_sent_only_where_they_are_fewer_bits(bits, most):
     At 32 bits 640 k < 3200, at 4 bits 112 k < 416, at 2 bits 72 k < 216: k is at most 4, 3 and 2.
     """
     spec = (TensorSpec("square", (10, 10), 1),)
+    directions = np.linalg.qr(np.random.default_rng(0).normal(size=(10, 10)))[0]
     for rank in range(1, 6):
-        tensor = np.diag([1.0] * rank + [0.0] * (10 - rank)).astype(np.float32)
+        tensor = (directions[:, :rank] @ np.eye(10)[:rank]).astype(np.float32)
         ranks = decode(encode([tensor], spec, HEADER, Coding(Svd(1 - 1e-9), bits)), spec).ranks
         assert ranks == ((rank,) if rank <= most else (DENSE,))
 
