@@ -223,9 +223,12 @@ def absolute(settings: Mapping[str, Scalar]) -> dict[str, Scalar]:
     kind, _, place = str(found.get("task", "")).partition(":")
     if kind == "npz" or (kind == "hf" and Path(place.partition("#")[0]).is_dir()):
         found["task"] = f"{kind}:{Path(place).absolute()}"
-    for key in ("data", "model.teacher_weights", "model.student_weights", "edge.calibration_file"):
+    files = ("data", "model.pretrained", "model.teacher_weights", "model.student_weights", "edge.calibration_file")
+    for key in files:
         if path := str(found.get(key, "")):
             found[key] = str(Path(path).absolute())
+    if str(unlabelled := found.get("train.unlabelled", "")).endswith(".npz"):
+        found["train.unlabelled"] = str(Path(str(unlabelled)).absolute())
     return found
 
 

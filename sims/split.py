@@ -77,9 +77,9 @@ def write_split(settings: Mapping[str, Scalar], out: Path, overwrite: bool) -> l
             with work_folder(final.parent, final.name) as holder:
                 draft = holder / final.name
                 draft.mkdir(mode=0o700)
-                for number, rows in enumerate(experiment.rows):
+                for number in range(len(sizes)):
                     (draft / str(number)).mkdir(mode=0o700)
-                    write_own(draft / str(number) / "data.npz", experiment.task.train.take(rows))
+                    write_own(draft / str(number) / "data.npz", experiment.dealt(number))
                 replace_file(draft / SETTINGS, (_MARK + tomli_w.dumps(nest(_for_nodes(given, len(sizes))))).encode())
                 if overwrite:
                     shutil.rmtree(final)
@@ -99,4 +99,5 @@ def _for_nodes(given: Mapping[str, Scalar], nodes: int) -> dict[str, Scalar]:
     """The settings with which nodes that hold the files come to what a run with the given ones comes to."""
     dealing = ("partition.clients", "partition.alpha", "partition.shards", "partition.minimum", "partition.library")
     kept = {key: value for key, value in given.items() if key not in dealing}
-    return kept | {"clients": nodes, "partition.kind": "nodes"}
+    unlabelled = {"train.unlabelled": "nodes"} if kept.get("train.unlabelled") else {}
+    return kept | {"clients": nodes, "partition.kind": "nodes", **unlabelled}

@@ -63,7 +63,7 @@ def test_task_json_is_enough_to_feed_a_file_and_read_its_answers(done):
 
 
 def run_models():
-    from fedkd.config.sections import ModelConfig
+    from fedkd.config.model import ModelConfig
 
     return ModelConfig()
 

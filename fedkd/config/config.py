@@ -5,15 +5,8 @@ from dataclasses import dataclass, field
 
 from fedkd.base.errors import require
 from fedkd.config.device_class import DeviceClass, check_classes
-from fedkd.config.sections import (
-    EdgeConfig,
-    ExchangeConfig,
-    GuardConfig,
-    LossConfig,
-    ModelConfig,
-    PartitionConfig,
-    TrainConfig,
-)
+from fedkd.config.model import ModelConfig
+from fedkd.config.sections import EdgeConfig, ExchangeConfig, GuardConfig, LossConfig, PartitionConfig, TrainConfig
 
 Scalar = str | int | float | bool
 Settings = Mapping[str, Scalar]
@@ -58,14 +51,7 @@ class Config:
         shares = shared != "none" or not self.edge.reshapes
         rule = "student or teacher where finishing rounds change it (edge.qat, edge.channels)"
         require(shares, "exchange.shared", shared, rule)
-        for key, weight in self.loss.knowledge.items():
-            require(models == "both", f"loss.{key}", weight, f"0 where one model is trained alone ({models})")
-        batches = {"train": self.train} | {f"classes.{held.name}": held.of(self.train) for held in self.classes}
-        for key, least in (("distance", 2), ("angle", 3)):
-            rule = f"at least {least} for loss.{key}, which compares the examples of a batch"
-            for section, train in batches.items():
-                enough = key not in self.loss.knowledge or train.batch_size >= least
-                require(enough, f"{section}.batch_size", train.batch_size, rule)
+        self._check_losses()
         names = " ".join(held.name for held in self.classes)
         both = models == "both" and shared != "teacher"
         rule = (
@@ -80,6 +66,20 @@ class Config:
             enough = self.guard.answers <= self.participants
             rule = f"a rule that needs {asked} (this one needs {self.guard.answers} answers)"
             require(enough, "guard.rule", self.guard.rule, rule)
+
+    def _check_losses(self) -> None:
+        models = self.train.models
+        for key, weight in self.loss.knowledge.items():
+            require(models == "both", f"loss.{key}", weight, f"0 where one model is trained alone ({models})")
+        rule = f"empty where models don't teach each other (train.models = '{models}', or all of loss.* is off)"
+        teach = models == "both" and self.loss.teaches
+        require(teach or not self.train.unlabelled, "train.unlabelled", self.train.unlabelled, rule)
+        batches = {"train": self.train} | {f"classes.{held.name}": held.of(self.train) for held in self.classes}
+        for key, least in (("distance", 2), ("angle", 3)):
+            rule = f"at least {least} for loss.{key}, which compares the examples of a batch"
+            for section, train in batches.items():
+                enough = key not in self.loss.knowledge or train.batch_size >= least
+                require(enough, f"{section}.batch_size", train.batch_size, rule)
 
     def device_class(self, kind: str) -> DeviceClass | None:
         """The class of that name; None where there is none, so for clients that are of no class."""

@@ -10,9 +10,18 @@ _FREE = ("threads", "rounds")
 # Paths, whose content counts instead (see ``fedkd.protocol.contents``).
 _PATHS = ("data",)
 # That one is given at all decides more: where models start, and whether training rows are set aside.
-_OPTIONAL_FILES = ("model.teacher_weights", "model.student_weights", "edge.calibration_file")
+_OPTIONAL_FILES = ("model.pretrained", "model.teacher_weights", "model.student_weights", "edge.calibration_file")
 # Younger than checkpoints that must stay good: left out where they ask for nothing, which is what runs did before.
-_YOUNGER = {"model.student_weights": "", "train.class_weights": "", "train.engine": "tensorflow"}
+_YOUNGER = {
+    "model.student_weights": "",
+    "model.pretrained": "",
+    "model.teacher_layers": 0,
+    "model.student_layers": 0,
+    "train.class_weights": "",
+    "train.engine": "tensorflow",
+    "train.unlabelled": "",
+    "train.unlabelled_ratio": 1,
+}
 
 
 def deciding(config: Config) -> dict[str, Scalar]:
@@ -20,6 +29,8 @@ def deciding(config: Config) -> dict[str, Scalar]:
     settings = {key: value for key, value in to_settings(config).items() if key not in (*_FREE, *_PATHS)}
     settings = {key: value for key, value in settings.items() if value != _YOUNGER.get(key)}
     settings |= {key: "given" for key in _OPTIONAL_FILES if settings.get(key)}
+    if settings.get("train.unlabelled") not in (None, "nodes"):
+        settings["train.unlabelled"] = "given"
     return settings | {"task": _without_path(config.task)}
 
 

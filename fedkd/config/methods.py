@@ -71,6 +71,12 @@ _ALL = (
         },
     ),
     Method(
+        "fedkd_public",
+        "FedKD whose models also teach each other on examples without labels: those that partition.examples leaves out",
+        f"this project; {_FEDKD}",
+        {"train.unlabelled": "rest"},
+    ),
+    Method(
         "fedprox",
         "FedAvg of the teacher whose clients are pulled towards the round's model",
         "Li et al., MLSys 2020",

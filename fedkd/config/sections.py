@@ -20,44 +20,7 @@ CALIBRATED = PRECISIONS[3:]  # whose ranges of activations are taken from exampl
 # How updates may be averaged, see ``fedkd.protocol.aggregation``.
 AVERAGES = ("mean", "trimmed_mean", "median", "krum")
 ENGINES = ("tensorflow", "litert")  # what runs a client's training
-_VOCABULARY = 4000
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """Sizes of the built-in models, where 0 leaves the choice to the task, and what both models start from.
-
-    ``vocabulary`` is how many words they tell apart, 0 for 4000 where that leaves few words unknown.
-    ``teacher_weights`` and ``student_weights`` are files of Keras weights for every client's teacher and for the first
-    student; empty for those of the seed.
-    """
-
-    teacher_width: int = 0
-    student_width: int = 0
-    vocabulary: int = 0
-    teacher_weights: str = ""
-    student_weights: str = ""
-    student_init: str = "random"
-
-    def __post_init__(self) -> None:
-        """Check the rules."""
-        require(self.teacher_width >= 0, "model.teacher_width", self.teacher_width, "0 (the task's choice) or more")
-        require(self.student_width >= 0, "model.student_width", self.student_width, "0 (the task's choice) or more")
-        rule = "0 (4000), or at least 2 (padding and unknown)"
-        require(self.vocabulary == 0 or self.vocabulary >= 2, "model.vocabulary", self.vocabulary, rule)
-        ends = (".weights.h5", ".keras")
-        files = {"model.teacher_weights": self.teacher_weights, "model.student_weights": self.student_weights}
-        for key, file in files.items():
-            require(not file or file.endswith(ends), key, file, "a .weights.h5 or .keras file")
-        ways = ("random", "teacher_layers")
-        require(self.student_init in ways, "model.student_init", self.student_init, "random or teacher_layers")
-        one = self.student_init == "random" or not self.student_weights
-        require(one, "model.student_init", self.student_init, "random where model.student_weights names a file")
-
-    @property
-    def words(self) -> int:
-        """Size of the vocabulary, with padding and unknown."""
-        return self.vocabulary or _VOCABULARY
+UNLABELLED = ("rest", "nodes")  # where examples without labels come from, beside files
 
 
 @dataclass(frozen=True)
@@ -100,6 +63,9 @@ class TrainConfig:
     ``class_weights`` is how much examples count in the task loss: ``balanced`` by how rare their class is among the
     client's own, or ``NAME=WEIGHT`` of classes, with commas between; empty for all alike.
     ``engine`` is what runs its steps: ``tensorflow``, or ``litert``, a training file in the runtime of devices.
+    ``unlabelled`` is where examples without labels come from, on which the two models teach each other and no task loss
+    counts: ``rest``, those that ``partition.examples`` leaves out; an .npz file with ``x``; ``nodes``, each node's own;
+    empty for none. In each batch there are ``unlabelled_ratio`` of them for one with a label.
     """
 
     engine: str = "tensorflow"
@@ -115,6 +81,8 @@ class TrainConfig:
     holdout: float = 0.1
     evaluate_every: int = 0
     class_weights: str = ""
+    unlabelled: str = ""
+    unlabelled_ratio: int = 1
 
     def __post_init__(self) -> None:
         """Check the rules."""
@@ -127,6 +95,14 @@ class TrainConfig:
         require(0 < self.decay <= 1, "train.decay", self.decay, "in (0, 1] (last learning rate / first)")
         require(0 <= self.proximal < math.inf, "train.proximal", self.proximal, "0 (off) or more (FedProx's mu)")
         require(0 <= self.holdout < 1, "train.holdout", self.holdout, "in [0, 1)")
+        known = self.unlabelled in ("", *UNLABELLED) or self.unlabelled.endswith(".npz")
+        rule = f"{', '.join(UNLABELLED)}, an .npz file, or empty (none)"
+        require(known, "train.unlabelled", self.unlabelled, rule)
+        rule = "at least 1 (examples without labels for each with one)"
+        require(self.unlabelled_ratio >= 1, "train.unlabelled_ratio", self.unlabelled_ratio, rule)
+        useful = self.unlabelled_ratio == 1 or bool(self.unlabelled)
+        rule = "1 where there are none (train.unlabelled is empty)"
+        require(useful, "train.unlabelled_ratio", self.unlabelled_ratio, rule)
         rule = "0 (a tenth of the time at most) or more (rounds)"
         require(self.evaluate_every >= 0, "train.evaluate_every", self.evaluate_every, rule)
 
@@ -163,6 +139,11 @@ class LossConfig:
             "value_relation": self.value_relation,
         }
         return {key: weight for key, weight in weights.items() if weight}
+
+    @property
+    def teaches(self) -> bool:
+        """Whether anything of the losses has models learn from each other."""
+        return self.mutual or self.hidden or bool(self.knowledge)
 
     @property
     def of_logits(self) -> "LossConfig":

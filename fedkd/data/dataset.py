@@ -22,19 +22,21 @@ class Dataset:
         y: Target of each example, shape (n, ...), as the task's objective has it: int32 (n,) where it is a class.
         owners: Natural client of each example, shape (n,), where the data have them.
         segments: Stretch of recording each example was cut from, shape (n,), where neighbours overlap.
+        unlabelled: Inputs of further examples, of which no label is known, (m, ...) as ``x``; None for none.
     """
 
     x: np.ndarray
     y: np.ndarray
     owners: np.ndarray | None = None
     segments: np.ndarray | None = None
+    unlabelled: np.ndarray | None = None
 
     def __len__(self) -> int:
         """Number of examples."""
         return len(self.y)
 
     def take(self, rows: np.ndarray) -> "Dataset":
-        """Return the examples of some rows, in the order given."""
+        """Return the examples of some rows, in the order given, and none without labels."""
         owners = None if self.owners is None else self.owners[rows]
         segments = None if self.segments is None else self.segments[rows]
         return Dataset(self.x[rows], self.y[rows], owners, segments)

@@ -13,7 +13,7 @@ from fedkd.base import runtime
 from fedkd.base.tensors import State, Weights
 from fedkd.config.sections import LossConfig, TrainConfig
 from fedkd.data.dataset import EVALUATION_BATCH, Dataset
-from fedkd.distill.batches import batches
+from fedkd.distill.batches import Schedule, ratio_of
 from fedkd.distill.checks import check_knowledge
 from fedkd.distill.class_weights import weigher
 from fedkd.distill.compiled import Compiled
@@ -88,7 +88,7 @@ class KerasTrainer:
         augment: Augment | None = None,
     ) -> None:
         self.train, self.loss, self._objective, self._augment = train, loss, objective, augment
-        self.weigh = weigher(train.class_weights, objective)
+        self.weigh, self.ratio = weigher(train.class_weights, objective), ratio_of(train, len(models))
         self.learners = {role: Learner(model) for role, model in models.items()}
         if len(models) == 2:
             check_knowledge(*self._outputs(), loss)
@@ -149,24 +149,22 @@ class KerasTrainer:
         anchors: Mapping[str, Weights] | None = None,
     ) -> tuple[State, dict[str, float]]:
         """Train for the configured epochs, see ``fedkd.distill.trainer.Trainer``."""
-        rows, shares = batches(len(data), self.train.batch_size, self.train.epochs, rng)
+        train = self.train
+        schedule = Schedule(data, train.batch_size, self.ratio, train.epochs, self.weigh(data.y), rng)
         seeds = {role: learner.seeds(rng) for role, learner in self.learners.items()}
         bounds = Bounds(dict(masks or {}), dict(anchors or {}))
-        weights = self.weigh(data.y)
         carry: Any = (state, seeds)
         scale, start, losses = np.float32(rate), 0, []
-        while start < len(rows):
-            count = self._unroll if len(rows) - start >= self._unroll else 1
-            take = rows[start : start + count]
-            x = data.x[take] if self._augment is None else self._augment(data.x[take], rng)
-            part = shares[start : start + count]
-            lot = (x, data.y[take], part, *([part * weights[take]] if weights is not None else []))
-            for batch in self._calls(*lot):
+        while start < len(schedule):
+            count = self._unroll if len(schedule) - start >= self._unroll else 1
+            lot = schedule.lot(start, count)
+            x = lot.x if self._augment is None else self._augment(lot.x, rng)
+            for batch in self._calls(x, lot.y, lot.shares, *([] if lot.task_shares is None else [lot.task_shares])):
                 carry, loss = self._step((len(batch[0]), *map(tuple, bounds)), carry, bounds, scale, *batch)
                 losses.append(loss)
             start += count
         after = {group: [np.asarray(tensor) for tensor in tensors] for group, tensors in carry[0].items()}
-        mean = {role: float(sum(loss[role].numpy() for loss in losses)) / len(rows) for role in self.learners}
+        mean = {role: float(sum(loss[role].numpy() for loss in losses)) / len(schedule) for role in self.learners}
         return after, mean
 
     def _calls(self, *lot: np.ndarray) -> list[tuple[np.ndarray, ...]]:

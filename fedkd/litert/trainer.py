@@ -8,7 +8,7 @@ import numpy as np
 
 from fedkd.base.tensors import State, Weights
 from fedkd.data.dataset import Dataset
-from fedkd.distill.batches import batches
+from fedkd.distill.batches import Schedule
 from fedkd.distill.class_weights import Weigh
 from fedkd.distill.trainer import Augment
 from fedkd.litert.opened import Opened
@@ -65,23 +65,24 @@ class LiteRTTrainer:
     ) -> tuple[State, dict[str, float]]:
         """Train for the configured epochs, see ``fedkd.distill.trainer.Trainer``."""
         step = self._file.runner("train")
-        rows, shares = batches(len(data), self._record["batch"], self._epochs, rng)
+        size, ratio = self._record["batch"], self._record["unlabelled_ratio"]
+        schedule = Schedule(data, size, ratio, self._epochs, self._weigh(data.y), rng)
         still = self._bounds(state, masks or {}, anchors or {}) | {"rate": np.full(1, rate, np.float32)}
         carry = {n: np.atleast_1d(array) for group in self._groups for n, array in self._named(group, state[group])}
-        losses, weights = dict.fromkeys(self.roles, 0.0), self._weigh(data.y)
-        for chosen, share in zip(rows, shares, strict=True):
-            x = data.x[chosen] if self._augment is None else self._augment(data.x[chosen][None], rng)[0]
+        losses = dict.fromkeys(self.roles, 0.0)
+        for start in range(len(schedule)):
+            lot = schedule.lot(start, 1)
+            x = lot.x if self._augment is None else self._augment(lot.x, rng)
             drawn = {name: _drawn(kind, shape, rng) for name, kind, shape in self._draws}
-            task_share = share if weights is None else share * weights[chosen]
-            lot = {"x": x, "y": data.y[chosen], "share": share, "task_share": task_share}
-            found = step(**carry, **still, **drawn, **lot)
+            task = lot.shares if lot.task_shares is None else lot.task_shares
+            found = step(**carry, **still, **drawn, x=x[0], y=lot.y[0], share=lot.shares[0], task_share=task[0])
             losses = {role: total + found.pop(f"loss_{role}").item() for role, total in losses.items()}
             carry = {name: np.atleast_1d(array) for name, array in found.items()}
         after = {
             group: [carry[name].reshape(self._initial[group][i].shape) for i, name in enumerate(names)]
             for group, names in self._groups.items()
         }
-        return after, {role: total / len(rows) for role, total in losses.items()}
+        return after, {role: total / len(schedule) for role, total in losses.items()}
 
     def _named(self, group: str, arrays: Weights) -> Iterable[tuple[str, np.ndarray]]:
         return zip(self._groups[group], arrays, strict=True)

@@ -45,6 +45,7 @@ def training_file(
     train = _train(trainer, state, x, y, bounds)
     record = {
         "batch": trainer.train.batch_size,
+        "unlabelled_ratio": trainer.ratio,
         "roles": list(trainer.roles),
         "groups": {group: len(arrays) for group, arrays in state.items()},
         "trainable": {role: trainer.trainable(role, range(len(state[role]))) for role in trainer.roles},
@@ -73,7 +74,7 @@ def _shaped(named: Mapping[str, Any], groups: Mapping[str, Sequence[np.ndarray]]
 
 
 def _train(trainer: KerasTrainer, state: State, x: np.ndarray, y: np.ndarray, bounds: Sequence[str]) -> Lowered:
-    size = trainer.train.batch_size
+    size = trainer.train.batch_size * (1 + trainer.ratio)
     held = {name: trainer.trainable(role, state[role]) for name in bounds for role in [name.partition(".")[0]]}
     seeds = {role: learner.seeds(np.random.default_rng(0)) for role, learner in trainer.learners.items()}
 

@@ -1,8 +1,12 @@
 """Small transformers for sequences of word ids, which return all that ``fedkd.models`` names."""
 
+from typing import NamedTuple
+
 import keras
 import tensorflow as tf
 from keras import layers
+
+from fedkd.base.encoder import Encoder
 
 
 @keras.saving.register_keras_serializable("fedkd")
@@ -103,21 +107,60 @@ def teacher(steps: int, vocabulary: int, classes: int, width: int = 80) -> keras
     return _network(steps, vocabulary, classes, width, depth=4)
 
 
+def encoder_network(encoder: Encoder, depth: int, steps: int, classes: int) -> keras.Model:
+    """The first layers of an encoder, normalised behind each part as BERT's are, with a head of its own."""
+    ids = keras.Input((steps,), dtype="int32", name="tokens")
+    real = keras.ops.cast(keras.ops.not_equal(ids, encoder.padding), "float32")
+    x = TokenEmbedding(encoder.vocabulary, steps, encoder.width, name="embedding")(ids)
+    x, states = IntegerFriendlyNorm(encoder.epsilon, name="embedding_norm")(x), _States([], [], [])
+    for i in range(depth):
+        x, maps, values = _encoder_layer(x, real, i, encoder)
+        states.add(x, maps, values)
+    return _classifier(ids, real, x, states, classes)
+
+
+def _encoder_layer(
+    x: tf.Tensor, real: tf.Tensor, index: int, encoder: Encoder
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """One post-norm layer (Devlin et al., NAACL 2019), its maps and its values."""
+    attend = SelfAttention(encoder.heads, encoder.width // encoder.heads, name=f"layer{index}_attention")
+    mixed, maps, values = attend(x, keras.ops.expand_dims(real, 1) > 0)
+    x = IntegerFriendlyNorm(encoder.epsilon, name=f"layer{index}_norm0")(x + mixed)
+    inner = layers.Dense(encoder.inner, name=f"layer{index}_dense0")(x)
+    name = encoder.activation
+    inner = keras.ops.relu(inner) if name == "relu" else keras.ops.gelu(inner, approximate=name == "gelu_tanh")
+    x = x + layers.Dense(encoder.width, name=f"layer{index}_dense1")(inner)
+    return IntegerFriendlyNorm(encoder.epsilon, name=f"layer{index}_norm1")(x), maps, values
+
+
+class _States(NamedTuple):
+    """What teacher and student compare, a tensor a layer."""
+
+    hidden: list[tf.Tensor]
+    attention: list[tf.Tensor]
+    values: list[tf.Tensor]
+
+    def add(self, *tensors: tf.Tensor) -> None:
+        """Append those of a layer."""
+        for held, tensor in zip(self, tensors, strict=True):
+            held.append(tensor)
+
+
 def _network(steps: int, vocabulary: int, classes: int, width: int, depth: int, heads: int = 2) -> keras.Model:
     ids = keras.Input((steps,), dtype="int32", name="tokens")
     real = keras.ops.cast(keras.ops.not_equal(ids, 0), "float32")
-    x, hidden, attention, values = TokenEmbedding(vocabulary, steps, width, name="embedding")(ids), [], [], []
+    x, states = TokenEmbedding(vocabulary, steps, width, name="embedding")(ids), _States([], [], [])
     for i in range(depth):
-        x, maps, vectors = _layer(x, real, i, width, heads)
-        hidden.append(x)
-        attention.append(maps)
-        values.append(vectors)
-    x = IntegerFriendlyNorm(name="last_norm")(x)
+        x, maps, values = _layer(x, real, i, width, heads)
+        states.add(x, maps, values)
+    return _classifier(ids, real, IntegerFriendlyNorm(name="last_norm")(x), states, classes)
+
+
+def _classifier(ids: tf.Tensor, real: tf.Tensor, x: tf.Tensor, states: _States, classes: int) -> keras.Model:
+    """Logits by the mean of what is left of the real words, and all that models compare."""
     weights = keras.ops.expand_dims(real, -1)
     mean = keras.ops.sum(x * weights, axis=1) / (keras.ops.sum(weights, axis=1) + 1e-6)
-    logits = layers.Dense(classes, name="logits")(mean)
-    outputs = {"logits": logits, "hidden": hidden, "attention": attention, "values": values, "mask": real}
-    return keras.Model(ids, outputs)
+    return keras.Model(ids, {"logits": layers.Dense(classes, name="logits")(mean), **states._asdict(), "mask": real})
 
 
 def _layer(x: tf.Tensor, real: tf.Tensor, index: int, width: int, heads: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fedkd.base.contents import hash_array, hash_file
+from fedkd.base.contents import hash_array, hash_file, hash_record
+from fedkd.base.encoder import CONFIG
+from fedkd.base.encoder import WEIGHTS as WEIGHTS_FILE
 from fedkd.config.config import Config
 from fedkd.data.dataset import Dataset
 from fedkd.tasks.task import Task
@@ -16,6 +18,8 @@ WEIGHTS = {
     "student": "the student's weights file (model.student_weights)",
 }
 CALIBRATION = "the calibration file (edge.calibration_file)"
+PRETRAINED = "the pretrained model (model.pretrained)"
+UNLABELLED = "what has no labels (train.unlabelled)"
 DEAL = "what the function of partition.kind deals"
 
 Contents = Mapping[str, str]
@@ -27,12 +31,18 @@ def contents_of(task: Task, config: Config) -> dict[str, str]:
     A node's own examples are no part of it, nor is what stays with the server.
 
     Returns:
-        SHA-256 (64 hex digits) by what was hashed: ``y_train`` and the like, and one of ``WEIGHTS``.
+        SHA-256 (64 hex digits) by what was hashed: ``y_train`` and the like, ``UNLABELLED``,
+        ``PRETRAINED``, those of ``WEIGHTS``.
 
     Raises:
         InputError: The file can't be read.
     """
     found = _arrays("train", task.train) | _arrays("test", task.test)
+    if task.train.unlabelled is not None:
+        found[UNLABELLED] = hash_array(task.train.unlabelled)
+    if folder := config.model.pretrained:
+        parts = {name: hash_file(Path(folder) / name) for name in (CONFIG, WEIGHTS_FILE)}
+        found[PRETRAINED] = hash_record(parts)
     files = {"teacher": config.model.teacher_weights, "student": config.model.student_weights}
     return found | {WEIGHTS[role]: hash_file(Path(file)) for role, file in files.items() if file}
 
@@ -67,7 +77,7 @@ def changed_contents(before: Contents, now: Contents) -> list[str]:
     ["the task's examples differ from those the run began with (y_train)"]
     """
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    files = [name for name in names if name in (*WEIGHTS.values(), CALIBRATION, DEAL)]
+    files = [name for name in names if name in (*WEIGHTS.values(), CALIBRATION, PRETRAINED, UNLABELLED, DEAL)]
     arrays = ", ".join(name for name in names if name not in files)
     examples = [f"the task's examples differ from those the run began with ({arrays})"] if arrays else []
     return examples + [f"{file} differs from the one the run began with" for file in files]

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,7 +81,18 @@ class Experiment(Rules):
             raise InputError(f"client {partition_id}: partition.kind = 'nodes' deals nothing; start it with data=FILE")
         whole, rows = (self.task.train, self.rows[partition_id]) if own is None else (own, np.arange(len(own)))
         rng = generator(self.config.seed, Purpose.HOLDOUT, partition_id)
-        return held_apart(whole, rows, self.config.train.holdout, rng)
+        train, held_out = held_apart(whole, rows, self.config.train.holdout, rng)
+        return replace(train, unlabelled=self._unlabelled(own)), held_out
+
+    def dealt(self, client: int) -> Dataset:
+        """Return all that a client is dealt, with those that have no labels: what a node of its own would bring."""
+        return replace(self.task.train.take(self.rows[client]), unlabelled=self.task.train.unlabelled)
+
+    def _unlabelled(self, own: Dataset | None) -> np.ndarray | None:
+        """What a client has without labels: its own examples, or those that all are given."""
+        if not self.config.train.unlabelled:
+            return None
+        return self.task.train.unlabelled if own is None or own.unlabelled is None else own.unlabelled
 
     def at(self, round_: int, removed_channels: Sequence[int]) -> "Experiment":
         """Return the experiment of a round: as it is, or with the model of the finishing rounds."""

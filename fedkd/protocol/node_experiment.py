@@ -33,7 +33,15 @@ if TYPE_CHECKING:
     from fedkd.protocol.experiment import Experiment
 
 # Files that only the server reads, or whoever builds models.
-_NO_FILES = {"data": "", "model.teacher_weights": "", "model.student_weights": "", "edge.calibration_file": ""}
+_NO_FILES = {
+    "data": "",
+    "model.pretrained": "",
+    "model.teacher_layers": 0,
+    "model.student_layers": 0,
+    "model.teacher_weights": "",
+    "model.student_weights": "",
+    "edge.calibration_file": "",
+}
 _OWN_CODE = "fedkd."
 
 
@@ -53,8 +61,9 @@ def about(first: "Experiment", now: "Experiment", kind: str) -> dict[str, Any]:
     if name and not name.startswith(_OWN_CODE):
         raise InputError(f"task {first.config.task!r} augments by {name}, which a node without the task's code lacks")
     alone = replace(now.config, train=now.config.train_of(kind), classes=())
+    unlabelled = {"train.unlabelled": "nodes"} if alone.train.unlabelled else {}
     return {
-        "settings": {**to_settings(alone), **_NO_FILES, "task": now.task.name},
+        "settings": {**to_settings(alone), **_NO_FILES, **unlabelled, "task": now.task.name},
         "fingerprint": first.fingerprint,
         "finishing": now is not first,
         "kind": kind,
@@ -150,7 +159,8 @@ class NodeExperiment(Rules):
         if own is None:
             raise InputError(f"client {partition_id}: a node without TensorFlow has its own examples: data=FILE.npz")
         rng = generator(self.config.seed, Purpose.HOLDOUT, partition_id)
-        return held_apart(own, np.arange(len(own)), self.config.train.holdout, rng)
+        train, held_out = held_apart(own, np.arange(len(own)), self.config.train.holdout, rng)
+        return replace(train, unlabelled=own.unlabelled if self.config.train.unlabelled else None), held_out
 
 
 def _augment(name: str) -> Augment | None:

@@ -19,6 +19,7 @@ from fedkd.distill.class_weights import class_weights
 from fedkd.exchange.chain import chain_of
 from fedkd.exchange.compressors import compressor
 from fedkd.protocol.experiment import Experiment
+from fedkd.protocol.unlabelled import with_unlabelled
 from fedkd.tasks.registry import load_task
 from fedkd.tasks.task import Task
 
@@ -46,10 +47,12 @@ def resolve(settings: Mapping[str, Scalar], load: Callable[..., Task] = load_tas
         class_weights(config.train.class_weights, task.objective)
     _check_weights("teacher", config.model.teacher_weights, "one that `fedkd pretrain` writes")
     _check_weights("student", config.model.student_weights, "the student.keras of a run, say")
-    if config.partition.examples:
-        task = replace(task, train=task.train.take(chosen_rows(task, config)))
+    whole, chosen = task, chosen_rows(task, config) if config.partition.examples else None
+    if chosen is not None:
+        task = replace(task, train=task.train.take(chosen))
     rows = chosen_clients(task.train, config.partition)
     task = task if len(rows) == len(task.train) else replace(task, train=task.train.take(rows))
+    task = with_unlabelled(whole, task, chosen, config)
     calibration, rest = _calibration_rows(task, config)
     if config.partition.kind == "nodes":
         return Experiment(config, task, calibration, ())

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fedkd.base.encoder import Encoder
+from fedkd.base.errors import InputError
 from fedkd.config.config import Scalar
-from fedkd.config.sections import ModelConfig
+from fedkd.config.model import ModelConfig
 
 if TYPE_CHECKING:
     import keras
@@ -40,11 +42,70 @@ def builders(
     return teacher, student, _DEFAULTS[module]
 
 
+@dataclass(frozen=True)
+class FirstLayers:
+    """Builds a model of a pretrained encoder's first layers, see ``fedkd.models.encoder``.
+
+    Args:
+        encoder: Which.
+        layers: How many of its layers.
+        steps: Words of a text.
+        outputs: Of the head.
+    """
+
+    encoder: Encoder
+    layers: int
+    steps: int
+    outputs: int
+
+    def __call__(self) -> "keras.Model":
+        """Build it."""
+        build = importlib.import_module("fedkd.models.encoder").first_layers
+        return build(self.encoder, self.layers, self.steps, self.outputs)
+
+
+def first_layers(
+    source: str, x: np.ndarray, outputs: int, encoder: Encoder, models: ModelConfig
+) -> tuple[Builder, Builder, Mapping[str, Scalar]]:
+    """Make teacher and student of a pretrained encoder's first layers, as Wu et al. 2022 do.
+
+    Args:
+        source: Where the examples come from, for messages.
+        x: Ids (n, tokens).
+        outputs: Number of classes or labels.
+        encoder: Whose layers.
+        models: How many of them each has.
+
+    Returns:
+        Builder of the teacher, of the student, and the settings that suit them.
+
+    Raises:
+        InputError: It has fewer layers than asked for.
+    """
+    wanted = {"teacher": models.teacher_layers or encoder.layers, "student": models.student_layers or _STUDENT_LAYERS}
+    for role, layers in wanted.items():
+        if layers > encoder.layers:
+            raise InputError(
+                f"{source}: model.{role}_layers must be at most {encoder.layers}, as many as model.pretrained has, got"
+                f" {layers}"
+            )
+    teacher, student = (FirstLayers(encoder, layers, x.shape[1], outputs) for layers in wanted.values())
+    return teacher, student, _DEFAULTS["encoder"]
+
+
+_STUDENT_LAYERS = 2
 _DEFAULTS: dict[str, Mapping[str, Scalar]] = {
     "cnn": {"train.student_lr": 2e-3},
     "dense": {"train.epochs": 2, "train.student_lr": 4e-3, "train.decay": 0.2},
     "spectral": {"train.student_lr": 4e-3, "train.decay": 0.2},
     "temporal": {"train.epochs": 3, "train.teacher_lr": 2e-3, "train.student_lr": 4e-3, "train.decay": 0.2},
+    "encoder": {
+        "train.batch_size": 16,
+        "train.teacher_lr": 1e-4,
+        "train.student_lr": 1e-4,
+        "edge.finish_rounds": 1,
+        "edge.sparsity": 0.0,
+    },
     "transformer": {"train.batch_size": 64, "train.student_lr": 2e-3, "edge.finish_rounds": 1},
 }
 

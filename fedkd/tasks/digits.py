@@ -3,7 +3,7 @@
 import numpy as np
 
 from fedkd.config.config import Scalar
-from fedkd.config.sections import ModelConfig
+from fedkd.config.model import ModelConfig
 from fedkd.data.augment import shift_images
 from fedkd.data.dataset import Dataset
 from fedkd.tasks.builtin import builder

@@ -9,13 +9,10 @@ import numpy as np
 
 from fedkd.base.errors import InputError
 from fedkd.config.config import Scalar
-from fedkd.config.sections import ModelConfig
-from fedkd.data import words
+from fedkd.config.model import ModelConfig
 from fedkd.tasks import npz
 from fedkd.tasks.task import Task
 
-# Sequences are cut here: attention costs the square of their length.
-LONGEST = 64
 TEST_SHARE = 0.2
 DEFAULTS: Mapping[str, Scalar] = {"partition.library": "flwr_datasets"}
 
@@ -53,12 +50,13 @@ def load(name: str, models: ModelConfig) -> Task:
         if not len(data):
             raise InputError(f"task {task_name!r}: the {split} split has no examples")
     classes = _classes(train, label)
-    x_train, x_test = _inputs(task_name, train, test, inputs, models)
+    kind = "text" if inputs in _texts(train.features) else "x"
+    x_train, x_test = _inputs(task_name, train, test, inputs)
     arrays = {
         "classes": np.array(list(classes.values())),
-        "x_train": x_train,
+        f"{kind}_train": x_train,
         "y_train": _labels(task_name, train, label, classes),
-        "x_test": x_test,
+        f"{kind}_test": x_test,
         "y_test": _labels(task_name, test, label, classes),
     }
     task = npz.task_of(task_name, task_name, arrays, models)
@@ -141,16 +139,14 @@ def _labels(task: str, data: Any, label: str, classes: Mapping[Any, str]) -> np.
     return np.array([ids[value] for value in values], np.int32)
 
 
-def _inputs(task: str, train: Any, test: Any, column: str, models: ModelConfig) -> tuple[np.ndarray, np.ndarray]:
+def _inputs(task: str, train: Any, test: Any, column: str) -> tuple[np.ndarray, np.ndarray]:
     if column in _of_kind(train.features, "Image"):
         first = next(iter(_pictures(task, train, column))).mode
         mode = "L" if first in ("1", "L") else "RGB"
         return _images(task, train, column, mode), _images(task, test, column, mode)
     if column in _texts(train.features):
-        texts = [[text or "" for text in data[column]] for data in (train, test)]
-        ids = words.vocabulary(texts[0], models.words)
-        steps = words.length(texts[0], LONGEST)
-        return words.encode(texts[0], ids, steps), words.encode(texts[1], ids, steps)
+        first, second = (np.array([text or "" for text in data[column]], object) for data in (train, test))
+        return first, second
     return np.array(train.with_format("numpy")[column][:]), np.array(test.with_format("numpy")[column][:])
 
 

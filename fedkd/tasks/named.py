@@ -8,7 +8,7 @@ import numpy as np
 
 from fedkd.base.errors import InputError
 from fedkd.config.config import Scalar
-from fedkd.config.sections import ModelConfig
+from fedkd.config.model import ModelConfig
 from fedkd.tasks import npz, uci_har
 from fedkd.tasks.keras_datasets import download
 from fedkd.tasks.task import Task
@@ -59,14 +59,14 @@ class NamedTask:
             InputError: No file is given or it can't be read, or the data are of another task.
         """
         arrays = {"classes": np.array(self.classes), **self._arrays(data)}
-        widths = replace(
-            models,
-            teacher_width=models.teacher_width or self.teacher_width,
-            student_width=models.student_width or self.student_width,
-        )
-        task = npz.task_of(self.name, data or self.name, arrays, widths, self.images)
+        sized = models
+        if not models.pretrained:
+            teacher, student = models.teacher_width or self.teacher_width, models.student_width or self.student_width
+            sized = replace(models, teacher_width=teacher, student_width=student)
+        task = npz.task_of(self.name, data or self.name, arrays, sized, self.images)
         if (task.train.x.ndim, task.train.x.dtype.kind) != _KINDS[self.examples]:
-            found = f"{arrays['x_train'].dtype} of shape {arrays['x_train'].shape}"
+            x = arrays.get("x_train", task.train.x)
+            found = f"{x.dtype} of shape {x.shape}"
             raise InputError(f"{data}: x_train must be {self.examples} for task {self.name!r}, got {found}")
         if len(task.classes) != len(self.classes):
             raise InputError(f"{data}: task {self.name!r} has {len(self.classes)} classes, got {len(task.classes)}")

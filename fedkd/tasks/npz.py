@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from fedkd.base.encoder import read_encoder
 from fedkd.base.errors import InputError
-from fedkd.config.sections import ModelConfig
+from fedkd.config.model import ModelConfig
 from fedkd.data.dataset import Dataset, check_finite
 from fedkd.data.ranges import check_alike
 from fedkd.data.standardise import Standardisation
@@ -16,13 +17,14 @@ from fedkd.objectives.classification import Classification
 from fedkd.objectives.multi_label import MultiLabel
 from fedkd.objectives.objective import Objective
 from fedkd.objectives.regression import Regression
-from fedkd.tasks.builtin import builders
+from fedkd.tasks import texts
+from fedkd.tasks.builtin import builders, first_layers
 from fedkd.tasks.task import Task
 
 REQUIRED = ("x_train", "y_train", "x_test", "y_test")
 _CHANNELS = (1, 3, 4)  # of pictures
 _MOST_UNKNOWN = 0.1  # of the words
-_OPTIONAL = ("classes", "targets", "client_train", "segment_train")
+_OPTIONAL = ("classes", "targets", "client_train", "segment_train", "text_train", "text_test")
 
 
 def load(path: Path, models: ModelConfig) -> Task:
@@ -31,6 +33,8 @@ def load(path: Path, models: ModelConfig) -> Task:
     x as uint8 (n, height, width) or (n, height, width, channels) is an image, divided by 255; as floats (n, steps,
     channels) a window of sensor data; as floats (n, features) a row of a table, standardised on the training rows; as
     integers (n, tokens) word ids, 0 padding and 1 unknown, of which those from ``model.vocabulary`` on become unknown.
+    Instead of x there may be ``text_train`` and ``text_test``, texts (n,) of characters or of UTF-8; with
+    ``model.pretrained`` they are cut by its tokenizer, and where there are none x holds ids of that.
 
     y as integers (n,) is a class, named by ``classes``; as 0 or 1 (n, labels) it says which of the ``classes`` an
     example has; as floats (n,) or (n, targets) it is numbers, named by ``targets`` where there are names.
@@ -47,16 +51,23 @@ def task_of(name: str, source: str, arrays: Mapping[str, np.ndarray], models: Mo
     Args:
         name: Of the task.
         source: Where the arrays come from, for messages.
-        arrays: x_train y_train x_test y_test, and classes or targets; client_train, segment_train where there are any.
+        arrays: x_train y_train x_test y_test, or texts for x, and classes or targets; client_train, segment_train
+            where there are any.
         models: Sizes for the built-in models.
         images: Module of ``fedkd.models`` for examples of three axes.
 
     Raises:
         InputError: Arrays of another kind.
     """
-    objective = _objective(source, arrays)
+    objective, encoder = _objective(source, arrays), None
+    if models.pretrained:
+        encoder = read_encoder(Path(models.pretrained))
+        arrays = texts.in_pieces(source, arrays, encoder)
+    elif "x_train" not in arrays:
+        arrays = texts.in_words(arrays, models)
     check_alike(source, arrays["x_train"], arrays["x_test"])
-    train, test = (_split(source, arrays, split, objective, models) for split in ("train", "test"))
+    known = models if encoder is None else ModelConfig(vocabulary=encoder.vocabulary)
+    train, test = (_split(source, arrays, split, objective, known) for split in ("train", "test"))
     if train.x.shape[1:] != test.x.shape[1:]:
         raise InputError(f"{source}: x_test has examples of shape {test.x.shape[1:]}, x_train of {train.x.shape[1:]}")
     inputs = None
@@ -65,8 +76,12 @@ def task_of(name: str, source: str, arrays: Mapping[str, np.ndarray], models: Mo
         train, test = (replace(data, x=inputs.apply(data.x)) for data in (train, test))
     ids = train.x.dtype.kind == "i" and len(train.x) and len(test.x)
     words = max(int(train.x.max()), int(test.x.max())) + 1 if ids else 0
-    teacher, student, defaults = builders(train.x, len(objective.names), words, models, images)
-    return Task(name, (), train, test, teacher, student, defaults=defaults, objective=objective, inputs=inputs)
+    if encoder is None:
+        teacher, student, defaults = builders(train.x, len(objective.names), words, models, images)
+    else:
+        teacher, student, defaults = first_layers(source, train.x, len(objective.names), encoder, models)
+        words = encoder.vocabulary
+    return Task(name, (), train, test, teacher, student, None, defaults, objective, inputs=inputs, words=words)
 
 
 def _objective(source: str, arrays: Mapping[str, np.ndarray]) -> Objective:
@@ -112,7 +127,8 @@ def read(path: Path) -> dict[str, np.ndarray]:
         raise InputError(f"{path}: no such file; --task npz:PATH takes the path of an .npz file") from None
     except Exception as error:  # numpy, zipfile and zlib raise a dozen kinds on damaged files
         raise InputError(f"{path}: not a readable .npz file of plain arrays ({error})") from None
-    if missing := [name for name in REQUIRED if name not in arrays]:
+    given = {name.replace("text_", "x_") for name in arrays}
+    if missing := [name for name in REQUIRED if name not in given]:
         raise InputError(f"{path}: arrays missing: {', '.join(missing)}; needed: {', '.join(REQUIRED)}")
     return arrays
 

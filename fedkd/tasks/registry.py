@@ -5,10 +5,11 @@ from pathlib import Path
 from fedkd.base import runtime
 from fedkd.base.errors import InputError
 from fedkd.base.user_code import hidden_module, import_function
-from fedkd.config.sections import ModelConfig
+from fedkd.config.model import ModelConfig
 from fedkd.data.dataset import Dataset, checked
 from fedkd.data.ranges import check_alike
 from fedkd.tasks import digits, hugging_face, npz
+from fedkd.tasks.builtin import FirstLayers
 from fedkd.tasks.named import NAMED
 from fedkd.tasks.task import Task
 
@@ -60,6 +61,8 @@ def load_task(name: str, models: ModelConfig, data: str = "") -> Task:
         task = _from_python(name)
     else:
         raise InputError(f"unknown task {name!r}; known: {', '.join(TASKS)}")
+    if models.pretrained and not isinstance(task.teacher, FirstLayers):
+        raise InputError(f"model.pretrained must be empty with task {name!r}, which isn't one of texts")
     return checked_task(task, data)
 
 

@@ -36,6 +36,8 @@ class Task:
         teachers: Builders of the teachers of clients, by their numbers, that train another than ``teacher``: a smaller
             one on a smaller machine. Clients with one and the same builder are of one kind.
         inputs: How rows of a table became the examples above; None where examples are as they were measured.
+        words: How many word ids the models know; 0 where that is told by the largest of the examples above, or where
+            inputs are no ids.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Task:
     objective: Objective = None  # type: ignore[assignment]  # never None once it is made
     teachers: Mapping[int, Callable[[], "keras.Model"]] = field(default_factory=dict)
     inputs: Standardisation | None = None
+    words: int = 0
 
     def __post_init__(self) -> None:
         """Give the task its objective, and its names their one source.
@@ -73,7 +76,7 @@ class Task:
     @cached_property
     def wanted(self) -> Wanted:
         """How a node's own examples must look."""
-        return Wanted.of(self.train.x, self.test.x, self.objective, self.inputs)
+        return Wanted.of(self.train.x, self.test.x, self.objective, self.inputs, self.words)
 
     @property
     def baseline(self) -> float:

@@ -33,10 +33,17 @@ class Wanted:
     inputs: Standardisation | None
 
     @classmethod
-    def of(cls, train: np.ndarray, test: np.ndarray, objective: Objective, inputs: Standardisation | None) -> "Wanted":
-        """Read it off a task's training and test examples."""
+    def of(
+        cls,
+        train: np.ndarray,
+        test: np.ndarray,
+        objective: Objective,
+        inputs: Standardisation | None,
+        words: int = 0,
+    ) -> "Wanted":
+        """Read it off a task's training and test examples, and how many words its models know where that is told."""
         ids = train.dtype.kind != "f"
-        largest = max(int(train.max()), int(test.max())) if ids else 0
+        largest = (words - 1 if words else max(int(train.max()), int(test.max()))) if ids else 0
         sizes = np.zeros(0) if ids else magnitudes(train)
         return cls(train.shape[1:], train.dtype, largest, sizes, objective, inputs)
 

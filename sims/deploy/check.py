@@ -6,7 +6,7 @@ from pathlib import Path
 from clients.node.node_config import own_data, state_checked
 from fedkd.base.errors import InputError
 from fedkd.config.config import Scalar
-from fedkd.config.sections import ModelConfig
+from fedkd.config.model import ModelConfig
 from fedkd.config.settings import build
 from fedkd.tasks.named import NAMED
 from fedkd.tasks.own import warning_of

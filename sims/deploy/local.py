@@ -98,7 +98,7 @@ class LocalFederation:
             file = self.data(number)
             file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             if own is None:
-                write_own(file, self._experiment.task.train.take(self._experiment.rows[number]))
+                write_own(file, self._experiment.dealt(number))
             else:
                 shutil.copyfile(own / str(number) / file.name, file)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from fedkd.base.errors import InputError
 from fedkd.base.seeding import Purpose, generator
-from fedkd.config.sections import ModelConfig
+from fedkd.config.model import ModelConfig
 from fedkd.config.trust import trusted_settings
 from fedkd.edge.inference import plain_input
 from fedkd.models.logits import with_logits

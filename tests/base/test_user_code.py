@@ -9,7 +9,7 @@ import pytest
 
 from fedkd.base.errors import InputError
 from fedkd.base.user_code import FOLDER, import_function
-from fedkd.config.sections import ModelConfig
+from fedkd.config.model import ModelConfig
 from fedkd.tasks.registry import load_task
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ import pytest
 
 from clients.node.node_config import own_data, state_checked
 from fedkd.base.errors import InputError
-from fedkd.config.sections import ModelConfig
+from fedkd.config.model import ModelConfig
 from fedkd.data.dataset import Dataset
 from fedkd.protocol.resolve import resolve
 from fedkd.tasks.own import read_own, warning_of, write_own

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fedkd.base.errors import InputError
-from fedkd.config.sections import ModelConfig
+from fedkd.config.model import ModelConfig
 from fedkd.tasks.npz import load
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (40, 8, 8)).astype(np.uint8)

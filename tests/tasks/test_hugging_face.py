@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fedkd.base.errors import InputError
-from fedkd.config.sections import ModelConfig
+from fedkd.config.model import ModelConfig
 from fedkd.config.settings import build
 from fedkd.protocol.resolve import resolve
 from fedkd.results.run_folder import run_path

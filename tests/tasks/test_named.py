@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fedkd.base.errors import InputError
-from fedkd.config.sections import ModelConfig
+from fedkd.config.model import ModelConfig
 from fedkd.config.settings import build
 from fedkd.models.inspect import parameters
 from fedkd.results.run_folder import run_path

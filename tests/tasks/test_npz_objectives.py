@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fedkd.base.errors import InputError
-from fedkd.config.sections import ModelConfig
+from fedkd.config.model import ModelConfig
 from fedkd.objectives.classification import Classification
 from fedkd.objectives.multi_label import MultiLabel
 from fedkd.tasks.own import read_own, write_own

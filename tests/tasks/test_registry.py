@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fedkd.base.errors import InputError
-from fedkd.config.sections import ModelConfig
+from fedkd.config.model import ModelConfig
 from fedkd.tasks.registry import load_task
 from fedkd.tasks.task import Task
 

@@ -1,0 +1,67 @@
+"""The section of a configuration that says which models are trained."""
+
+from dataclasses import dataclass
+
+from fedkd.base.errors import require
+
+_VOCABULARY = 4000
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes of the built-in models, where 0 leaves the choice to the task, and what both models start from.
+
+    ``vocabulary`` is how many words they tell apart, 0 for 4000 where that leaves few words unknown.
+    ``pretrained`` is a Hugging Face folder of a BERT-like encoder, for tasks of texts: the teacher is its first
+    ``teacher_layers`` layers, 0 for all, the student its first ``student_layers``, 0 for two.
+    ``teacher_weights`` and ``student_weights`` are files of Keras weights for every client's teacher and for the first
+    student; empty for those of the seed.
+    """
+
+    teacher_width: int = 0
+    student_width: int = 0
+    vocabulary: int = 0
+    teacher_weights: str = ""
+    student_weights: str = ""
+    student_init: str = "random"
+    pretrained: str = ""
+    teacher_layers: int = 0
+    student_layers: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the rules."""
+        require(self.teacher_width >= 0, "model.teacher_width", self.teacher_width, "0 (the task's choice) or more")
+        require(self.student_width >= 0, "model.student_width", self.student_width, "0 (the task's choice) or more")
+        rule = "0 (4000), or at least 2 (padding and unknown)"
+        require(self.vocabulary == 0 or self.vocabulary >= 2, "model.vocabulary", self.vocabulary, rule)
+        ends = (".weights.h5", ".keras")
+        files = {"model.teacher_weights": self.teacher_weights, "model.student_weights": self.student_weights}
+        for key, file in files.items():
+            require(not file or file.endswith(ends), key, file, "a .weights.h5 or .keras file")
+        ways = ("random", "teacher_layers")
+        require(self.student_init in ways, "model.student_init", self.student_init, "random or teacher_layers")
+        self._check_pretrained()
+        one = self.student_init == "random" or not self.student_weights
+        require(one, "model.student_init", self.student_init, "random where model.student_weights names a file")
+
+    def _check_pretrained(self) -> None:
+        for key, value in (("teacher_layers", self.teacher_layers), ("student_layers", self.student_layers)):
+            least = "0 (all)" if key == "teacher_layers" else "0 (two)"
+            require(value >= 0, f"model.{key}", value, f"{least} or more")
+            require(value == 0 or bool(self.pretrained), f"model.{key}", value, "0 without model.pretrained")
+        held = {
+            "teacher_width": self.teacher_width,
+            "student_width": self.student_width,
+            "vocabulary": self.vocabulary,
+        }
+        for key, value in held.items():
+            rule = "0 with model.pretrained, whose folder says it"
+            require(not value or not self.pretrained, f"model.{key}", value, rule)
+        rule = "random with model.pretrained, whose first layers the student has anyway"
+        began = self.student_init == "random" or not self.pretrained
+        require(began, "model.student_init", self.student_init, rule)
+
+    @property
+    def words(self) -> int:
+        """Size of the vocabulary, with padding and unknown."""
+        return self.vocabulary or _VOCABULARY
