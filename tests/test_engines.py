@@ -26,7 +26,7 @@ SETTINGS = {
     "edge.precisions": "none",
 }
 KEYS = {
-    "name", "method", "task", "seed", "engine", "rounds", "finish_rounds", "clients", "parameters", "metrics",
+    "name", "method", "task", "seed", "engine", "rounds", "finish_rounds", "clients", "shared", "parameters", "metrics",
     "quality", "others",
     "traffic", "speed", "edge", "versions", "shared_sha256",
 }  # fmt: skip

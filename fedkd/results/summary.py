@@ -53,6 +53,7 @@ class Summary:
         rounds: Of training.
         finish_rounds: After them.
         clients: Of the federation.
+        shared: The model that is: ``student``, ``teacher`` or ``none``.
         parameters: Counts by ``teacher`` and ``student``.
         metrics: How the task's figures are read, the deciding one first.
         quality: By the deciding metric, at the end of training, and of what ships; None where it isn't known.
@@ -73,6 +74,7 @@ class Summary:
     rounds: int | None = None
     finish_rounds: int = 0
     clients: int | None = None
+    shared: str | None = None
     parameters: Mapping[str, int] = field(default_factory=dict)
     metrics: Sequence[Scale] = ()
     quality: Quality | None = None
@@ -152,7 +154,7 @@ class Summary:
 
 
 _FIGURES = tuple(item.name for item in fields(Quality))
-_PLAIN = ("name", "method", "task", "seed", "engine", "rounds", "finish_rounds", "clients")
+_PLAIN = ("name", "method", "task", "seed", "engine", "rounds", "finish_rounds", "clients", "shared")
 
 
 def read_metrics(rows: Any, where: str) -> tuple[Scale, ...]:

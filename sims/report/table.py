@@ -143,7 +143,7 @@ def summary_table(summary: Summary, report: Path | None = None, baseline: str = 
         ("Traffic", _traffic(summary.traffic)),
         ("", _savings(summary.traffic)),
         ("Speed", _speed(summary.speed)),
-        ("Student", _student(summary)),
+        ("Teacher" if summary.shared == "teacher" else "Student", _shared(summary)),
         ("Report", str(report or "")),
     ):
         if text:
@@ -202,9 +202,12 @@ def _speed(speed: Mapping[str, float | None]) -> str:
     return " · ".join(parts + ([f"{updates:,.2f} client updates a second"] if updates is not None else []))
 
 
-def _student(summary: Summary) -> str:
-    """The shared model's size and the start of its hash."""
-    count, digest = summary.parameters.get("student"), or_none(summary.shared_sha256)[:12]
+def _shared(summary: Summary) -> str:
+    """The shared model's size and the start of its hash; empty where none is shared."""
+    if summary.shared == "none":
+        return ""
+    role = summary.shared or "student"  # which older runs don't say
+    count, digest = summary.parameters.get(role), or_none(summary.shared_sha256)[:12]
     left = next((file.parameters for file in summary.files if file.parameters), count)
     after = f", {left:,} after finishing" if count and left != count and summary.finish_rounds else ""
     return (f"{count:,} parameters{after} · " if count else "") + f"sha256 {digest}"

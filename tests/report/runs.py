@@ -42,6 +42,7 @@ def a_summary_file(**changes: Any) -> dict[str, Any]:
         "rounds": 3,
         "finish_rounds": 1,
         "clients": 2,
+        "shared": "student",
         "parameters": {"teacher": 40_000, "student": 4000},
         "metrics": [ACCURACY.to_json()],
         "quality": {

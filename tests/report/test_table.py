@@ -4,6 +4,7 @@ import re
 from io import StringIO
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from fedkd.objectives.metric import ACCURACY, F1
@@ -59,3 +60,19 @@ def test_a_run_that_takes_more_than_fedavg_says_more() -> None:
     traffic = {"up_bytes_per_client": 100, "down_bytes_per_client": 50, "dense_student_bytes_per_client": 100}
     assert saving(traffic, "student") == "50.0 % more"
     assert saving(traffic, "teacher") == "–"
+
+
+@pytest.mark.parametrize(
+    "shared, line",
+    [
+        ("student", "Student  4,000 parameters"),
+        ("teacher", "Teacher  40,000 parameters"),
+        (None, "Student  4,000 param"),
+    ],
+)
+def test_a_shared_model_is_called_what_it_is(shared: str | None, line: str) -> None:
+    assert line in printed(a_summary(shared=shared))
+
+
+def test_a_run_that_shares_nothing_names_no_shared_model() -> None:
+    assert "parameters" not in printed(a_summary(shared="none"))
