@@ -11,10 +11,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fedkd.base import runtime
+from fedkd.base.encoder import read_encoder
 from fedkd.base.errors import InputError, RunError
 from fedkd.base.seeding import Purpose, generator
 from fedkd.config.config import Config, Scalar
 from fedkd.config.settings import build, check_settings
+from fedkd.data.tokens import Tokenizer
+from fedkd.data.words import WORDS_MARKS, Marks
 from fedkd.protocol.resolve import chosen_rows, resolve
 from fedkd.results.run_folder import run_path
 from fedkd.tasks.registry import load_task
@@ -63,7 +66,7 @@ def pretrain(
             teacher = experiment.build("teacher")
         with _shown(console) as on_step:
             rng = generator(config.seed, Purpose.PRETRAINING)
-            outcome = train(teacher, x, config.train, epochs, rng, on_step)
+            outcome = train(teacher, x, config.train, epochs, rng, on_step, _marks(config))
         if not math.isfinite(outcome.after):
             raise RunError(f"pretraining ended in a loss of {outcome.after}; take a smaller train.teacher_lr")
         write_whole(file, teacher.save_weights)
@@ -73,6 +76,14 @@ def pretrain(
         highlight=False,
     )
     return file
+
+
+def _marks(config: Config) -> Marks:
+    """Word ids that are no words: of a pretrained model those of its tokenizer."""
+    if not config.model.pretrained:
+        return WORDS_MARKS
+    encoder = read_encoder(Path(config.model.pretrained))
+    return Tokenizer(encoder.folder, encoder.padding).marks()
 
 
 def _left_out(task: Task, config: Config) -> np.ndarray:

@@ -11,13 +11,15 @@ from fedkd.base.encoder import read_encoder
 from fedkd.base.errors import InputError
 from fedkd.config.model import ModelConfig
 from fedkd.data.tokens import Tokenizer
+from fedkd.distill.pretext import MaskedWords
 from fedkd.models.inspect import build_model, get_weights, split_outputs
 from fedkd.protocol.resolve import resolve
 from fedkd.tasks.builtin import FirstLayers
 from fedkd.tasks.own import read_own, write_own
 from fedkd.tasks.registry import load_task
+from sims.pretrain import pretrain
 from sims.run import run
-from tests.pretrained_folder import LAYERS, POSITIONS, WIDTH, WORDS, hidden_states, vocabulary, write
+from tests.pretrained_folder import LAYERS, MARKS, POSITIONS, WIDTH, WORDS, hidden_states, vocabulary, write
 
 KINDS = ("bert", "roberta", "distilbert")
 
@@ -233,3 +235,28 @@ def test_a_federation_of_its_first_layers_learns(tmp_path):
     run(settings, "local", tmp_path / "run", False, False, Console(quiet=True))
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["quality"]["shared"] >= 0.9
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hidden_words_become_the_folders_mask_and_marks_are_never_hidden(kind, tmp_path):
+    encoder, ids = read_encoder(write(tmp_path, kind)), vocabulary(kind)
+    tokenizer = Tokenizer(encoder.folder, encoder.padding)
+    x = tokenizer.encode(["what is the long river of the first man"] * 200, 12)
+    question = MaskedWords(build_model(FirstLayers(encoder, 1, 12, 2), 0), x, 0, tokenizer.marks()).ask(
+        x, np.random.default_rng(0)
+    )
+    hidden = question.inputs != x
+    assert set(question.inputs[hidden]) == {ids["<mask>" if kind == "roberta" else "[MASK]"]}
+    assert not np.isin(x[hidden], [ids[mark] for mark in MARKS[kind]]).any()
+    assert 0.1 < hidden.sum() / (9 * 200) < 0.2
+    np.testing.assert_array_equal(question.counts, hidden)
+
+
+def test_pretraining_goes_on_from_the_folders_weights(tmp_path):
+    """Its file fits the teacher of the same settings."""
+    settings = {"task": texts(tmp_path / "texts.npz"), "model.pretrained": str(write(tmp_path / "model")), "clients": 2}
+    file = pretrain(settings, 2, False, tmp_path / "t.weights.h5", False, Console(quiet=True))
+    taught = resolve({**settings, "model.teacher_weights": str(file)}).build("teacher")
+    plain = resolve(settings).build("teacher")
+    same = [np.array_equal(a, b) for a, b in zip(get_weights(taught), get_weights(plain), strict=True)]
+    assert not any(same[:2])

@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 
 from fedkd.base.errors import InputError
+from fedkd.data.words import Marks
 
 TOKENIZER = "tokenizer.json"
+_MASKS = ("[MASK]", "<mask>")
+_MARKS = (*_MASKS, "[PAD]", "[UNK]", "[CLS]", "[SEP]", "<pad>", "<unk>", "<s>", "</s>")
 
 
 class Tokenizer:
@@ -34,7 +37,19 @@ class Tokenizer:
         except Exception as error:  # the library raises plain exceptions
             raise InputError(f"{folder / TOKENIZER}: no tokenizer ({' '.join(str(error).split())[:200]})") from None
         self._tokenizer.no_padding()
-        self._padding = padding
+        self._padding, self._path = padding, folder / TOKENIZER
+
+    def marks(self) -> Marks:
+        """Return the ids of the marks of the families.
+
+        Raises:
+            InputError: There is none for a hidden piece.
+        """
+        known = {mark: found for mark in _MARKS if (found := self._tokenizer.token_to_id(mark)) is not None}
+        masks = [known[mark] for mark in _MASKS if mark in known]
+        if not masks:
+            raise InputError(f"{self._path}: has none of {', '.join(_MASKS)}, by which words are hidden")
+        return Marks(masks[0], tuple(known.values()))
 
     def length(self, texts: Sequence[str], longest: int, share: float = 0.95) -> int:
         """Return the number of pieces, marks of beginning and end included, that a share of the texts doesn't exceed.

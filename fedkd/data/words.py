@@ -6,10 +6,26 @@ Keras' TextVectorization gives such ids too, but would start TensorFlow for a ta
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 PADDING, UNKNOWN = 0, 1
+
+
+class Marks(NamedTuple):
+    """Ids that are no words.
+
+    Attributes:
+        mask: What a hidden word is replaced by.
+        others: All that are never hidden.
+    """
+
+    mask: int
+    others: tuple[int, ...]
+
+
+WORDS_MARKS = Marks(UNKNOWN, (PADDING, UNKNOWN))
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 

@@ -1,6 +1,7 @@
 """What a model is asked of examples without labels: masked words, how an image was turned, masked parts of a window."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import keras
@@ -8,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from fedkd.base.errors import InputError
-from fedkd.data.words import UNKNOWN
+from fedkd.data.words import WORDS_MARKS, Marks
 from fedkd.models.inspect import head_and_input, split_outputs
 
 MASKED_WORDS = 0.15
@@ -42,19 +43,20 @@ class Pretext(Protocol):
         ...
 
 
-def pretext_of(model: keras.Model, x: np.ndarray, seed: int) -> Pretext:
+def pretext_of(model: keras.Model, x: np.ndarray, seed: int, marks: Marks = WORDS_MARKS) -> Pretext:
     """Choose the question that suits the examples.
 
     Args:
         model: Whose layers are to be trained, all but its head.
         x: Examples: word ids (n, tokens), windows (n, steps, channels) or images (n, height, width, channels).
         seed: Of the initial values of the question's own head.
+        marks: Word ids that are no words.
 
     Raises:
         InputError: Examples of another kind, or a text model without a hidden state a word.
     """
     kinds: dict[tuple[int, str], Callable[[keras.Model, np.ndarray, int], Pretext]]
-    kinds = {(2, "i"): MaskedWords, (3, "f"): MaskedPatches, (4, "f"): Rotation}
+    kinds = {(2, "i"): partial(MaskedWords, marks=marks), (3, "f"): MaskedPatches, (4, "f"): Rotation}
     if (x.ndim, x.dtype.kind) not in kinds:
         raise InputError(
             "pretraining takes images (n, height, width, channels), windows (n, steps, channels) or word ids"
@@ -64,7 +66,7 @@ def pretext_of(model: keras.Model, x: np.ndarray, seed: int) -> Pretext:
 
 
 class MaskedWords:
-    """Which word stood where the model now sees the unknown one; of each text's known words 15 % are hidden.
+    """Which word stood where the model now sees a mark for none; of each text's known words 15 % are hidden.
 
     Reference:
         Devlin et al., NAACL 2019, section 3.1, without its random and unchanged words.
@@ -72,19 +74,19 @@ class MaskedWords:
 
     summary = "masked words"
 
-    def __init__(self, model: keras.Model, x: np.ndarray, seed: int) -> None:
+    def __init__(self, model: keras.Model, x: np.ndarray, seed: int, marks: Marks = WORDS_MARKS) -> None:
         hidden = split_outputs(model.output).hidden
         if not hidden or len(hidden[-1].shape) != 3 or hidden[-1].shape[1] != x.shape[1]:
             raise InputError(
                 f"{model.name}: pretraining on texts needs a last hidden state (n, {x.shape[1]}, features)"
             )
         self.body = keras.Model(model.inputs[0], hidden[-1])
-        self.head = _dense(int(x.max()) + 1, seed)
+        self.head, self._marks = _dense(int(x.max()) + 1, seed), marks
 
     def ask(self, x: np.ndarray, rng: np.random.Generator) -> Question:
         """Hide words of x, int32 (n, tokens)."""
-        masked = (x > UNKNOWN) & (rng.random(x.shape) < MASKED_WORDS)
-        return Question(np.where(masked, UNKNOWN, x).astype(np.int32), x, masked.astype(np.float32))
+        masked = ~np.isin(x, self._marks.others) & (rng.random(x.shape) < MASKED_WORDS)
+        return Question(np.where(masked, self._marks.mask, x).astype(np.int32), x, masked.astype(np.float32))
 
     def loss(self, features: tf.Tensor, answer: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
         """Cross-entropy of the hidden words; the head sees no others, since it is as wide as the vocabulary."""

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from fedkd.config.sections import TrainConfig
 from fedkd.data.dataset import EVALUATION_BATCH
+from fedkd.data.words import WORDS_MARKS, Marks
 from fedkd.distill.batches import batches
 from fedkd.distill.optimizers import optimizer_factory
 from fedkd.distill.pretext import Pretext, Question, pretext_of
@@ -33,6 +34,7 @@ def pretrain(
     epochs: int,
     rng: np.random.Generator,
     on_step: Callable[[int, int, float], None] = lambda step, steps, loss: None,
+    marks: Marks = WORDS_MARKS,
 ) -> Outcome:
     """Train all layers of a model but its head (and, of a text model, what follows its last hidden state).
 
@@ -43,12 +45,13 @@ def pretrain(
         epochs: Passes over the examples.
         rng: Draws the order of the examples and the questions.
         on_step: Called with each step, from 1, the number of all steps, and the step's loss.
+        marks: Of texts the ids that are no words.
 
     Raises:
         InputError: Examples or a model for which there is no question.
     """
     asked, seed = int(rng.integers(2**31)), int(rng.integers(2**31))
-    pretext = pretext_of(model, x, seed)
+    pretext = pretext_of(model, x, seed, marks)
     sample = x[rng.permutation(len(x))[:_MEASURED]]
     pretext.head.build(pretext.body.output.shape)
     before = measure(pretext, sample, np.random.default_rng(asked))
