@@ -152,12 +152,17 @@ def node(
 ) -> None:
     """Memory, processor and seconds that a node's processes take in a round of `fedkd deploy up`, with three nodes."""
     with errors_for_people():
+        from fedkd.config.model import ModelConfig
+        from fedkd.tasks.registry import load_task
         from sims.bench.machine import describe
         from sims.bench.node import installed, rows, sides
 
         if not Path("/proc/self/status").exists():
             raise InputError("bench node must run on Linux: it reads /proc")
         where = _absolute(data)
+        load_task(task, ModelConfig(), where)  # before minutes have passed
+        if against is not None and not (against / "fedkd").is_dir():
+            raise InputError(f"--against must be a checkout of fedkd, got {str(against)!r}")
         compared = sides(against.absolute() if against else None)
         with Terminal(stderr=True).status("four federations or more, which takes some minutes"):
             found = rows(task, where, compared, repeats)

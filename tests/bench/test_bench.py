@@ -167,8 +167,9 @@ def test_profile_of_a_task_as_it_ships():
     assert sum(row["share"] for row in rows) == pytest.approx(1)
 
 
-def test_profile_of_a_task_without_its_data_is_refused_in_one_line():
-    done = bench("profile", "--task", "ade")
+@pytest.mark.parametrize("what", ["profile", "node", "step"])
+def test_task_without_its_data_is_refused_in_one_line(what):
+    done = bench(what, "--task", "ade")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "--data" in done.stderr
@@ -177,3 +178,9 @@ def test_profile_of_a_task_without_its_data_is_refused_in_one_line():
 def test_bad_number_of_clients_is_refused_in_one_line():
     done = bench("engine", "--clients", "7")
     assert (done.returncode, done.stderr) == (2, "error: --clients must be one of 10, 100, 1000, got 7\n")
+
+
+def test_other_build_that_is_none_is_refused_in_one_line(tmp_path):
+    done = bench("node", "--against", str(tmp_path))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "must be a checkout" in done.stderr
