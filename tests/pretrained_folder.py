@@ -47,7 +47,9 @@ NAMES = {
     ),
 }
 _BERT = NAMES["bert"]
-NAMES["roberta"] = Names(_BERT.layer, _BERT.parts, _BERT.config | {"pad_token_id": 1, "layer_norm_eps": 1e-5})
+NAMES["roberta"] = Names(
+    _BERT.layer, _BERT.parts, _BERT.config | {"pad_token_id": 1, "layer_norm_eps": 1e-5, "type_vocab_size": 1}
+)
 
 
 def vocabulary(kind):

@@ -9,6 +9,7 @@ import pytest
 from keras import layers
 
 from fedkd.base.errors import InputError
+from fedkd.models import transformer
 from sims.edge.dead import dead_layers
 from sims.edge.fine_tune import fine_tuned
 from sims.edge.load import import_layers, load_model
@@ -169,6 +170,12 @@ def test_training_whose_loss_becomes_nan_says_so():
         InputError, match="its loss became NaN or infinite in training; give examples of a smaller range"
     ):
         fine_tuned(huge, seed=0)(plain())
+
+
+def test_layers_of_several_tensors_are_looked_at_too():
+    """Of a transformer: attention gives what it mixed, its maps and its values."""
+    ids = np.random.default_rng(0).integers(2, 20, (4, 6)).astype(np.int32)
+    assert dead_layers(transformer.student(6, 20, 3, 8), ids) == []
 
 
 def test_dead_layers_are_named():

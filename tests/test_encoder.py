@@ -260,3 +260,52 @@ def test_pretraining_goes_on_from_the_folders_weights(tmp_path):
     plain = resolve(settings).build("teacher")
     same = [np.array_equal(a, b) for a, b in zip(get_weights(taught), get_weights(plain), strict=True)]
     assert not any(same[:2])
+
+
+def test_norms_of_older_files_are_found_by_their_names(tmp_path):
+    folder = write(tmp_path / "model")
+    before = get_weights(build_model(FirstLayers(read_encoder(folder), LAYERS, 9, 2), 0))
+    arrays, path = load_file(folder / "model.safetensors"), folder / "model.safetensors"
+    for new, old in (("LayerNorm.weight", "LayerNorm.gamma"), ("LayerNorm.bias", "LayerNorm.beta")):
+        arrays = {name.replace(new, old): array for name, array in arrays.items()}
+    save_file(arrays, path)
+    after = get_weights(build_model(FirstLayers(read_encoder(folder), LAYERS, 9, 2), 0))
+    for a, b in zip(before, after, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", ["embeddings.word_embeddings.weight", "encoder.layer.2.output.LayerNorm.bias"])
+def test_weights_that_are_not_finite_are_refused(name, tmp_path):
+    folder = write(tmp_path / "model")
+    arrays = load_file(folder / "model.safetensors")
+    arrays[f"bert.{name}"].ravel()[3] = np.nan
+    save_file(arrays, folder / "model.safetensors")
+    with pytest.raises(InputError, match="holds NaN or Inf") as caught:
+        build_model(FirstLayers(read_encoder(folder), LAYERS, 9, 2), 0)
+    assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["num_attention_heads", "num_hidden_layers", "vocab_size", "max_position_embeddings"])
+@pytest.mark.parametrize("size", [0, -3])
+def test_sizes_that_can_not_be_are_refused(key, size, tmp_path):
+    with pytest.raises(InputError, match=f"got {key} {size}"):
+        read_encoder(write(tmp_path / "model", **{key: size}))
+
+
+NO_TEXTS = {
+    "one split alone": ({"text_test": None, "x_test": np.ones((20, 9), np.int32)}, "text_test; both splits"),
+    "numbers": ({"text_train": np.arange(60.0)}, "must hold texts"),
+    "two axes": ({"text_train": np.full((60, 2), "a")}, "must hold texts"),
+    "none": ({"text_train": np.array([], str), "y_train": np.array([], int)}, "train split is empty"),
+}
+
+
+@pytest.mark.parametrize("pretrained", [True, False])
+@pytest.mark.parametrize("change, match", NO_TEXTS.values(), ids=NO_TEXTS)
+def test_arrays_that_are_no_texts_are_refused_in_one_line(change, match, pretrained, tmp_path):
+    arrays = dict(np.load(texts(tmp_path / "texts.npz").removeprefix("npz:"))) | change
+    np.savez(tmp_path / "bad.npz", **{name: array for name, array in arrays.items() if array is not None})
+    settings = ModelConfig(pretrained=str(write(tmp_path / "model")) if pretrained else "")
+    with pytest.raises(InputError, match=match) as caught:
+        load_task(f"npz:{tmp_path / 'bad.npz'}", settings)
+    assert "\n" not in str(caught.value)

@@ -21,6 +21,7 @@ from fedkd.models.inspect import build_model
 from fedkd.objectives.classification import Classification
 from fedkd.protocol.resolve import resolve
 from fedkd.tasks.own import read_own, write_own
+from fedkd.tasks.registry import checked_task
 from sims.cli import app
 from sims.run import run
 from tests import tiny
@@ -184,6 +185,7 @@ BAD = {
     "leaves no": {"train.unlabelled": "rest", "partition.examples": 0},
     "all": {"train.unlabelled": "rest", "partition.examples": 120},
     "no such file": {"train.unlabelled": "none.npz"},
+    "deals the": {"train.unlabelled": "nodes"},
     "one of": {"train.unlabelled": "elsewhere"},
     "don't teach each other": {"train.models": "student"},
     "is off": {"loss.mutual": False, "loss.hidden": False},
@@ -244,3 +246,15 @@ def test_a_run_with_them_is_another_and_the_same_with_any_threads(tmp_path):
     found = [run_in(tmp_path / str(threads), threads=threads, **method) for threads in (1, 3)]
     without = run_in(tmp_path / "without", **{"train.unlabelled": ""})
     assert found[0] == found[1] != without
+
+
+def test_a_ratio_may_be_set_where_the_method_says_where_they_are_from():
+    settings = {key: value for key, value in REST.items() if key != "train.unlabelled"}
+    config = resolve({**settings, "method": "fedkd_public", "train.unlabelled_ratio": 3}).config
+    assert (config.train.unlabelled, config.train.unlabelled_ratio) == ("rest", 3)
+
+
+def test_a_task_does_not_bring_its_own():
+    task = replace(tiny.task(), train=replace(tiny.examples(120, 0), unlabelled=tiny.examples(9, 1).x))
+    with pytest.raises(InputError, match=r"train\.unlabelled names them"):
+        checked_task(task)

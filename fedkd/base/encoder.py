@@ -79,6 +79,7 @@ class Encoder:
         vocabulary: How many words it tells apart.
         padding: Id of what isn't there.
         first: Row of the first word's position in their table.
+        kinds: Rows of a table of sentences' kinds, 0 without one.
     """
 
     folder: Path
@@ -93,6 +94,7 @@ class Encoder:
     vocabulary: int
     padding: int
     first: int
+    kinds: int
 
 
 def read_encoder(folder: Path) -> Encoder:
@@ -126,6 +128,11 @@ def _encoder(folder: Path, family: Family, config: Mapping[str, Any]) -> Encoder
     # RoBERTa's positions are counted from behind that of padding.
     first = padding + 1 if "roberta" in config["model_type"] or config["model_type"] == "camembert" else 0
     width, heads = int(config[family.width]), int(config[family.heads])
+    sizes = {key: int(config[key]) for key in (family.layers, family.width, family.heads, family.inner)}
+    sizes |= {"max_position_embeddings": int(config["max_position_embeddings"]) - first}
+    sizes |= {"vocab_size": int(config["vocab_size"]), "pad_token_id": padding + 1}
+    if small := [key for key, size in sizes.items() if size < 1]:
+        raise InputError(f"{folder}: {CONFIG} must give a size that can be, got {small[0]} {config.get(small[0])}")
     if width % heads:
         raise InputError(f"{folder}: {family.width} must be a multiple of {family.heads}, got {width} and {heads}")
     return Encoder(
@@ -141,4 +148,6 @@ def _encoder(folder: Path, family: Family, config: Mapping[str, Any]) -> Encoder
         int(config["vocab_size"]),
         padding,
         first,
+        # All but DistilBERT have one, which few files' settings say.
+        0 if family is _DISTILBERT else int(config.get("type_vocab_size", 2)),
     )

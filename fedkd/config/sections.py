@@ -100,9 +100,6 @@ class TrainConfig:
         require(known, "train.unlabelled", self.unlabelled, rule)
         rule = "at least 1 (examples without labels for each with one)"
         require(self.unlabelled_ratio >= 1, "train.unlabelled_ratio", self.unlabelled_ratio, rule)
-        useful = self.unlabelled_ratio == 1 or bool(self.unlabelled)
-        rule = "1 where there are none (train.unlabelled is empty)"
-        require(useful, "train.unlabelled_ratio", self.unlabelled_ratio, rule)
         rule = "0 (a tenth of the time at most) or more (rounds)"
         require(self.evaluate_every >= 0, "train.evaluate_every", self.evaluate_every, rule)
 

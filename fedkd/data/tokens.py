@@ -10,6 +10,7 @@ from fedkd.base.errors import InputError
 from fedkd.data.words import Marks
 
 TOKENIZER = "tokenizer.json"
+_LEAST = 4  # pieces of a row: marks of beginning and end, and two between
 _MASKS = ("[MASK]", "<mask>")
 _MARKS = (*_MASKS, "[PAD]", "[UNK]", "[CLS]", "[SEP]", "<pad>", "<unk>", "<s>", "</s>")
 
@@ -61,7 +62,7 @@ class Tokenizer:
         """
         self._tokenizer.no_truncation()
         lengths = [len(found.ids) for found in self._tokenizer.encode_batch(list(texts))] or [1]
-        return int(np.clip(np.quantile(lengths, share, method="inverted_cdf"), 1, longest))
+        return int(np.clip(np.quantile(lengths, share, method="inverted_cdf"), _LEAST, longest))
 
     def encode(self, texts: Sequence[str], steps: int) -> np.ndarray:
         """Return int32 (n, steps): each text's pieces, cut to ``steps`` with the mark of its end, then padding."""

@@ -31,6 +31,9 @@ def first_layers(encoder: Encoder, layers: int, steps: int, outputs: int) -> ker
     return model
 
 
+_OLDER = {"weight": "gamma", "bias": "beta"}
+
+
 class _Weights:
     """The weights of an encoder's folder, as Keras' layers take them; read one by one.
 
@@ -56,13 +59,21 @@ class _Weights:
 
     def _read(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         """An array by its name, with or without that of the model that it is the body of."""
-        found = [known for known in self._names if known == name or known.partition(".")[2] == name]
+        found = self._find(name)
         if len(found) != 1:
             raise InputError(f"{self._path}: must hold {name}, found {', '.join(sorted(found)) or 'none'}")
         array = np.asarray(self._file.get_tensor(found[0]), np.float32)
         if array.shape != shape:
             raise InputError(f"{self._path}: {found[0]} must have shape {shape}, got {array.shape}")
+        if not np.isfinite(array).all():
+            raise InputError(f"{self._path}: {found[0]} holds NaN or Inf")
         return array
+
+    def _find(self, name: str) -> list[str]:
+        """Names in the file of an array; norms of older files are called otherwise."""
+        parts = name.rpartition(".")
+        known = {name, f"{parts[0]}.{_OLDER[parts[2]]}"} if "norm" in name.lower() and parts[2] in _OLDER else {name}
+        return [each for each in self._names if each in known or each.partition(".")[2] in known]
 
     def tables(self, steps: int) -> list[np.ndarray]:
         """Rows of words, and of as many positions as a text has words, with that of the first sentence in each."""
@@ -71,10 +82,8 @@ class _Weights:
         words = self._read(f"{begin}word_embeddings.weight", (encoder.vocabulary, width))
         positions = self._read(f"{begin}position_embeddings.weight", (rows, width))
         positions = positions[encoder.first : encoder.first + steps]
-        kinds = f"{begin}token_type_embeddings.weight"
-        if any(name == kinds or name.partition(".")[2] == kinds for name in self._names):
-            name = next(name for name in self._names if name.endswith(kinds))
-            positions = positions + np.asarray(self._file.get_tensor(name), np.float32)[0]
+        if encoder.kinds:
+            positions = positions + self._read(f"{begin}token_type_embeddings.weight", (encoder.kinds, width))[0]
         return [words, positions]
 
     def norm(self, name: str) -> list[np.ndarray]:

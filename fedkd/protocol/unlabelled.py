@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fedkd.base.errors import InputError
+from fedkd.base.errors import InputError, require
 from fedkd.config.config import Config
 from fedkd.tasks.own import read_unlabelled
 from fedkd.tasks.task import Task
@@ -21,9 +21,16 @@ def with_unlabelled(whole: Task, task: Task, chosen: np.ndarray | None, config: 
         config: What is asked for.
 
     Raises:
-        InputError: The file can't be read or holds others, or nothing is left out.
+        InputError: The file can't be read or holds others, nothing is left out, or a ratio is set for none.
     """
-    source = config.train.unlabelled
+    source, ratio = config.train.unlabelled, config.train.unlabelled_ratio
+    rule = "1 where there are none (train.unlabelled is empty)"
+    require(bool(source) or ratio == 1, "train.unlabelled_ratio", ratio, rule)  # a method may say where they are from
+    if source == "nodes" and config.partition.kind != "nodes":
+        raise InputError(
+            f"train.unlabelled must be rest or an .npz file where partition.kind = {config.partition.kind!r} deals the"
+            " examples, got 'nodes'"
+        )
     if source in ("", "nodes"):
         return task
     if source != "rest":

@@ -63,8 +63,8 @@ def task_of(name: str, source: str, arrays: Mapping[str, np.ndarray], models: Mo
     if models.pretrained:
         encoder = read_encoder(Path(models.pretrained))
         arrays = texts.in_pieces(source, arrays, encoder)
-    elif "x_train" not in arrays:
-        arrays = texts.in_words(arrays, models)
+    elif not {"x_train", "x_test"} <= arrays.keys():
+        arrays = texts.in_words(source, arrays, models)
     check_alike(source, arrays["x_train"], arrays["x_test"])
     known = models if encoder is None else ModelConfig(vocabulary=encoder.vocabulary)
     train, test = (_split(source, arrays, split, objective, known) for split in ("train", "test"))

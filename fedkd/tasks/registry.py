@@ -82,6 +82,10 @@ def checked_task(task: Task, data: str = "") -> Task:
                 f"task {task.name!r}: {split} must be a fedkd.Dataset of arrays, got {type(examples).__name__}"
             )
         checked(data or task.name, split, examples, task.objective)
+        if examples.unlabelled is not None:
+            raise InputError(
+                f"task {task.name!r}: {split} must have no unlabelled examples; train.unlabelled names them"
+            )
     check_alike(data or task.name, task.train.x, task.test.x)
     row, other = task.train.x.shape[1:], task.test.x.shape[1:]
     if row != other:

@@ -15,9 +15,18 @@ LONGEST = 64
 _SPLITS = ("train", "test")
 
 
-def in_words(arrays: Mapping[str, np.ndarray], models: ModelConfig) -> dict[str, np.ndarray]:
-    """Give arrays x_train and x_test of their texts: ids of the most frequent words of the training texts."""
-    texts = {split: _texts(arrays[f"text_{split}"]) for split in _SPLITS}
+def in_words(source: str, arrays: Mapping[str, np.ndarray], models: ModelConfig) -> dict[str, np.ndarray]:
+    """Give arrays x_train and x_test of their texts: ids of the most frequent words of the training texts.
+
+    Args:
+        source: Where they come from, for messages.
+        arrays: With text_train and text_test.
+        models: Says how many words there are.
+
+    Raises:
+        InputError: They aren't texts, or one split has none.
+    """
+    texts = {split: _texts(source, arrays, split) for split in _SPLITS}
     ids, steps = words.vocabulary(texts["train"], models.words), words.length(texts["train"], LONGEST)
     return {**arrays, **{f"x_{split}": words.encode(texts[split], ids, steps) for split in _SPLITS}}
 
@@ -33,9 +42,9 @@ def in_pieces(source: str, arrays: Mapping[str, np.ndarray], encoder: Encoder) -
     Raises:
         InputError: There is no tokenizer, or there are neither texts nor ids that the model knows.
     """
-    if all(f"text_{split}" in arrays for split in _SPLITS):
+    if any(f"text_{split}" in arrays for split in _SPLITS):
         tokenizer = Tokenizer(encoder.folder, encoder.padding)
-        texts = {split: _texts(arrays[f"text_{split}"]) for split in _SPLITS}
+        texts = {split: _texts(source, arrays, split) for split in _SPLITS}
         steps = tokenizer.length(texts["train"], min(LONGEST, encoder.positions))
         arrays = {**arrays, **{f"x_{split}": tokenizer.encode(texts[split], steps) for split in _SPLITS}}
     for split in _SPLITS:
@@ -57,6 +66,13 @@ def in_pieces(source: str, arrays: Mapping[str, np.ndarray], encoder: Encoder) -
     return dict(arrays)
 
 
-def _texts(array: np.ndarray) -> list[str]:
-    """Texts of characters or of UTF-8."""
-    return [text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text) for text in array.tolist()]
+def _texts(source: str, arrays: Mapping[str, np.ndarray], split: str) -> list[str]:
+    """Texts of a split, of characters or of UTF-8."""
+    name, array = f"text_{split}", arrays.get(f"text_{split}")
+    if array is None:
+        raise InputError(f"{source}: arrays missing: {name}; both splits must be texts, or neither")
+    found = array.tolist() if array.ndim == 1 else []
+    if array.ndim != 1 or not all(isinstance(text, str | bytes) for text in found):
+        raise InputError(f"{source}: {name} must hold texts (n,), got {array.dtype} of shape {array.shape}")
+    texts = [text.decode("utf-8", "replace") if isinstance(text, bytes) else text for text in found]
+    return [text.encode("utf-8", "replace").decode() for text in texts]  # halves of characters are none

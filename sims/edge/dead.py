@@ -20,5 +20,5 @@ def dead_layers(model: keras.Model, x: np.ndarray) -> list[str]:
         return []
     calls = [node for node in nodes if not isinstance(node.operation, keras.layers.InputLayer)]
     signals = keras.Model(model.inputs[0], {node.name: node.operation.output for node in calls})(x, training=False)
-    silent = {name for name, signal in signals.items() if not np.any(np.asarray(signal))}
+    silent = {name for name, signal in signals.items() if not any(map(np.any, keras.tree.flatten(signal)))}
     return [node.name for node in calls if node.name in silent and not silent.issuperset(node.sources)]
