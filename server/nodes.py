@@ -40,7 +40,7 @@ class PollingGrid:
 
     def __init__(self, grid: Grid) -> None:
         self._grid = grid
-        self._posted: list[tuple[Message, str]] = []
+        self._posted: dict[int, tuple[Message, list[str]]] = {}  # by identity, while the message is held here
 
     def get_node_ids(self) -> Iterable[int]:
         """Return the ids of all nodes that are there."""
@@ -48,15 +48,17 @@ class PollingGrid:
 
     def post(self, message: Message) -> None:
         """Send a message at once; ``send_and_receive``, given it later, returns its reply and doesn't send it again."""
-        self._posted += [(message, sent) for sent in self._grid.push_messages([message])]
+        self._posted[id(message)] = message, list(self._grid.push_messages([message]))
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float) -> Iterator[Message]:
         """Send messages and yield the replies that come within ``timeout`` seconds, each as it does."""
-        begun, wanted = time.monotonic(), list(messages)
-        posted = [(message, sent) for message, sent in self._posted if any(message is each for each in wanted)]
-        missing = {sent for _, sent in posted}
-        missing |= set(self._grid.push_messages([m for m in wanted if not any(m is each for each, _ in posted)]))
-        self._posted = [each for each in self._posted if each not in posted]
+        begun, missing, new = time.monotonic(), set[str](), list[Message]()
+        for message in messages:
+            if posted := self._posted.pop(id(message), None):
+                missing.update(posted[1])
+            else:
+                new.append(message)
+        missing.update(self._grid.push_messages(new))
         while True:
             spent = time.monotonic() - begun
             found = list(self._grid.pull_messages(missing)) if missing else []

@@ -164,9 +164,8 @@ class FedKD:
                 self._files.note([answer])
                 if answer.needs_dense and self._served(partition):
                     self._behind[partition] = self._nodes[partition]
-                    self._known_rounds[partition] = (
-                        None  # without an answer in time it gets it at once in the next round
-                    )
+                    # Who doesn't answer in time gets it at once in the next round.
+                    self._known_rounds[partition] = None
                     offers[partition] = self._offer(partition, None)
                     if isinstance(self._grid, PollingGrid):
                         self._grid.post(offers[partition])

@@ -5,7 +5,7 @@ Such a folder holds ``config.json`` and ``model.safetensors``; families differ i
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ class Family:
         embedding: Where names of the tables' weights begin.
         layer: Where those of a layer begin, with its number in braces.
         parts: Names within a layer: query, key, value, output of attention, its norm, both dense layers, their norm.
+        behind_padding: Whether positions are counted from behind the row of padding.
+        kinds: Whether there is a table of sentences' kinds.
     """
 
     layers: str
@@ -38,6 +40,8 @@ class Family:
     embedding: str
     layer: str
     parts: tuple[str, ...]
+    behind_padding: bool = False
+    kinds: bool = True
 
 
 _BERT = Family(
@@ -58,8 +62,14 @@ _DISTILBERT = Family(
         *(f"attention.{part}_lin" for part in ("q", "k", "v", "out")),
         *("sa_layer_norm", "ffn.lin1", "ffn.lin2", "output_layer_norm"),
     ),
+    kinds=False,
 )
-_FAMILIES = {"bert": _BERT, "roberta": _BERT, "xlm-roberta": _BERT, "camembert": _BERT, "distilbert": _DISTILBERT}
+_ROBERTA = replace(_BERT, behind_padding=True)
+_FAMILIES = {
+    "bert": _BERT,
+    **dict.fromkeys(("roberta", "xlm-roberta", "camembert"), _ROBERTA),
+    "distilbert": _DISTILBERT,
+}
 
 
 @dataclass(frozen=True)
@@ -125,29 +135,27 @@ def _encoder(folder: Path, family: Family, config: Mapping[str, Any]) -> Encoder
     if activation not in _ACTIVATIONS:
         raise InputError(f"{folder}: its activation must be one of {', '.join(_ACTIVATIONS)}, got {activation!r}")
     padding = int(config.get("pad_token_id") or 0)
-    # RoBERTa's positions are counted from behind that of padding.
-    first = padding + 1 if "roberta" in config["model_type"] or config["model_type"] == "camembert" else 0
-    width, heads = int(config[family.width]), int(config[family.heads])
-    sizes = {key: int(config[key]) for key in (family.layers, family.width, family.heads, family.inner)}
-    sizes |= {"max_position_embeddings": int(config["max_position_embeddings"]) - first}
-    sizes |= {"vocab_size": int(config["vocab_size"]), "pad_token_id": padding + 1}
-    if small := [key for key, size in sizes.items() if size < 1]:
+    first = padding + 1 if family.behind_padding else 0
+    keys = (family.layers, family.width, family.heads, family.inner, "max_position_embeddings", "vocab_size")
+    sizes = {key: int(config[key]) for key in keys}
+    layers, width, heads, inner, rows, vocabulary = sizes.values()
+    least = dict.fromkeys(keys, 1) | {"max_position_embeddings": first + 1}
+    if small := [key for key, size in sizes.items() if size < least[key]] or ["pad_token_id"] * (padding < 0):
         raise InputError(f"{folder}: {CONFIG} must give a size that can be, got {small[0]} {config.get(small[0])}")
     if width % heads:
         raise InputError(f"{folder}: {family.width} must be a multiple of {family.heads}, got {width} and {heads}")
     return Encoder(
         folder,
         family,
-        int(config[family.layers]),
+        layers,
         width,
         heads,
-        int(config[family.inner]),
+        inner,
         _ACTIVATIONS[activation],
         float(config.get("layer_norm_eps", 1e-12)),
-        int(config["max_position_embeddings"]) - first,
-        int(config["vocab_size"]),
+        rows - first,
+        vocabulary,
         padding,
         first,
-        # All but DistilBERT have one, which few files' settings say.
-        0 if family is _DISTILBERT else int(config.get("type_vocab_size", 2)),
+        int(config.get("type_vocab_size", 2)) if family.kinds else 0,
     )
