@@ -131,8 +131,8 @@ def read_arrays(path: Path, needed: Sequence[str] = _NEEDED) -> dict[str, np.nda
             known = {*needed, "segment", _UNLABELLED, _STANDARDISED}
             arrays = {name: file[name] for name in known & set(file.files)}
     except FileNotFoundError:
-        takes = "data=FILE.npz takes this node's examples as" if "y" in needed else "train.unlabelled takes"
-        raise InputError(f"{path}: no such file; {takes} {', '.join(needed)}") from None
+        what = "data=FILE.npz takes this node's examples as" if "y" in needed else "train.unlabelled takes an .npz with"
+        raise InputError(f"{path}: no such file; {what} {', '.join(needed)}") from None
     except Exception as error:  # numpy, zipfile and zlib raise a dozen kinds on damaged files
         raise InputError(f"{path}: not a readable .npz file of plain arrays ({error})") from None
     if missing := [name for name in needed if name not in arrays]:
