@@ -1,5 +1,6 @@
 """The section of a configuration that says which models are trained."""
 
+import re
 from dataclasses import dataclass
 
 from fedkd.base.errors import require
@@ -13,7 +14,8 @@ class ModelConfig:
 
     ``vocabulary`` is how many words they tell apart, 0 for 4000 where that leaves few words unknown.
     ``pretrained`` is a Hugging Face folder of a BERT-like encoder, for tasks of texts: the teacher is its first
-    ``teacher_layers`` layers, 0 for all, the student its first ``student_layers``, 0 for two.
+    ``teacher_layers`` layers, 0 for all, the student its first ``student_layers``, 0 for two. ``freeze`` says which of
+    its parts stay as they are in both: ``embedding``, ``embedding+N`` with the first N layers, or none where empty.
     ``teacher_weights`` and ``student_weights`` are files of Keras weights for every client's teacher and for the first
     student; empty for those of the seed.
     """
@@ -27,6 +29,7 @@ class ModelConfig:
     pretrained: str = ""
     teacher_layers: int = 0
     student_layers: int = 0
+    freeze: str = ""
 
     def __post_init__(self) -> None:
         """Check the rules."""
@@ -49,6 +52,10 @@ class ModelConfig:
             least = "0 (all)" if key == "teacher_layers" else "0 (two)"
             require(value >= 0, f"model.{key}", value, f"{least} or more")
             require(value == 0 or bool(self.pretrained), f"model.{key}", value, "0 without model.pretrained")
+        parts = re.fullmatch(r"embedding(\+[1-9]\d{0,3})?", self.freeze)
+        rule = "embedding, embedding+N (and the first N layers), or empty (nothing)"
+        require(not self.freeze or parts is not None, "model.freeze", self.freeze, rule)
+        require(not self.freeze or bool(self.pretrained), "model.freeze", self.freeze, "empty without model.pretrained")
         held = {
             "teacher_width": self.teacher_width,
             "student_width": self.student_width,
@@ -60,6 +67,11 @@ class ModelConfig:
         rule = "random with model.pretrained, whose first layers the student has anyway"
         began = self.student_init == "random" or not self.pretrained
         require(began, "model.student_init", self.student_init, rule)
+
+    @property
+    def frozen_layers(self) -> int | None:
+        """How many of the pretrained layers stay as they are, with the tables below them; None where nothing does."""
+        return int(self.freeze.partition("+")[2] or 0) if self.freeze else None
 
     @property
     def words(self) -> int:

@@ -1,24 +1,26 @@
 """A Keras model as a pure function of lists of tensors."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from fedkd.base.built_in import built_in_only
 from fedkd.base.keras_internals import all_layers
 from fedkd.base.tensors import Weights
-from fedkd.models.inspect import Outputs, get_weights, split_outputs
+from fedkd.models.inspect import Outputs, get_weights, split_outputs, unfrozen
 from fedkd.models.pool_first import pooled_first
 
 Tensors = list[Any]
 
 
 class Learner:
-    """A model called with its weights as an argument, in the order of ``model.weights``.
+    """A model called with its weights as an argument, in the order of ``fedkd.models.inspect.unfrozen``.
 
-    Weights are held, trained and shared in float32, whatever the dtype policy; the model sees them in its own dtypes.
+    Frozen ones stay with the model. Weights are held, trained and shared in float32, whatever the dtype policy; the
+    model sees them in its own dtypes.
 
     Args:
         model: Any Keras 3 model. Weights are matched by position and identity, never by name.
@@ -26,15 +28,20 @@ class Learner:
 
     def __init__(self, model: keras.Model) -> None:
         self.model = model
-        own = {id(w): i for i, w in enumerate(model.weights)}
+        weights = unfrozen(model)
+        own = {id(w): i for i, w in enumerate(weights)}
         self._trainable = [own[id(v)] for v in model.trainable_variables]
-        self._dtypes = [w.dtype for w in model.weights]
+        self._dtypes = [w.dtype for w in weights]
         # What is called has the same variables and computes the same with less work.
         self._called = pooled_first(model)
         self._given = [own[id(v)] for v in self._called.trainable_variables]
-        # Seeds of dropout and the like are variables, but no weights: they are drawn anew for each round.
-        self._rest = [own.get(id(v)) for v in self._called.non_trainable_variables]
-        self._seed_shapes = [v.shape for v in self._called.non_trainable_variables if id(v) not in own]
+        # Of what isn't trained these are weights; frozen ones are given as they are, and seeds of dropout and the like
+        # are drawn anew for each round.
+        still = {id(w) for w in model.weights} - own.keys()
+        rest = self._called.non_trainable_variables
+        self._rest = [own.get(id(v)) for v in rest]
+        self._frozen = {i: v for i, v in enumerate(rest) if id(v) in still}
+        self._seed_shapes = [v.shape for v in rest if id(v) not in own and id(v) not in still]
 
     def initial(self) -> Weights:
         """Copy of the weights the model was built with."""
@@ -45,7 +52,7 @@ class Learner:
         return [rng.integers(2**32, size=s, dtype=np.uint32) for s in self._seed_shapes]
 
     def trainable(self, values: Sequence[Any]) -> Tensors:
-        """Pick the trainable ones of a list in the order of ``model.weights``."""
+        """Pick the trainable ones of a list in the order of ``unfrozen``."""
         return [values[i] for i in self._trainable]
 
     def call(
@@ -60,7 +67,7 @@ class Learner:
         drawn = iter(seeds)
         by_place = dict(zip(self._trainable, trainable, strict=True))
         given = [tf.cast(by_place[i], self._dtypes[i]) for i in self._given]
-        rest = [next(drawn) if i is None else tf.cast(weights[i], self._dtypes[i]) for i in self._rest]
+        rest = [self._other(place, i, weights, drawn) for place, i in enumerate(self._rest)]
         output, rest, losses = self._called.stateless_call(given, rest, x, training=training, return_losses=True)
         after = list(weights)
         for i, value in zip(self._rest, rest, strict=True):
@@ -68,8 +75,22 @@ class Learner:
                 after[i] = tf.cast(value, tf.float32)
         outputs = split_outputs(output).map(lambda tensor: tf.cast(tensor, tf.float32))
         own = tf.add_n([tf.zeros(()), *(tf.cast(loss, tf.float32) for loss in losses)])
-        fresh = [v for i, v in zip(self._rest, rest, strict=True) if i is None]
+        places = enumerate(zip(self._rest, rest, strict=True))
+        fresh = [v for place, (i, v) in places if i is None and place not in self._frozen]
         return outputs, own, after, [tf.cast(seed, tf.uint32) for seed in fresh]
+
+    def _other(self, place: int, weight: int | None, weights: Tensors, drawn: Iterator[Any]) -> Any:
+        """Return one of the model's variables that aren't trained: a statistic, a frozen weight, or a seed."""
+        if weight is not None:
+            return tf.cast(weights[weight], self._dtypes[weight])
+        if place not in self._frozen:
+            return next(drawn)
+        frozen = self._frozen[place].value
+        if not built_in_only():
+            return tf.convert_to_tensor(frozen)
+        with tf.init_scope():
+            value = frozen.numpy()
+        return tf.constant(value)
 
     @property
     def loss_scale(self) -> float:

@@ -1,5 +1,7 @@
 """The first layers of a pretrained encoder as a Keras model, with the weights of its Hugging Face folder."""
 
+import re
+
 import keras
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -28,6 +30,23 @@ def first_layers(encoder: Encoder, layers: int, steps: int, outputs: int) -> ker
         for i in range(layers):
             for name, arrays in weights.layer(i).items():
                 model.get_layer(f"layer{i}_{name}").set_weights(arrays)
+    return model
+
+
+def freeze(model: keras.Model, layers: int) -> keras.Model:
+    """Have the tables of words and positions, their norm and the first layers stay as they are.
+
+    Args:
+        model: Of ``first_layers``; changed in place.
+        layers: How many of its layers.
+
+    Returns:
+        The same model.
+    """
+    for layer in model.layers:
+        below = re.match(r"layer(\d+)_", layer.name)
+        if layer.name.startswith("embedding") or (below and int(below[1]) < layers):
+            layer.trainable = False
     return model
 
 

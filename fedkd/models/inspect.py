@@ -89,13 +89,39 @@ def head_and_input(model: keras.Model) -> tuple[keras.layers.Layer, keras.KerasT
             return operation, tensor
 
 
+def unfrozen(model: keras.Model) -> list[keras.Variable]:
+    """Return what training may change of a model, in the order of ``model.weights``: the rest stays as it was built.
+
+    Frozen are the weights and the statistics of layers whose ``trainable`` is False, as in Keras. They are no part of
+    what is trained, held or shared.
+    """
+    still = {id(weight) for layer in all_layers(model) if not layer.trainable for weight in layer.weights}
+    return [weight for weight in model.weights if id(weight) not in still]
+
+
+def frozen(model: keras.Model) -> Weights:
+    """Copy of what training doesn't change of a model, as float32, in the order of ``model.weights``."""
+    moves = {id(weight) for weight in unfrozen(model)}
+    return [_array(weight) for weight in model.weights if id(weight) not in moves]
+
+
 def get_weights(model: keras.Model) -> Weights:
-    """Copy of a model's weights as float32, in the order of ``model.weights``."""
-    return [np.array(w, np.float32) for w in model.get_weights()]
+    """Copy of a model's weights as float32, in the order of ``unfrozen``."""
+    return [_array(weight) for weight in unfrozen(model)]
+
+
+def _array(weight: keras.Variable) -> np.ndarray:
+    return np.array(keras.ops.convert_to_numpy(weight), np.float32)
+
+
+def set_weights(model: keras.Model, weights: Sequence[np.ndarray]) -> None:
+    """Give a model weights in the order of ``unfrozen``."""
+    for variable, array in zip(unfrozen(model), weights, strict=True):
+        variable.assign(array)
 
 
 def model_spec(model: keras.Model) -> Spec:
-    """Spec of each tensor in ``model.weights``, with the matrix form that suits the layer it belongs to."""
+    """Spec of each tensor of ``unfrozen``, with the matrix form that suits the layer it belongs to."""
     leading: dict[int, int] = {}
     for layer in all_layers(model):
         for weight in getattr(layer, "weights", ()) if not has_layers(layer) else ():
@@ -109,7 +135,7 @@ def model_spec(model: keras.Model) -> Spec:
             kernel=is_kernel(weight),
             statistic=id(weight) not in trained,
         )
-        for weight in model.weights
+        for weight in unfrozen(model)
     )
 
 
@@ -159,9 +185,11 @@ def logits_model(model: keras.Model, weights: Weights | None = None, name: str =
 
     Args:
         model: A model as a task builds it.
-        weights: Its weights in the order of ``model.weights``; the model's own where None.
+        weights: Its weights in the order of ``unfrozen``; the model's own where None.
         name: Of the copy.
     """
     clone = keras.models.clone_model(model)
-    clone.set_weights(get_weights(model) if weights is None else weights)
+    clone.set_weights(model.get_weights())
+    if weights is not None:
+        set_weights(clone, weights)
     return keras.Model(clone.inputs[0], split_outputs(clone.output).logits, name=name)

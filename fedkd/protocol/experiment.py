@@ -14,7 +14,7 @@ from fedkd.base import runtime
 from fedkd.base.contents import hash_record
 from fedkd.base.errors import InputError
 from fedkd.base.seeding import Purpose, generator, integer
-from fedkd.base.tensors import Spec, Weights
+from fedkd.base.tensors import Spec, Weights, digest
 from fedkd.config.config import Config
 from fedkd.config.deciding import deciding
 from fedkd.config.device_class import dealt
@@ -199,6 +199,14 @@ class Experiment(Rules):
         if not self.shares:
             return ()
         return model_spec(self.shared_model)
+
+    @cached_property
+    def frozen(self) -> str:
+        """SHA-256 (64 hex digits) of what training doesn't change of the shared model; empty where it changes all."""
+        from fedkd.models.inspect import frozen
+
+        weights = frozen(self.shared_model) if self.shares else []
+        return digest(weights) if weights else ""
 
     @cached_property
     def evaluation_interval(self) -> int:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fedkd.base.seeding import Purpose, generator
-from fedkd.base.tensors import Spec, State, Weights, add, digest, subtract
+from fedkd.base.tensors import Spec, State, Weights, add, subtract
 from fedkd.compress.prune import masks, prune
 from fedkd.config.sections import TrainConfig
 from fedkd.data.dataset import Dataset
@@ -49,7 +49,7 @@ def new_server(experiment: "Experiment", run: str = "") -> ServerState:
     """State before the first round; ``run`` tells the run from all others."""
     shared = experiment.initial_shared()
     transforms = experiment.chain.initial(experiment.spec)
-    return ServerState(0, shared, shared, digest(shared), transforms=transforms, run=run)
+    return ServerState(0, shared, shared, experiment.digest(shared), transforms=transforms, run=run)
 
 
 def header_of(round_: int, base: str, experiment: Rules) -> Header:
@@ -96,7 +96,7 @@ def follow(state: ClientState, offer: Offer, experiment: Rules) -> Weights | Non
         if (now := experiment.at(offer.round, offer.removed_channels)) is None:
             return None
         dense = experiment.cache.broadcast(offer.dense, now.spec)
-        if digest(dense) != offer.base:
+        if now.digest(dense) != offer.base:
             raise PayloadError("base", "the dense model has another hash than the server announced")
         return dense
     ahead = [step for step in offer.steps if step.round > state.round]
@@ -105,7 +105,8 @@ def follow(state: ClientState, offer: Offer, experiment: Rules) -> Weights | Non
     base: Weights | None = state.base
     for step in ahead:
         base = None if base is None else advance(base, step, offer.removed_channels, experiment)
-    return base if base is not None and digest(base) == offer.base else None
+    now = experiment.at(offer.round, offer.removed_channels)
+    return base if base is not None and now is not None and now.digest(base) == offer.base else None
 
 
 def advance(base: Weights, step: Step, removed_channels: tuple[int, ...], experiment: Rules) -> Weights | None:
@@ -219,9 +220,9 @@ def begin_round(state: ServerState, experiment: "Experiment") -> ServerState:
         removed = channels_to_remove(experiment, state.shared)
         shared, now = experiment.finishing_base(removed, state.shared), experiment.at(step.round, removed)
         state = replace(state, shared=shared, transforms=now.chain.initial(now.spec), removed_channels=removed)
-    spec = experiment.at(step.round, state.removed_channels).spec
-    base = prune(state.shared, step.sparsity, kernels(spec))
-    return replace(state, round=step.round, base=base, digest=digest(base), steps=(*state.steps, step))
+    now = experiment.at(step.round, state.removed_channels)
+    base = prune(state.shared, step.sparsity, kernels(now.spec))
+    return replace(state, round=step.round, base=base, digest=now.digest(base), steps=(*state.steps, step))
 
 
 def forget_steps(state: ServerState, limit: int) -> ServerState:

@@ -61,13 +61,11 @@ def check_builders(experiment: "Experiment") -> None:
     Raises:
         InputError: A builder returns a model that it made before, or the seed doesn't decide its weights.
     """
-    from fedkd.models.inspect import get_weights
-
     for role, model in experiment.models.items():
         again = experiment.build(role)
         if again is model or set(map(id, again.weights)) & set(map(id, model.weights)):
             raise InputError(f"the task's {role} must be built anew at each call, got layers that were made before")
-        if digest(get_weights(again)) != digest(get_weights(model)):
+        if digest(again.get_weights()) != digest(model.get_weights()):
             raise InputError(
                 f"the task's {role} must have the same weights at each call with one seed, got others: use Keras'"
                 " initializers, or numpy's global generator, which are seeded"

@@ -38,6 +38,7 @@ _NO_FILES = {
     "model.pretrained": "",
     "model.teacher_layers": 0,
     "model.student_layers": 0,
+    "model.freeze": "",
     "model.teacher_weights": "",
     "model.student_weights": "",
     "edge.calibration_file": "",
@@ -67,6 +68,7 @@ def about(first: "Experiment", now: "Experiment", kind: str) -> dict[str, Any]:
         "fingerprint": first.fingerprint,
         "finishing": now is not first,
         "kind": kind,
+        "frozen": now.frozen,
         "spec": [asdict(item) for item in now.spec],
         "wanted": now.task.wanted.to_json(),
         "augment": name,
@@ -133,6 +135,11 @@ class NodeExperiment(Rules):
     def spec(self) -> Spec:
         """Tensors of the shared model in the rounds the file is for."""
         return self._spec
+
+    @property
+    def frozen(self) -> str:
+        """SHA-256 of what training doesn't change of the shared model, which is in the file."""
+        return str(self._about["frozen"])
 
     @property
     def evaluation_interval(self) -> int:

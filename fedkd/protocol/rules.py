@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from fedkd.base.tensors import Spec, Weights
+from fedkd.base.contents import hash_record
+from fedkd.base.tensors import Spec, Weights, digest
 from fedkd.compress.prune import polynomial_sparsity
 from fedkd.config.config import Config
 from fedkd.data.dataset import Dataset
@@ -63,6 +64,16 @@ class Rules(ABC):
     @abstractmethod
     def spec(self) -> Spec:
         """Tensors of the shared model."""
+
+    @property
+    @abstractmethod
+    def frozen(self) -> str:
+        """SHA-256 (64 hex digits) of what training doesn't change of the shared model; empty where it changes all."""
+
+    def digest(self, base: Weights) -> str:
+        """SHA-256 (64 hex digits) of a shared model, with what training doesn't change of it, which isn't sent."""
+        found = digest(base)
+        return hash_record({"weights": found, "frozen": self.frozen}) if self.frozen else found
 
     @abstractmethod
     def at(self, round_: int, removed_channels: Sequence[int]) -> "Rules | None":

@@ -51,17 +51,20 @@ class FirstLayers:
         layers: How many of its layers.
         steps: Words of a text.
         outputs: Of the head.
+        frozen: How many of the layers stay as they are, with the tables below them; None where nothing does.
     """
 
     encoder: Encoder
     layers: int
     steps: int
     outputs: int
+    frozen: int | None = None
 
     def __call__(self) -> "keras.Model":
         """Build it."""
-        build = importlib.import_module("fedkd.models.encoder").first_layers
-        return build(self.encoder, self.layers, self.steps, self.outputs)
+        module = importlib.import_module("fedkd.models.encoder")
+        model = module.first_layers(self.encoder, self.layers, self.steps, self.outputs)
+        return model if self.frozen is None else module.freeze(model, self.frozen)
 
 
 def first_layers(
@@ -80,7 +83,7 @@ def first_layers(
         Builder of the teacher, of the student, and the settings that suit them.
 
     Raises:
-        InputError: It has fewer layers than asked for.
+        InputError: It has fewer layers than asked for, or than are to stay as they are.
     """
     wanted = {"teacher": models.teacher_layers or encoder.layers, "student": models.student_layers or _STUDENT_LAYERS}
     for role, layers in wanted.items():
@@ -89,7 +92,10 @@ def first_layers(
                 f"{source}: model.{role}_layers must be at most {encoder.layers}, as many as model.pretrained has, got"
                 f" {layers}"
             )
-    teacher, student = (FirstLayers(encoder, layers, x.shape[1], outputs) for layers in wanted.values())
+        if (models.frozen_layers or 0) > layers:
+            raise InputError(f"model.freeze must leave the {role}'s {layers} layers or fewer, got {models.freeze!r}")
+    frozen = models.frozen_layers
+    teacher, student = (FirstLayers(encoder, layers, x.shape[1], outputs, frozen) for layers in wanted.values())
     return teacher, student, _DEFAULTS["encoder"]
 
 

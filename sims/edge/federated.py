@@ -12,6 +12,7 @@ from fedkd.base.seeding import Purpose, generator
 from fedkd.config.config import Config
 from fedkd.config.sections import LossConfig
 from fedkd.exchange.blob import PayloadError
+from fedkd.models.inspect import set_weights, unfrozen
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.reference import Federation
 from sims.edge.fine_tune import FineTune
@@ -41,7 +42,7 @@ def by_clients(experiment: Experiment, seed: int, rounds: int = ROUNDS) -> FineT
                 raise InputError(f"round {round_} of training it by the clients failed: {error}") from None
             shared = _constrained(model, federation.server.shared)
             federation.server = replace(federation.server, shared=shared)
-        model.set_weights(federation.server.shared)
+        set_weights(model, federation.server.shared)
 
     return tune
 
@@ -64,5 +65,5 @@ def _constrained(model: keras.Model, weights: Sequence[np.ndarray]) -> list[np.n
     """What a model's constraints make of an average, such as weights of one cluster having one value."""
     return [
         np.asarray(value if weight.constraint is None else weight.constraint(value), np.float32)
-        for weight, value in zip(model.weights, weights, strict=True)
+        for weight, value in zip(unfrozen(model), weights, strict=True)
     ]
