@@ -89,7 +89,8 @@ def _run(experiment: Experiment, grid: Grid, folder: RunFolder, progress: RunPro
         from server.confused import confusion_of
         from server.device_files import to_device
 
-        logits_model(experiment.shared_model, strategy.trained).save(out / "student.keras")
+        trained = experiment.parts(strategy.trained)[experiment.shown]
+        logits_model(experiment.shared_model, trained).save(out / "student.keras")
         if confusion := confusion_of(experiment, strategy.state):
             folder.write_confusion(confusion)
         folder.write_summary(replace(summary, files=to_device(experiment, strategy.state, out)))

@@ -53,11 +53,13 @@ class Shipped(NamedTuple):
     Args:
         last: The experiment of the last round.
         weights: Of the model, zeros where it is pruned.
+        kernels: Which of them are pruned.
         outputs: For the test set, float32 (n, k).
     """
 
     last: Experiment
     weights: Weights
+    kernels: Sequence[bool]
     outputs: np.ndarray
 
 
@@ -69,9 +71,11 @@ def shipped(experiment: Experiment, state: ServerState) -> Shipped:
         state: After the last round.
     """
     last = experiment.at(state.round, state.removed_channels)
-    final = prune(state.shared, experiment.config.edge.sparsity, kernels(last.spec))
-    role, x = experiment.config.exchange.shared, experiment.task.test.x
-    return Shipped(last, final, last.local().trainer.logits(role, final, x))
+    pruned = kernels(last.spec)
+    final = prune(state.shared, experiment.config.edge.sparsity, pruned)
+    role, x = last.shown, experiment.task.test.x
+    weights = last.parts(final)[role]
+    return Shipped(last, weights, last.parts(pruned)[role], last.local().trainer.logits(role, weights, x))
 
 
 def to_device(experiment: Experiment, state: ServerState, folder: Path) -> tuple[DeviceFile, ...]:
@@ -85,10 +89,10 @@ def to_device(experiment: Experiment, state: ServerState, folder: Path) -> tuple
     Returns:
         One for each precision; one that couldn't be made or run has ``error`` instead of figures.
     """
-    edge, (last, final, expected) = experiment.config.edge, shipped(experiment, state)
+    edge, (last, final, pruned, expected) = experiment.config.edge, shipped(experiment, state)
     trained = logits_model(last.shared_model, final)
     plain = unrounded(experiment, state.removed_channels, trained)
-    size = _size(plain) | {"sparsity": sparsity_of(final, kernels(last.spec))}
+    size = _size(plain) | {"sparsity": sparsity_of(final, pruned)}
     unseen = skipped(plain) if edge.qat else {}
     lacking = without_examples(experiment, unseen)
     files = {precision: DeviceFile(precision, error=why) for precision, why in lacking.items()}

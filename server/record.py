@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from fedkd.config.config import Config
 from fedkd.exchange.codec import Payload
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.messages import PEAK_BYTES, PERSONAL, SECONDS, SHARED_PERSONAL, Answer, teacher_key
@@ -28,7 +29,7 @@ def round_of(experiment: Experiment, number: int, received: Sequence[Received], 
     return Round(
         number=number,
         rounds=config.total_rounds,
-        phase="train" if number <= config.rounds else "finish",
+        phase=_phase(config, number),
         sparsity=experiment.sparsity(number),
         energy=experiment.energy(number),
         participants=[a.partition for a in answers],
@@ -37,6 +38,12 @@ def round_of(experiment: Experiment, number: int, received: Sequence[Received], 
         norms=_norms(received) if experiment.shares else {},
         ranks=_ranks(experiment, received, broadcast) if broadcast else {},
     )
+
+
+def _phase(config: Config, number: int) -> str:
+    if number <= config.teacher_rounds:
+        return "teacher"
+    return "train" if number <= config.rounds else "finish"
 
 
 def with_bytes(ended: Round, experiment: Experiment, answers: Sequence[Answer], down: Mapping[int, int]) -> Round:

@@ -29,7 +29,7 @@ class TrainingFiles:
 
     def __init__(self, experiment: Experiment, kinds: Kinds) -> None:
         self._first, self._kinds = experiment, kinds
-        self._made: dict[tuple[str, bool], _File] = {}
+        self._made: dict[tuple[str, str], _File] = {}
         self._held: dict[int, str] = {}
 
     def note(self, answers: Iterable[Answer]) -> None:
@@ -64,7 +64,7 @@ class TrainingFiles:
 
     def _file(self, now: Experiment, partition: int) -> _File:
         kind = self._kinds.of(partition)
-        key = (kind, now is not self._first)
+        key = (kind, now.stage)
         if key not in self._made:
             content = content_of(now, kind, about(self._first, now, kind))
             self._made[key] = _File(hashlib.sha256(content).hexdigest(), zlib.compress(content))

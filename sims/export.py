@@ -82,7 +82,7 @@ def write_model(folder: Path, client: int | None, file: Path, overwrite: bool, t
 def _check_method(folder: Path, config: Config, client: int | None) -> None:
     """Refuse what a run of its method has nowhere."""
     method, shared = f"{folder}: method {config.method!r}", config.exchange.shared
-    if client is None and shared != "student":
+    if client is None and shared not in ("student", "both"):
         raise InputError(f"{method} shares no student, so nobody here has one")
     if client is None:
         return
@@ -90,6 +90,8 @@ def _check_method(folder: Path, config: Config, client: int | None) -> None:
         raise InputError(f"{method} trains no teacher")
     if shared == "teacher":
         raise InputError(f"{method} has all clients share one teacher: that is {folder / 'student.keras'}")
+    if shared == "both":
+        raise InputError(f"{method} has all clients share one teacher, so none is a client's own")
     if not 0 <= client < config.clients:
         raise InputError(f"--teacher must be from 0 to {config.clients - 1}, this run's clients, got {client}")
 
@@ -114,7 +116,11 @@ def _student(folder: Path, experiment: "Experiment") -> tuple[str, _Save]:
     if progress is None:
         raise InputError(f"{folder}: has no student yet: no round has ended, or its data have changed since")
     rounds = min(progress.state.round, experiment.config.rounds)
-    weights = progress.trained or progress.state.shared
+    if rounds <= experiment.config.teacher_rounds:
+        raise InputError(
+            f"{folder}: has no student yet: its first {experiment.config.teacher_rounds} rounds train the teacher alone"
+        )
+    weights = experiment.parts(progress.trained or progress.state.shared)[experiment.shown]
     return f"round {rounds}", logits_model(experiment.shared_model, weights).save
 
 
@@ -160,7 +166,7 @@ def _pooled(folder: Path, experiment: "Experiment", client: int) -> Iterator[tup
     now = experiment.at(state.round, state.removed_channels)
     for stage in dict.fromkeys((experiment, now)):
         local = stage.local(client)
-        path = pooled_path(folder / "clients.state", stage is not experiment, local.kind)
+        path = pooled_path(folder / "clients.state", stage.stage, local.kind)
         held = StateFile(path, run, client, new_client(local)).load()
         if held:
             yield held.round, held.local["teacher"]

@@ -175,9 +175,9 @@ def test_a_task_with_teachers_for_clients_and_classes_are_refused():
 
 
 def test_state_of_one_class_is_not_read_by_another(tmp_path):
-    kinds = ("", "1", "zero", "finishing")
-    paths = {pooled_path(tmp_path, finishing, kind) for kind in kinds for finishing in (False, True)}
-    assert len(paths) == 8
+    kinds = ("", "1", "zero", "finishing", "teacher")
+    paths = {pooled_path(tmp_path, stage, kind) for kind in kinds for stage in ("", "teacher", "finishing")}
+    assert len(paths) == 15
     assert all(path.name.startswith(tmp_path.name) for path in paths)
     StateFolder(tmp_path, owner_of("run", "print", "zero")).save(ClientState(1, [], {"student": [np.zeros(2)]}))
     assert StateFolder(tmp_path, owner_of("run", "print", "zero")).load()

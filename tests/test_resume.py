@@ -16,7 +16,6 @@ from fedkd.base.errors import InputError, RunError
 from fedkd.base.tensors import digest
 from fedkd.config.settings import read_toml
 from fedkd.protocol.federation import new_client
-from fedkd.protocol.finishing import experiment_at
 from fedkd.protocol.resolve import experiment_of
 from fedkd.results.folder_lock import alone
 from fedkd.results.round import Round
@@ -92,7 +91,7 @@ def everything(folder):
 def states_of(folder, experiment, state, partition):
     """A client's last two states, before the finishing rounds and in them."""
     run, found = f"{state.run}:{experiment.fingerprint}", []
-    finishing, last = experiment_at(experiment, state.round, state.removed_channels), state.round
+    finishing, last = experiment.at(state.round, state.removed_channels), state.round
     for stage, name in ((experiment, "clients.state"), (finishing, "clients.state.finishing")):
         vault = StateFile(folder / name, run, partition, new_client(stage.local(partition)))
         if (folder / "clients").exists():

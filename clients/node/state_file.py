@@ -23,18 +23,17 @@ _MOST_BUFFERS = 512  # a call; systems allow 1 024
 _ROUND = 8  # bytes of a slot's header; the digest of the run follows
 
 
-def pooled_path(pool: Path, finishing: bool, kind: str) -> Path:
+def pooled_path(pool: Path, stage: str, kind: str) -> Path:
     """The file of all clients whose states have arrays of the same shapes.
 
     Args:
-        pool: Of most clients, before finishing rounds.
-        finishing: Whether in finishing rounds that train another model.
+        pool: Of most clients, in the stage without a name.
+        stage: Of the run, see ``fedkd.protocol.stages``.
         kind: Of clients; empty for most.
     """
-    stage = ".finishing" if finishing else ""
     # A class of devices may be called "finishing", and a number stands for clients with a teacher of the task's.
     suffix = f"{'.' if kind.isdigit() else '-'}{kind}" if kind else ""
-    return Path(f"{pool}{stage}{suffix}")
+    return Path(f"{pool}{'.' if stage else ''}{stage}{suffix}")
 
 
 class StateFile:

@@ -37,11 +37,10 @@ def take_part(offer: Offer, context: Context, known: Callable[[], Rules], fresh:
     if now is None:
         return Answer(partition)
     said = class_of(context.node_config)
-    first, local = experiment.local(partition, said), now.local(partition, said)
-    local.trainer.unrolls = not fresh
-    # What a client kept before the finishing rounds has other shapes, and a place of its own.
-    stores = [_store(context, offer, first, stage) for stage in dict.fromkeys((local, first))]
-    state = _best([store.load(offer.round) for store in stores], offer.round) or new_client(first)
+    stages = _stages(offer, experiment, partition, said)
+    (local := stages[0]).trainer.unrolls = not fresh
+    stores = [_store(context, offer, experiment, stage) for stage in stages]
+    state = _best([store.load(offer.round) for store in stores], offer.round) or new_client(stages[-1])
     base = follow(state, offer, experiment)
     if base is None:
         log.warning("round %d: can't go on from round %d, so it asks for the dense model", offer.round, state.round)
@@ -56,13 +55,20 @@ def take_part(offer: Offer, context: Context, known: Callable[[], Rules], fresh:
     stores[0].save(state)
     metrics = {f"loss_{role}": loss for role, loss in upload.losses.items()} | {"import_seconds": import_seconds}
     if experiment.evaluates(offer.round):
-        metrics |= local.teacher_quality(state.local.get("teacher"), held_out)
+        metrics |= local.teacher_quality(local.teacher(state), held_out)
         metrics |= local.shared_quality(base, held_out)
     if alone:
         with suppress(OSError):
             metrics[PEAK_BYTES] = float(peak_memory())
     metrics[SECONDS] = time.monotonic() - started
     return Answer(partition, upload.blob, upload.examples, metrics)
+
+
+def _stages(offer: Offer, experiment: Rules, partition: int, said: str) -> list[Local]:
+    """Return the client's part in the stage of a round, and in those before: what it kept then has other shapes."""
+    rounds = (offer.round, min(offer.round, experiment.config.rounds), 1)
+    known = (experiment.at(round_, offer.removed_channels) for round_ in rounds)
+    return list(dict.fromkeys(now.local(partition, said) for now in known if now))
 
 
 def _best(found: list[ClientState | None], round_: int) -> ClientState | None:
@@ -76,18 +82,18 @@ def _round(state: ClientState) -> int:
     return state.round
 
 
-def _store(context: Context, offer: Offer, first: Local, stage: Local) -> StateFolder | StateFile:
+def _store(context: Context, offer: Offer, experiment: Rules, stage: Local) -> StateFolder | StateFile:
     """Where the client keeps its state: a folder of its own, or its record in a simulation's file of all of its kind.
 
     Args:
         context: The node's.
         offer: Says which run it is.
-        first: The client's part in the first round's experiment.
-        stage: The same, or that in the experiment of the finishing rounds.
+        experiment: As the node knows it.
+        stage: The client's part in a stage of it.
     """
     node = context.node_config
-    run, partition = owner_of(offer.run, first.experiment.fingerprint, first.kind), partition_of(node)
+    run, partition = owner_of(offer.run, experiment.fingerprint, stage.kind), partition_of(node)
     if pool := node.get("state-file"):
-        path = pooled_path(Path(str(pool)), stage is not first, stage.kind)
+        path = pooled_path(Path(str(pool)), stage.experiment.stage, stage.kind)
         return StateFile(path, run, partition, new_client(stage))
     return StateFolder(state_dir(node, offer.run) / f"client-{partition}", run)

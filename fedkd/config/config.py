@@ -43,29 +43,36 @@ class Config:
         shared, models = self.exchange.shared, self.train.models
         dealt = self.partition.kind != "nodes" or self.clients > 0
         require(dealt, "clients", self.clients, "at least 1 with partition.kind = 'nodes' (as many as there are nodes)")
-        trained = shared == "none" or models in ("both", shared)
+        trained = shared == "none" or models in ("both", shared)  # both are trained where both are shared
         require(trained, "exchange.shared", shared, f"a model that is trained ({models})")
         started = models != "teacher" or not self.model.student_weights
         rule = f"empty where no student is trained (train.models = '{models}', as {self.method} has it)"
         require(started, "model.student_weights", self.model.student_weights, rule)
         shares = shared != "none" or not self.edge.reshapes
-        rule = "student or teacher where finishing rounds change it (edge.qat, edge.channels)"
+        rule = "student, teacher or both where finishing rounds change it (edge.qat, edge.channels)"
         require(shares, "exchange.shared", shared, rule)
         self._check_losses()
         names = " ".join(held.name for held in self.classes)
-        both = models == "both" and shared != "teacher"
+        both = models == "both" and shared not in ("teacher", "both")
         rule = (
             f"left out with method {self.method!r}, whose clients don't each train a teacher of their own and a student"
         )
         require(both or not names, "classes", names, rule)
         check_classes(self.classes, self.clients)
-
+        self._check_stages()
         if self.clients:
             asked = f"at most {self.participants}, the clients a round asks"
             require(self.guard.minimum <= self.participants, "guard.minimum", self.guard.minimum, asked)
             enough = self.guard.answers <= self.participants
             rule = f"a rule that needs {asked} (this one needs {self.guard.answers} answers)"
             require(enough, "guard.rule", self.guard.rule, rule)
+
+    def _check_stages(self) -> None:
+        share = self.train.teacher_share
+        rule = "0 where exchange.shared isn't both: the teacher of these rounds is that of all"
+        require(not share or self.exchange.shared == "both", "train.teacher_share", share, rule)
+        rule = f"a share that leaves the teacher a round and the students one, of {self.rounds}"
+        require(not share or 0 < self.teacher_rounds < self.rounds, "train.teacher_share", share, rule)
 
     def _check_losses(self) -> None:
         models = self.train.models
@@ -94,6 +101,11 @@ class Config:
     def participants(self) -> int:
         """Clients that a round asks."""
         return max(1, round(self.fraction * self.clients))
+
+    @property
+    def teacher_rounds(self) -> int:
+        """The first rounds, in which the teacher alone is trained."""
+        return round(self.train.teacher_share * self.rounds)
 
     @property
     def total_rounds(self) -> int:

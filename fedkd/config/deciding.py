@@ -17,10 +17,12 @@ _YOUNGER = {
     "model.pretrained": "",
     "model.teacher_layers": 0,
     "model.student_layers": 0,
+    "model.freeze": "",
     "train.class_weights": "",
     "train.engine": "tensorflow",
     "train.unlabelled": "",
     "train.unlabelled_ratio": 1,
+    "train.teacher_share": 0.0,
 }
 
 
@@ -31,6 +33,8 @@ def deciding(config: Config) -> dict[str, Scalar]:
     settings |= {key: "given" for key in _OPTIONAL_FILES if settings.get(key)}
     if settings.get("train.unlabelled") not in (None, "nodes"):
         settings["train.unlabelled"] = "given"
+    if config.train.teacher_share:  # a longer run would have other stages
+        settings["train.teacher_share"] = f"{config.teacher_rounds} rounds"
     return settings | {"task": _without_path(config.task)}
 
 

@@ -37,6 +37,14 @@ _ALONE: dict[str, Scalar] = {
     "edge.precisions": "none",
 }
 
+_FEW_BITS: dict[str, Scalar] = {
+    "exchange.feedback": True,
+    "exchange.bits": 2,
+    "exchange.rounding": "nearest",
+    "exchange.deflate": True,
+}
+_BOTH: dict[str, Scalar] = {"exchange.shared": "both", "exchange.energy_start": 0.8, "exchange.energy_end": 0.95}
+
 _ALL = (
     Method("fedkd", "adaptive mutual distillation, SVD-compressed student updates both ways", _FEDKD, {}),
     Method(
@@ -61,20 +69,26 @@ _ALL = (
         "fedkd_plus",
         "FedKD with error feedback, 2-bit factors and a far lower energy threshold",
         "this project; error feedback: Karimireddy et al., ICML 2019; quantization: Alistarh et al., NeurIPS 2017",
-        {
-            "exchange.feedback": True,
-            "exchange.bits": 2,
-            "exchange.rounding": "nearest",
-            "exchange.deflate": True,
-            "exchange.energy_start": 0.5,
-            "exchange.energy_end": 0.8,
-        },
+        {**_FEW_BITS, "exchange.energy_start": 0.5, "exchange.energy_end": 0.8},
     ),
     Method(
         "fedkd_public",
         "FedKD whose models also teach each other on examples without labels: those that partition.examples leaves out",
         f"this project; {_FEDKD}",
         {"train.unlabelled": "rest"},
+    ),
+    Method(
+        "fedkd_both",
+        "FedKD whose clients share the teacher too, both models as fedkd_plus sends the student, with more energy",
+        f"this project; {_FEDKD}",
+        {**_FEW_BITS, **_BOTH},
+    ),
+    Method(
+        "fedkd_two_stage",
+        "first the teacher as fedkd_both sends it, then students that learn from it, with examples that"
+        " partition.examples leaves out",
+        f"this project; {_FEDKD}",
+        {**_FEW_BITS, **_BOTH, "train.teacher_share": 0.5, "train.unlabelled": "rest"},
     ),
     Method(
         "fedprox",

@@ -66,6 +66,7 @@ class TrainConfig:
     ``unlabelled`` is where examples without labels come from, on which the two models teach each other and no task loss
     counts: ``rest``, those that ``partition.examples`` leaves out; an .npz file with ``x``; ``nodes``, each node's own;
     empty for none. In each batch there are ``unlabelled_ratio`` of them for one with a label.
+    In the first rounds, ``teacher_share`` of all, only the teacher is trained; then it stays as it is and teaches.
     """
 
     engine: str = "tensorflow"
@@ -83,6 +84,7 @@ class TrainConfig:
     class_weights: str = ""
     unlabelled: str = ""
     unlabelled_ratio: int = 1
+    teacher_share: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the rules."""
@@ -100,6 +102,8 @@ class TrainConfig:
         require(known, "train.unlabelled", self.unlabelled, rule)
         rule = "at least 1 (examples without labels for each with one)"
         require(self.unlabelled_ratio >= 1, "train.unlabelled_ratio", self.unlabelled_ratio, rule)
+        rule = "in [0, 1) (share of the rounds, the first ones)"
+        require(0 <= self.teacher_share < 1, "train.teacher_share", self.teacher_share, rule)
         rule = "0 (a tenth of the time at most) or more (rounds)"
         require(self.evaluate_every >= 0, "train.evaluate_every", self.evaluate_every, rule)
 
@@ -172,8 +176,8 @@ class ExchangeConfig:
 
     def __post_init__(self) -> None:
         """Check the rules."""
-        shared = ("student", "teacher", "none")
-        require(self.shared in shared, "exchange.shared", self.shared, "student, teacher or none")
+        shared = ("student", "teacher", "both", "none")
+        require(self.shared in shared, "exchange.shared", self.shared, "student, teacher, both or none")
         require(self.down != "powersgd", "exchange.down", self.down, "another than powersgd, which sums what goes up")
         for key, value in (("exchange.up", self.up), ("exchange.down", self.down)):
             rule = f"one of {', '.join(COMPRESSORS)}, or package.module:function"

@@ -94,7 +94,11 @@ class KerasTrainer:
             check_knowledge(*self._outputs(), loss)
         self._projection = self._build_projection(seed) if len(models) == 2 and loss.hidden else []
         rates = {"teacher": train.teacher_lr, "student": train.student_lr, "projection": train.teacher_lr}
-        variables = {role: model.trainable_variables for role, model in models.items()}
+        # The teacher of some rounds is done, and teaches.
+        self.trained = tuple(
+            role for role in models if len(models) == 1 or role != "teacher" or not train.teacher_share
+        )
+        variables = {role: models[role].trainable_variables for role in self.trained}
         if self._projection:
             variables["projection"] = self._projection
         make = optimizer_factory(train.optimizer)
@@ -233,18 +237,20 @@ class KerasTrainer:
         differentiate: Differentiate = taped,
     ) -> tuple[tuple[Any, Any], Any]:
         """One step, as ``steps``; ``differentiate`` is what takes gradients."""
-        groups = {role: learner.trainable(state[role]) for role, learner in self.learners.items()}
+        groups = {role: self.learners[role].trainable(state[role]) for role in self.trained}
         if self._projection:
             groups["projection"] = list(state["projection"])
 
         def compute() -> tuple[Any, Any]:
             outputs, own, fresh, drawn = {}, {}, dict(state), dict(seeds)
             for role, learner in self.learners.items():
-                called = learner.call(state[role], groups[role], seeds[role], x, training=True)
+                moves = role in groups
+                values = groups[role] if moves else learner.trainable(state[role])
+                called = learner.call(state[role], values, seeds[role], x, training=moves)
                 outputs[role], own[role], fresh[role], drawn[role] = called
             losses = self._losses(outputs, groups.get("projection", []), y, share)
             losses = {role: loss + own[role] for role, loss in losses.items()}
-            return self._loss_scale * tf.add_n(list(losses.values())), (losses, fresh, drawn)
+            return self._loss_scale * tf.add_n([losses[role] for role in self.trained]), (losses, fresh, drawn)
 
         gradients, (losses, state, seeds) = differentiate(compute, groups)
         for group, values in groups.items():

@@ -3,7 +3,7 @@
 import keras
 
 from fedkd.base.errors import InputError
-from fedkd.models.inspect import head
+from fedkd.models.inspect import head, unfrozen
 
 Pairs = list[tuple[keras.layers.Layer, keras.layers.Layer]]
 
@@ -43,6 +43,25 @@ def take_first_layers(teacher: keras.Model, student: keras.Model) -> None:
         )
     for source, target in pairs:
         target.set_weights(source.get_weights())
+
+
+def tensor_pairs(teacher: keras.Model, student: keras.Model) -> list[tuple[int, int]]:
+    """Pair the tensors of the layers that ``first_layers`` pairs, but those that are frozen in either model.
+
+    Returns:
+        Places in ``fedkd.models.inspect.unfrozen`` of the teacher and of the student.
+    """
+    places = [{id(weight): i for i, weight in enumerate(unfrozen(model))} for model in (teacher, student)]
+    tensors = (
+        pair
+        for source, target in first_layers(teacher, student)
+        for pair in zip(source.weights, target.weights, strict=True)
+    )
+    return [
+        (places[0][id(theirs)], places[1][id(own)])
+        for theirs, own in tensors
+        if id(theirs) in places[0] and id(own) in places[1]
+    ]
 
 
 def hidden_layers(model: keras.Model) -> list[keras.layers.Layer]:

@@ -14,7 +14,7 @@ from fedkd.base import runtime
 from fedkd.base.contents import hash_record
 from fedkd.base.errors import InputError
 from fedkd.base.seeding import Purpose, generator, integer
-from fedkd.base.tensors import Spec, Weights, digest
+from fedkd.base.tensors import Spec, TensorSpec, Weights, digest
 from fedkd.config.config import Config
 from fedkd.config.deciding import deciding
 from fedkd.config.device_class import dealt
@@ -22,11 +22,12 @@ from fedkd.data.dataset import EVALUATION_BATCH, Dataset
 from fedkd.objectives.metric import Metric
 from fedkd.objectives.objective import quality
 from fedkd.protocol.contents import contents_of, deal_of
-from fedkd.protocol.finishing import experiment_at, reshaped
+from fedkd.protocol.finishing import finishing, reshaped
 from fedkd.protocol.kinds import own_teacher, teaches
 from fedkd.protocol.local import Local, models_of, trainer_of
 from fedkd.protocol.rules import ROLES, Rules, held_apart
 from fedkd.protocol.run_cache import RunCache
+from fedkd.protocol.stages import FINISHING, TEACHER, TOGETHER, stage_of, teacher_stage, with_teachers_layers
 from fedkd.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Experiment(Rules):
         task: Its data and models.
         calibration: Training rows that stay with the server, for the ranges of the int8 model.
         rows: For each client the training rows it holds; empty where nodes have their own examples.
+        stage: What is trained, see ``fedkd.protocol.stages``.
 
     Attributes:
         cache: What this process makes once for all clients; each experiment has its own.
@@ -51,6 +53,7 @@ class Experiment(Rules):
     task: Task
     calibration: np.ndarray
     rows: tuple[np.ndarray, ...]
+    stage: str = TOGETHER
     cache: RunCache = field(default_factory=RunCache, init=False, repr=False)
 
     @cached_property
@@ -95,12 +98,18 @@ class Experiment(Rules):
         return self.task.train.unlabelled if own is None or own.unlabelled is None else own.unlabelled
 
     def at(self, round_: int, removed_channels: Sequence[int]) -> "Experiment":
-        """Return the experiment of a round: as it is, or with the model of the finishing rounds."""
-        return experiment_at(self, round_, removed_channels)
+        """Return the experiment of a round: as it is, of the teacher alone, or with the finishing rounds' model."""
+        stage = stage_of(self.config, round_)
+        if stage == TEACHER:
+            return self.cache.stage(stage, (), lambda: teacher_stage(self))
+        removed = tuple(removed_channels)
+        return self if stage == TOGETHER else self.cache.stage(stage, removed, lambda: finishing(self, removed))
 
-    def finishing_base(self, removed_channels: Sequence[int], shared: Weights) -> Weights:
-        """Return the weights that the finishing rounds' model begins with, read-only."""
-        return reshaped(self, removed_channels, shared)
+    def begun(self, stage: str, removed_channels: Sequence[int], shared: Weights) -> Weights:
+        """Return the weights that a stage begins with, read-only."""
+        if stage == FINISHING:
+            return reshaped(self, removed_channels, shared)
+        return with_teachers_layers(self, shared)
 
     def local(self, client: int | None = None, said: str = "") -> Local:
         """Return what the experiment is to a client, one object for all of its kind; None for that of most clients.
@@ -143,8 +152,8 @@ class Experiment(Rules):
 
     @cached_property
     def models(self) -> "Mapping[str, keras.Model]":
-        """The models that most clients train, as they were built, by role; TensorFlow is imported here."""
-        return {role: self.build(role) for role in self.roles}
+        """The models that most clients train or share, as they were built, by role; TensorFlow is imported here."""
+        return {role: self.build(role) for role in ROLES if role in (*self.roles, *self.shared_roles)}
 
     @property
     def _clients(self) -> range:
@@ -157,14 +166,18 @@ class Experiment(Rules):
 
     def initial_shared(self) -> Weights:
         """The shared model before the first round, which the seed alone determines; empty where none is shared."""
+        return self.joined({role: self.untrained(role) for role in self.shared_roles})
+
+    def untrained(self, role: str) -> Weights:
+        """Return the weights with which a model was built."""
         from fedkd.models.inspect import get_weights
 
-        return get_weights(self.shared_model) if self.shares else []
+        return get_weights(self.models[role])
 
     @property
     def shared_model(self) -> "keras.Model":
-        """The shared model as it was built."""
-        return self.models[self.config.exchange.shared]
+        """The shared model as it was built; of two the one that ships."""
+        return self.models[self.shown]
 
     def build(self, role: str, kind: str = "") -> "keras.Model":
         """Build the teacher or the student with its initial weights: the seed's, a file's, the teacher's layers.
@@ -193,19 +206,32 @@ class Experiment(Rules):
 
     @cached_property
     def spec(self) -> Spec:
-        """Tensors of the shared model."""
+        """Tensors of the shared model, or of both: the teacher's, then the student's."""
+        return tuple(self._named(role, item) for role, spec in self._specs.items() for item in spec)
+
+    def _named(self, role: str, item: TensorSpec) -> TensorSpec:
+        """A tensor of a shared model; where there are two, names say of which, and only what ships is pruned."""
+        if len(self.shared_roles) == 1:
+            return item
+        return replace(item, name=f"{role}/{item.name}", kernel=item.kernel and role == "student")
+
+    @cached_property
+    def _specs(self) -> Mapping[str, Spec]:
         from fedkd.models.inspect import model_spec
 
-        if not self.shares:
-            return ()
-        return model_spec(self.shared_model)
+        return {role: model_spec(self.models[role]) for role in self.shared_roles}
+
+    @cached_property
+    def shared_sizes(self) -> Mapping[str, int]:
+        """Numbers of tensors of the models that are shared, by role."""
+        return {role: len(spec) for role, spec in self._specs.items()}
 
     @cached_property
     def frozen(self) -> str:
         """SHA-256 (64 hex digits) of what training doesn't change of the shared model; empty where it changes all."""
         from fedkd.models.inspect import frozen
 
-        weights = frozen(self.shared_model) if self.shares else []
+        weights = [array for role in self.shared_roles for array in frozen(self.models[role])]
         return digest(weights) if weights else ""
 
     @cached_property
@@ -236,9 +262,8 @@ class Experiment(Rules):
     def quality(self, weights: Weights, threads: int = 1) -> dict[str, float]:
         """Every metric of the shared model on the test set, by name."""
         test, trainer = self.task.test, self.local().trainer
-        return quality(
-            self.task.objective, trainer.logits(self.config.exchange.shared, weights, test.x, threads), test.y
-        )
+        logits = trainer.logits(self.shown, self.parts(weights)[self.shown], test.x, threads)
+        return quality(self.task.objective, logits, test.y)
 
     @cached_property
     def parameters(self) -> dict[str, int]:
@@ -261,7 +286,7 @@ class Experiment(Rules):
         return len(first_layers(teacher, student)), len(hidden_layers(student))
 
     def _model(self, role: str) -> "keras.Model":
-        return self.models[role] if role in self.roles else self.build(role)
+        return self.models[role] if role in self.models else self.build(role)
 
 
 # Of a client's work that may go into measuring its teacher, where ``train.evaluate_every`` is 0.

@@ -2,8 +2,8 @@
 
 Both sides hold the same shared model, bit for bit. Round r starts by making the *base* of the round on both: the
 shared model after the last round, pruned to the round's sparsity (0 in ordinary rounds, rising in finishing rounds;
-pruning is deterministic, so no mask crosses the network). The first finishing round may put a smaller model in its
-place, see ``fedkd.protocol.finishing``. A client sends how its training changed the base; the server averages,
+pruning is deterministic, so no mask crosses the network). A round that begins a stage may put another model in its
+place, see ``fedkd.protocol.stages``. A client sends how its training changed the base; the server averages,
 compresses the average by the same rule and adds what it *decodes*, as every client will.
 
     server                                             client
@@ -29,9 +29,10 @@ from fedkd.exchange.blob import Header, PayloadError
 from fedkd.exchange.codec import Payload
 from fedkd.exchange.transforms import Context
 from fedkd.protocol.aggregation import aggregate
-from fedkd.protocol.finishing import begins, channels_to_remove, finishes
+from fedkd.protocol.finishing import channels_to_remove
 from fedkd.protocol.local import Local
 from fedkd.protocol.rules import Rules
+from fedkd.protocol.stages import FINISHING, begins, stage_of
 from fedkd.protocol.state import ClientState, Offer, ServerState, Step, Upload
 
 if TYPE_CHECKING:
@@ -40,9 +41,9 @@ if TYPE_CHECKING:
 
 def new_client(local: Local) -> ClientState:
     """State before the first round: its shared model follows from the seed, so it need not be sent."""
-    state = local.initial_state()
-    base = state.pop(local.experiment.config.exchange.shared, [])
-    return ClientState(0, base, state)
+    state, experiment = local.initial_state(), local.experiment
+    parts = {role: state.pop(role) if role in state else experiment.untrained(role) for role in experiment.shared_roles}
+    return ClientState(0, [tensor for part in parts.values() for tensor in part], state)
 
 
 def new_server(experiment: "Experiment", run: str = "") -> ServerState:
@@ -115,7 +116,9 @@ def advance(base: Weights, step: Step, removed_channels: tuple[int, ...], experi
     if before is None or now is None:
         return None
     shared = add(base, experiment.cache.broadcast(step.blob, before.spec)) if step.blob else base
-    begun = experiment.finishing_base(removed_channels, shared) if begins(experiment.config, step.round) else shared
+    begun: Weights | None = shared
+    if begins(experiment.config, step.round):
+        begun = experiment.begun(now.stage, removed_channels, shared)
     return None if begun is None else prune(begun, step.sparsity, kernels(now.spec))
 
 
@@ -152,14 +155,15 @@ def client_round(
         Wu et al. 2022, algorithm 1, client side.
     """
     experiment = local.experiment
-    spec, shared, chain = experiment.spec, experiment.config.exchange.shared, experiment.chain
+    spec, chain = experiment.spec, experiment.chain
     before = _held(state, offer, local)
     transforms = {group: arrays for group, arrays in before.items() if group in chain.groups}
     trained = {group: arrays for group, arrays in before.items() if group not in chain.groups}
     context = Context(spec, kept_of(base, offer.sparsity, spec), rng)
     after, losses = _train(trained, base, offer, data, local, context)
     check_trained(after, losses, experiment.config.train)
-    update = subtract(after.pop(shared, []), base)
+    parts = {role: after.pop(role, part) for role, part in experiment.parts(base).items()}
+    update = subtract(experiment.joined(parts), base)
     header, coding = header_of(offer.round, offer.base, experiment), experiment.coding("up", offer.energy)
     bases = known_bases(experiment, offer.round, offer.steps[-1].blob if offer.steps else None)
     sent, kept = chain.send(update, transforms, context, header, coding, bases)
@@ -167,11 +171,11 @@ def client_round(
 
 
 def _held(state: ClientState, offer: Offer, local: Local) -> State:
-    """What a client holds; as it begins the finishing rounds its own model goes on, and all else begins anew."""
-    config = local.experiment.config
-    if finishes(config, state.round) or not finishes(config, offer.round):
+    """What a client holds; as it begins a stage its own model goes on, and all else begins anew."""
+    experiment = local.experiment
+    if state.round and stage_of(experiment.config, state.round) == experiment.stage:
         return state.local
-    own = [role for role in local.trainer.roles if role != config.exchange.shared]
+    own = [role for role in local.trainer.roles if role not in experiment.shared_roles]
     kept = {group: arrays for group, arrays in state.local.items() if group.partition(".")[0] in own}
     return new_client(local).local | kept
 
@@ -181,15 +185,19 @@ def _train(
 ) -> tuple[State, dict[str, float]]:
     """Train from the base, within the round's zeros and near the base where the method says so."""
     experiment, trainer = local.experiment, local.trainer
-    config, shared, rate = experiment.config, experiment.config.exchange.shared, experiment.rate(offer.round)
+    config, rate = experiment.config, experiment.rate(offer.round)
     if not base:
         return trainer.fit(state, data, context.rng, rate)
-    state = {**state, shared: base}
+    shared = {role: part for role, part in experiment.parts(base).items() if role in trainer.roles}
+    moved = [role for role in shared if f"{role}.moments" in state]
     if config.train.reset_student_moments:
-        state[f"{shared}.moments"] = trainer.initial_moments(shared)
-    keep = {shared: trainer.trainable(shared, context.kept)} if context.kept is not None else None
-    near = {shared: trainer.trainable(shared, base)} if config.train.proximal else None
-    return trainer.fit(state, data, context.rng, rate, keep, near)
+        state = state | {f"{role}.moments": trainer.initial_moments(role) for role in moved}
+    keep = near = None
+    if context.kept is not None:  # only what ships has zeros to keep
+        keep = {role: trainer.trainable(role, experiment.parts(context.kept)[role]) for role in [experiment.shown]}
+    if config.train.proximal:
+        near = {role: trainer.trainable(role, shared[role]) for role in moved}
+    return trainer.fit({**state, **shared}, data, context.rng, rate, keep, near)
 
 
 def check_trained(state: State, losses: Mapping[str, float], train: TrainConfig) -> None:
@@ -217,8 +225,10 @@ def begin_round(state: ServerState, experiment: "Experiment") -> ServerState:
     """Make the base of the next round and remember the step that leads to it; ``experiment`` is the first round's."""
     step = Step(state.round + 1, state.update, experiment.sparsity(state.round + 1))
     if begins(experiment.config, step.round):
-        removed = channels_to_remove(experiment, state.shared)
-        shared, now = experiment.finishing_base(removed, state.shared), experiment.at(step.round, removed)
+        finishes = stage_of(experiment.config, step.round) == FINISHING
+        removed = channels_to_remove(experiment, state.shared) if finishes else ()
+        now = experiment.at(step.round, removed)
+        shared = experiment.begun(now.stage, removed, state.shared)
         state = replace(state, shared=shared, transforms=now.chain.initial(now.spec), removed_channels=removed)
     now = experiment.at(step.round, state.removed_channels)
     base = prune(state.shared, step.sparsity, kernels(now.spec))

@@ -13,22 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from fedkd.base.errors import InputError
 from fedkd.base.tensors import Weights, digest
-from fedkd.config.config import Config
+from fedkd.protocol.stages import FINISHING
 
 if TYPE_CHECKING:
     import keras
 
     from fedkd.protocol.experiment import Experiment
-
-
-def finishes(config: Config, round_: int) -> bool:
-    """Whether clients train another model in a round than in the first."""
-    return config.edge.reshapes and round_ > config.rounds
-
-
-def begins(config: Config, round_: int) -> bool:
-    """Whether a round is the first in which they do."""
-    return config.edge.reshapes and round_ == config.rounds + 1
 
 
 def check(experiment: "Experiment") -> dict[str, str]:
@@ -81,26 +71,11 @@ def check_copied(experiment: "Experiment") -> None:
     try:
         _plain(experiment, None)
     except Exception as error:
-        said, role = " ".join(str(error).split())[:150], experiment.config.exchange.shared
+        said, role = " ".join(str(error).split())[:150], experiment.shown
         raise InputError(
             f"the task's {role} can't be copied, so neither saved nor converted: {type(error).__name__}: {said} ... Use"
             " keras.ops in the place of a Lambda, or a layer class of your own that has get_config"
         ) from error
-
-
-def experiment_at(experiment: "Experiment", round_: int, removed_channels: Sequence[int]) -> "Experiment":
-    """Return the experiment of a round: as it is, or with the model of the finishing rounds.
-
-    Args:
-        experiment: Of the first round.
-        round_: From 1.
-        removed_channels: Numbers of the channels that the model of the finishing rounds lacks, see
-            ``fedkd.compress.channels``.
-    """
-    if not finishes(experiment.config, round_):
-        return experiment
-    removed = tuple(removed_channels)
-    return experiment.cache.finishing(removed, lambda: _finishing(experiment, removed))
 
 
 def channels_to_remove(experiment: "Experiment", shared: Weights) -> tuple[int, ...]:
@@ -120,7 +95,10 @@ def reshaped(experiment: "Experiment", removed_channels: Sequence[int], shared: 
     from fedkd.models.inspect import get_weights
 
     def begin() -> Weights:
-        return get_weights(_reshaped(_plain(experiment, shared), removed_channels, experiment.config.edge.qat))
+        model = _reshaped(_plain(experiment, shared), removed_channels, experiment.config.edge.qat)
+        parts = {role: part for role, part in experiment.parts(shared).items() if role != experiment.shown}
+        # By the sizes before: the model that ships has other tensors now, and comes last.
+        return [tensor for part in parts.values() for tensor in part] + get_weights(model)
 
     return experiment.cache.begun(shared, tuple(removed_channels), begin)
 
@@ -130,7 +108,7 @@ def unrounded(experiment: "Experiment", removed_channels: Sequence[int], last: "
 
     Args:
         experiment: Of the first round.
-        removed_channels: See ``experiment_at``.
+        removed_channels: See ``finishing``.
         last: As it was trained.
     """
     from fedkd.compress.qat import unaware
@@ -143,7 +121,7 @@ def unrounded(experiment: "Experiment", removed_channels: Sequence[int], last: "
 def _plain(experiment: "Experiment", shared: Weights | None) -> "keras.Model":
     from fedkd.models.inspect import logits_model
 
-    return logits_model(experiment.shared_model, shared)
+    return logits_model(experiment.shared_model, None if shared is None else experiment.parts(shared)[experiment.shown])
 
 
 def _reshaped(model: "keras.Model", removed_channels: Sequence[int], aware: bool) -> "keras.Model":
@@ -154,12 +132,18 @@ def _reshaped(model: "keras.Model", removed_channels: Sequence[int], aware: bool
     return quantize_aware(smaller).model if aware else smaller
 
 
-def _finishing(experiment: "Experiment", removed_channels: tuple[int, ...]) -> "Experiment":
-    """The experiment with another model in the place of the shared one; what it starts from comes with the round."""
-    config = experiment.config
+def finishing(experiment: "Experiment", removed_channels: tuple[int, ...]) -> "Experiment":
+    """Return the experiment with another model in the place of the one that ships; its weights come with the round.
+
+    Args:
+        experiment: Of the rounds before.
+        removed_channels: Numbers of the channels that the other model lacks, see ``fedkd.compress.channels``.
+    """
+    config, role = experiment.config, experiment.shown
     builder: dict[str, Any] = {
-        config.exchange.shared: lambda: _reshaped(_plain(experiment, None), removed_channels, config.edge.qat)
+        role: lambda: _reshaped(_plain(experiment, None), removed_channels, config.edge.qat),
     }
-    models = replace(config.model, teacher_weights="", student_weights="", student_init="random")
+    files: dict[str, Any] = {f"{role}_weights": ""}
+    models = replace(config.model, student_init="random", **files)
     config = replace(config, model=models, loss=config.loss.of_logits)
-    return replace(experiment, config=config, task=replace(experiment.task, **builder))
+    return replace(experiment, config=config, task=replace(experiment.task, **builder), stage=FINISHING)

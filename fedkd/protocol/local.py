@@ -19,6 +19,7 @@ from fedkd.objectives.objective import quality
 from fedkd.protocol.kinds import own_teacher, teaches
 from fedkd.protocol.messages import PERSONAL, SHARED_PERSONAL, teacher_key
 from fedkd.protocol.rules import ROLES, Rules
+from fedkd.protocol.state import ClientState
 
 if TYPE_CHECKING:
     import keras
@@ -45,6 +46,11 @@ class Local:
         """Return what a client holds before it has trained: its trainer's state, and what its transforms keep."""
         return {**self.trainer.initial_state(), **self.experiment.chain.initial(self.experiment.spec)}
 
+    def teacher(self, state: ClientState) -> Weights | None:
+        """Return a client's teacher after a round, its own or the one that all share beside the student; else None."""
+        shared = self.experiment.parts(state.base) if len(self.experiment.shared_roles) > 1 else {}
+        return state.local.get("teacher", shared.get("teacher"))
+
     def teacher_quality(self, teacher: Weights | None, held_out: Dataset) -> dict[str, float]:
         """Quality of a client's own teacher on the test set and on what it held out, where it has such examples."""
         if teacher is None:
@@ -60,7 +66,8 @@ class Local:
         """Quality of the shared model, as a round begins with it, on what the client held out; empty without either."""
         if not base or not len(held_out):
             return {}
-        return {SHARED_PERSONAL: self._deciding(self.experiment.config.exchange.shared, base, held_out)}
+        shown = self.experiment.shown
+        return {SHARED_PERSONAL: self._deciding(shown, self.experiment.parts(base)[shown], held_out)}
 
     def _deciding(self, role: str, model: Weights, data: Dataset) -> float:
         return self._measured(role, model, data)[self.experiment.task.objective.metrics[0].name]
@@ -99,10 +106,11 @@ def content_of(experiment: "Experiment", kind: str, about: Mapping[str, Any] | N
     from fedkd.litert.training_file import training_file
 
     config, example = experiment.config, experiment.task.train
-    shared = config.exchange.shared if experiment.shares else ""
-    bounds = {f"{shared}.masks": config.edge.sparsity > 0, f"{shared}.anchors": config.train.proximal > 0}
-    wanted = [name for name, given in bounds.items() if shared and given]
-    return training_file(keras_trainer(experiment, kind), example.x[:1], example.y[:1], wanted, about)
+    trainer = keras_trainer(experiment, kind)
+    wanted = [f"{experiment.shown}.masks"] if experiment.shares and config.edge.sparsity > 0 else []
+    if config.train.proximal:
+        wanted += [f"{role}.anchors" for role in experiment.shared_roles if role in trainer.trained]
+    return training_file(trainer, example.x[:1], example.y[:1], wanted, about)
 
 
 def keras_trainer(experiment: "Experiment", kind: str = "") -> "KerasTrainer":
@@ -128,17 +136,17 @@ def models_of(experiment: "Experiment", kind: str) -> "Mapping[str, keras.Model]
     Raises:
         InputError: Clients differ in a teacher that the method has them share, or theirs can't be built.
     """
+    models, config = {role: experiment.models[role] for role in experiment.roles}, experiment.config
     if not kind or "teacher" not in experiment.roles:
-        return experiment.models
-    config = experiment.config
+        return models
     if not teaches(config, kind):
-        return {role: model for role, model in experiment.models.items() if role != "teacher"}
+        return {role: model for role, model in models.items() if role != "teacher"}
     if own_teacher(config, experiment.task, kind) is None:
-        return experiment.models
-    if config.exchange.shared == "teacher":
+        return models
+    if "teacher" in experiment.shared_roles:
         raise InputError(
             f"task.teachers must be empty with method {config.method!r}, which shares the teacher; got another one for"
             f" client {kind}"
         )
     teacher = experiment.build("teacher", kind)
-    return {**experiment.models, "teacher": teacher}
+    return {**models, "teacher": teacher}

@@ -22,10 +22,10 @@ from fedkd.distill.trainer import Augment
 from fedkd.litert.opened import Opened
 from fedkd.litert.trainer import LiteRTTrainer
 from fedkd.objectives.objective import Objective
-from fedkd.protocol.finishing import finishes
 from fedkd.protocol.local import Local
 from fedkd.protocol.rules import Rules, held_apart
 from fedkd.protocol.run_cache import RunCache
+from fedkd.protocol.stages import stage_of
 from fedkd.tasks.own import read_own
 from fedkd.tasks.wanted import Wanted
 
@@ -51,7 +51,7 @@ def about(first: "Experiment", now: "Experiment", kind: str) -> dict[str, Any]:
 
     Args:
         first: The experiment of the first round.
-        now: That of the rounds the file is for, see ``fedkd.protocol.finishing.experiment_at``.
+        now: That of the rounds the file is for, see ``fedkd.protocol.stages``.
         kind: Of clients.
 
     Raises:
@@ -66,7 +66,8 @@ def about(first: "Experiment", now: "Experiment", kind: str) -> dict[str, Any]:
     return {
         "settings": {**to_settings(alone), **_NO_FILES, **unlabelled, "task": now.task.name},
         "fingerprint": first.fingerprint,
-        "finishing": now is not first,
+        "stage": now.stage,
+        "shared_sizes": dict(now.shared_sizes),
         "kind": kind,
         "frozen": now.frozen,
         "spec": [asdict(item) for item in now.spec],
@@ -121,6 +122,7 @@ class NodeExperiment(Rules):
             raise InputError(f"{file}: says nothing of an experiment, so only a simulation can train by it")
         self.config, self.cache = build(self._about["settings"]), RunCache()
         self.task: NodeTask = NodeTask(Wanted.from_json(self._about["wanted"]), test)
+        self.stage = str(self._about["stage"])
         augment, weigh = _augment(self._about["augment"]), weigher(self.config.train.class_weights, self.task.objective)
         trainer = LiteRTTrainer(opened, self.config.train.epochs, augment, weigh)
         self._local = Local(self, self._about["kind"], trainer)
@@ -142,16 +144,22 @@ class NodeExperiment(Rules):
         return str(self._about["frozen"])
 
     @property
+    def shared_sizes(self) -> Mapping[str, int]:
+        """Numbers of tensors of the models that are shared, by role."""
+        sizes: Mapping[str, int] = self._about["shared_sizes"]
+        return sizes
+
+    @property
     def evaluation_interval(self) -> int:
         """Rounds from one measurement of the teachers to the next."""
         return int(self._about["evaluation_interval"])
 
     def at(self, round_: int, removed_channels: Sequence[int]) -> "NodeExperiment | None":
-        """Return itself where the file is for that round; another file is for the finishing rounds' model."""
-        return self if finishes(self.config, round_) == self._about["finishing"] else None
+        """Return itself where the file is for that round; other stages have files of their own."""
+        return self if stage_of(self.config, round_) == self.stage else None
 
-    def finishing_base(self, removed_channels: Sequence[int], shared: Weights) -> None:
-        """Return None: the server makes the finishing rounds' model, and sends it whole."""
+    def begun(self, stage: str, removed_channels: Sequence[int], shared: Weights) -> None:
+        """Return None: the server makes what a stage begins with, and sends it whole."""
 
     def local(self, client: int | None = None, said: str = "") -> Local:
         """Return what the experiment is to this node, whose file is that of its class."""

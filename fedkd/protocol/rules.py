@@ -1,9 +1,10 @@
 """What a configuration and the shared model's tensors alone decide of a round: no data, no models, no TensorFlow."""
 
+import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
@@ -19,10 +20,13 @@ from fedkd.exchange.coding import Coding
 from fedkd.exchange.compressors import compressor
 from fedkd.objectives.objective import Objective
 from fedkd.protocol.run_cache import RunCache
+from fedkd.protocol.stages import TEACHER, TOGETHER, within_stage
 from fedkd.tasks.own import Wants
 
 if TYPE_CHECKING:
     from fedkd.protocol.local import Local
+
+T = TypeVar("T")
 
 # A model's place is its seed's number; the projection's comes after them.
 ROLES = ("teacher", "student")
@@ -48,12 +52,14 @@ class Rules(ABC):
     Attributes:
         config: Resolved: the number of clients is known.
         task: What is learned.
+        stage: What is trained, see ``fedkd.protocol.stages``.
         cache: What this process makes once for all clients; each experiment has its own.
     """
 
     config: Config
     cache: RunCache
     task: Problem
+    stage: str = TOGETHER
 
     @property
     @abstractmethod
@@ -63,7 +69,27 @@ class Rules(ABC):
     @property
     @abstractmethod
     def spec(self) -> Spec:
-        """Tensors of the shared model."""
+        """Tensors of the shared model, or of both: the teacher's, then the student's."""
+
+    @property
+    @abstractmethod
+    def shared_sizes(self) -> Mapping[str, int]:
+        """Numbers of tensors of the models that are shared, by role, in the order in which they are."""
+
+    def parts(self, shared: Sequence[T]) -> dict[str, list[T]]:
+        """Return what belongs to the tensors of each model that is shared, by role."""
+        found, tensors = {}, iter(shared)
+        for role, size in self.shared_sizes.items():
+            found[role] = list(itertools.islice(tensors, size))
+        return found
+
+    def joined(self, parts: Mapping[str, Weights]) -> Weights:
+        """Return the tensors of all models that are shared, as ``parts`` takes them apart."""
+        return [tensor for role in self.shared_sizes for tensor in parts[role]]
+
+    def untrained(self, role: str) -> Weights:
+        """Return the weights that a shared model begins with which isn't trained now; empty where they aren't known."""
+        return []
 
     @property
     @abstractmethod
@@ -80,11 +106,12 @@ class Rules(ABC):
         """Return the rules of a round: these, or those of the finishing rounds' model; None where they aren't known."""
 
     @abstractmethod
-    def finishing_base(self, removed_channels: Sequence[int], shared: Weights) -> Weights | None:
-        """Return the weights that the finishing rounds' model begins with; None where it can't be made here.
+    def begun(self, stage: str, removed_channels: Sequence[int], shared: Weights) -> Weights | None:
+        """Return the weights that a stage begins with; None where they can't be made here.
 
         Args:
-            removed_channels: Numbers of the channels that model lacks.
+            stage: That follows another one.
+            removed_channels: Numbers of the channels that the finishing rounds' model lacks.
             shared: The shared model as the rounds before have left it.
         """
 
@@ -104,7 +131,21 @@ class Rules(ABC):
     @property
     def roles(self) -> tuple[str, ...]:
         """The models that are trained: ``teacher``, ``student``, or both."""
+        if self.stage == TEACHER:
+            return ("teacher",)
         return ROLES if self.config.train.models == "both" else (self.config.train.models,)
+
+    @property
+    def shared_roles(self) -> tuple[str, ...]:
+        """The models that are shared."""
+        shared = self.config.exchange.shared
+        return {"none": (), "both": ROLES}.get(shared, (shared,))
+
+    @property
+    def shown(self) -> str:
+        """Of the models that are shared the one whose quality is a round's, and which ships in the end."""
+        shared = "student" if self.config.exchange.shared == "both" else self.config.exchange.shared
+        return "teacher" if self.stage == TEACHER else shared
 
     @property
     def shares(self) -> bool:
@@ -123,16 +164,17 @@ class Rules(ABC):
         return Coding(reduces, exchange.bits, exchange.rounding == "stochastic", exchange.deflate)
 
     def energy(self, round_: int) -> float:
-        """Energy threshold T of a round; finishing rounds keep that of the last."""
+        """Energy threshold T of a round: it rises in each stage of training; finishing rounds keep that of the last."""
         exchange = self.config.exchange
-        return schedule.energy(round_, self.config.rounds, exchange.energy_start, exchange.energy_end)
+        return schedule.energy(*within_stage(self.config, round_), exchange.energy_start, exchange.energy_end)
 
     def rate(self, round_: int) -> float:
         """Learning rates of a round as a share of the first round's: from 1 down to ``train.decay``, linearly.
 
-        Finishing rounds of a model that became another go the same way once more (Renda et al., ICLR 2020).
+        So in each stage of training. Finishing rounds of a model that became another go the same way once more (Renda
+        et al., ICLR 2020).
         """
-        rounds = self.config.rounds
+        round_, rounds = within_stage(self.config, round_)
         if self.config.edge.reshapes and round_ > rounds:
             round_, rounds = round_ - rounds, self.config.edge.finish_rounds
         return 1.0 + (self.config.train.decay - 1.0) * schedule.progress(round_, rounds)

@@ -52,7 +52,7 @@ class RunCache:
         self._broadcasts = Recent[tuple[bytes, Spec], Weights](8)
         self._directions = Recent[tuple[Spec, int, int, bytes], Bases](2)
         self._locals = Recent[str, "Local"](sys.maxsize)
-        self._finishing = Recent[tuple[int, ...], "Experiment"](2)
+        self._stages = Recent[tuple[str, tuple[int, ...]], "Experiment"](3)
         self._begun = Recent[tuple[str, tuple[int, ...]], Weights](1)
 
     def broadcast(self, blob: bytes, spec: Spec) -> Weights:
@@ -77,9 +77,9 @@ class RunCache:
         """Return what the experiment is to the clients of a kind."""
         return self._locals.get(kind, make)
 
-    def finishing(self, removed_channels: tuple[int, ...], make: Callable[[], "Experiment"]) -> "Experiment":
-        """Return the experiment of the finishing rounds; see ``fedkd.protocol.finishing``."""
-        return self._finishing.get(removed_channels, make)
+    def stage(self, stage: str, removed_channels: tuple[int, ...], make: Callable[[], "Experiment"]) -> "Experiment":
+        """Return the experiment of a stage; see ``fedkd.protocol.stages``."""
+        return self._stages.get((stage, removed_channels), make)
 
     def begun(self, shared: Weights, removed_channels: tuple[int, ...], make: Callable[[], Weights]) -> Weights:
         """Return the weights that finishing rounds begin with, which follow from those before them."""

@@ -25,7 +25,7 @@ class Round:
     Args:
         number: From 1.
         rounds: All that the run will have.
-        phase: ``train`` or ``finish``.
+        phase: ``train`` or ``finish``; ``teacher`` where the teacher alone is trained, whose quality is the round's.
         up_bytes: Payload of all clients' updates.
         down_bytes: Payload of all offers to them.
         shared: Quality of the shared model by the name of the metric, the deciding one first; None where it wasn't

@@ -94,7 +94,7 @@ def test_every_key_appears_in_the_written_configuration():
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_is_a_valid_configuration(name):
     settings = build(dict(method(name).settings))
-    assert settings.exchange.shared in ("student", "teacher", "none")
+    assert settings.exchange.shared in ("student", "teacher", "both", "none")
 
 
 def test_unknown_method_names_the_known_ones():

@@ -16,7 +16,7 @@ from fedkd.compress.fake_quant import ActivationRange
 from fedkd.config.finish import parse_finish
 from fedkd.edge.convert import Conversion
 from fedkd.models.inspect import logits_model
-from fedkd.protocol.finishing import check, experiment_at, unrounded
+from fedkd.protocol.finishing import check, unrounded
 from fedkd.protocol.reference import Federation
 from fedkd.protocol.resolve import resolve
 from server.device_files import to_device
@@ -76,7 +76,7 @@ def test_clients_go_on_with_their_own_model_and_change_the_shared_one(finished):
     before = Federation(finished.experiment).clients[0].local
     after, spec = (
         finished.clients[1].local,
-        experiment_at(finished.experiment, 4, finished.server.removed_channels).spec,
+        finished.experiment.at(4, finished.server.removed_channels).spec,
     )
     assert {group for group, arrays in after.items() if arrays} == {"teacher", "teacher.moments", "student.moments"}
     assert [a.shape for a in after["teacher"]] == [a.shape for a in before["teacher"]]
@@ -99,9 +99,7 @@ def test_the_moments_of_the_own_model_go_on(finished):
 def test_multiplications_are_as_few_as_was_asked(finished):
     experiment = finished.experiment
     whole = cost(logits_model(experiment.shared_model))
-    last = logits_model(
-        experiment_at(experiment, 4, finished.server.removed_channels).shared_model, finished.server.shared
-    )
+    last = logits_model(experiment.at(4, finished.server.removed_channels).shared_model, finished.server.shared)
     left = cost(unrounded(experiment, finished.server.removed_channels, last))
     assert left.macs <= 0.6 * whole.macs
     assert left.parameters < whole.parameters
@@ -110,7 +108,7 @@ def test_multiplications_are_as_few_as_was_asked(finished):
 def test_ranges_of_activations_are_averaged_over_clients(finished):
     """Sent dense, the new range is the mean of the clients' ranges, by examples."""
     server, mean = finished.first
-    model = experiment_at(finished.experiment, 3, server.removed_channels).shared_model
+    model = finished.experiment.at(3, server.removed_channels).shared_model
     ends = [i for i, w in enumerate(model.weights) if w.name == "high"]
     assert len(ends) == sum(isinstance(layer, ActivationRange) for layer in model.layers) == 3
     for i in ends:
@@ -223,7 +221,7 @@ def test_power_sgd_begins_anew_with_the_other_model():
     [
         ({"edge.finish_rounds": 0}, r"edge.finish_rounds must be 1 or more, or .* \(--finish none\), got 0"),
         ({"edge.channels": 1.0}, "edge.channels must be in"),
-        ({"method": "local", "edge.precisions": "none"}, "exchange.shared must be student or teacher"),
+        ({"method": "local", "edge.precisions": "none"}, "exchange.shared must be student, teacher or both"),
     ],
 )
 def test_settings_that_break_a_rule_are_refused(settings, message):

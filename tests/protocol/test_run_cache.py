@@ -12,7 +12,7 @@ import pytest
 from fedkd.exchange.blob import PayloadError
 from fedkd.protocol import resolve as resolving
 from fedkd.protocol.federation import follow, known_bases, new_client
-from fedkd.protocol.finishing import experiment_at, reshaped
+from fedkd.protocol.finishing import reshaped
 from fedkd.protocol.reference import Federation
 from fedkd.protocol.resolve import experiment_of, resolve
 from fedkd.protocol.run_cache import Recent, RunCache
@@ -96,11 +96,11 @@ def test_clients_of_a_process_share_and_experiments_do_not(federation):
 
 def test_finishing_rounds_have_one_experiment_of_their_own(monkeypatch):
     experiment = resolve(SETTINGS | FINISH)
-    later = experiment_at(experiment, 3, ())
-    assert later is experiment_at(experiment, 3, ())
+    later = experiment.at(3, ())
+    assert later is experiment.at(3, ())
     assert later is not experiment
     assert later.cache is not experiment.cache
-    assert experiment_at(experiment, 2, ()) is experiment
+    assert experiment.at(2, ()) is experiment
 
 
 def test_after_a_run_is_forgotten_nothing_of_it_is_held():
@@ -114,7 +114,7 @@ def test_after_a_run_is_forgotten_nothing_of_it_is_held():
         *experiment.cache.broadcast(blob, experiment.spec),
         *(basis.vectors for basis in known_bases(experiment, 2, blob) if basis),
         experiment,
-        experiment_at(experiment, 3, ()),
+        experiment.at(3, ()),
     ]
     gone = [weakref.ref(each) for each in held]
     del experiment, run, held
