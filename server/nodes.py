@@ -8,6 +8,7 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 
 _SHORTEST, _LONGEST = 0.25, 3.0  # seconds between two looks
+_AWAY = 3.0  # seconds that a look takes while Flower tries to reach a SuperLink that is gone; else milliseconds
 _SHARE = 0.05  # of the time waited so far: what looking seldom adds to it at most, within these bounds
 
 
@@ -52,18 +53,40 @@ class PollingGrid:
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float) -> Iterator[Message]:
         """Send messages and yield the replies that come within ``timeout`` seconds, each as it does."""
-        begun, missing, new = time.monotonic(), set[str](), list[Message]()
-        for message in messages:
-            if posted := self._posted.pop(id(message), None):
-                missing.update(posted[1])
-            else:
-                new.append(message)
-        missing.update(self._grid.push_messages(new))
+        begun, missing = time.monotonic(), self._sent(messages)
         while True:
             spent = time.monotonic() - begun
             found = list(self._grid.pull_messages(missing)) if missing else []
-            missing -= {reply.metadata.reply_to_message_id for reply in found}
-            yield from found
+            away = time.monotonic() - begun - spent >= _AWAY
+            for reply in found:
+                if (answered := missing.get(reply.metadata.reply_to_message_id)) is not None:
+                    missing = {name: message for name, message in missing.items() if message is not answered}
+                    yield reply
             if not missing or spent >= timeout:
                 return
+            if away:
+                missing |= self._sent_again(missing)
             time.sleep(min(max(_SHORTEST, _SHARE * spent), _LONGEST, timeout - spent))
+
+    def _sent(self, messages: Iterable[Message]) -> dict[str, Message]:
+        """Send messages but those that are on their way; returns each by its id."""
+        found, new = dict[str, Message](), list[Message]()
+        for message in messages:
+            if posted := self._posted.pop(id(message), None):
+                found |= dict.fromkeys(posted[1], message)
+            else:
+                new.append(message)
+        return found | dict(zip(self._grid.push_messages(new), new, strict=True))
+
+    def _sent_again(self, missing: Mapping[str, Message]) -> dict[str, Message]:
+        """Send messages once more, after the SuperLink was away: what a node was about to fetch then it never gets."""
+        outstanding = list({id(message): message for message in missing.values()}.values())
+        return dict(zip(self._grid.push_messages(map(_copy, outstanding)), outstanding, strict=True))
+
+
+def _copy(message: Message) -> Message:
+    """The same message under an id of its own, which Flower makes of what it says and when it was made."""
+    of = message.metadata
+    return Message(
+        message.content, dst_node_id=of.dst_node_id, message_type=of.message_type, ttl=of.ttl, group_id=of.group_id
+    )

@@ -4,6 +4,8 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from flwr.app import Message, RecordDict
+from flwr.supercore.task_identity import TaskIdentity
 
 from server.nodes import PollingGrid
 
@@ -58,3 +60,36 @@ def test_what_is_posted_is_sent_at_once_and_once():
     assert sent == [1, 0]
     assert [reply.metadata.reply_to_message_id for reply in grid.send_and_receive([1], timeout=60)] == [1]
     assert sent == [1, 0, 1]
+
+
+def test_what_a_superlink_that_was_away_has_lost_is_sent_again_and_answered_once(monkeypatch):
+    """A node had fetched a message when the SuperLink was killed: Flower counts it as delivered, and it never comes."""
+    monkeypatch.setattr("server.nodes._AWAY", 0.2)
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1  # what Flower's messages are of
+    messages = [Message(RecordDict(), dst_node_id=node, message_type="train", ttl=9.0) for node in (1, 2)]
+
+    class Lossy:
+        def __init__(self):
+            self.pushed, self.looks = [], 0
+
+        def push_messages(self, messages):
+            new = list(messages)
+            names = [f"{message.metadata.dst_node_id}-{len(self.pushed) + i}" for i, message in enumerate(new)]
+            self.pushed += zip(names, new, strict=True)
+            return names
+
+        def pull_messages(self, names):
+            self.looks += 1
+            if self.looks == 2:
+                time.sleep(0.3)
+            first = [name for name in names if name == "1-0" and self.looks > 3]
+            lost = [name for name in names if name.startswith("2-") and name != "2-1"]
+            return [SimpleNamespace(metadata=SimpleNamespace(reply_to_message_id=name)) for name in first + lost]
+
+    grid = Lossy()
+    replies = list(PollingGrid(grid).send_and_receive(messages, timeout=60))
+    assert [reply.metadata.reply_to_message_id for reply in replies] == ["2-3", "1-0"]
+    assert [name for name, _ in grid.pushed] == ["1-0", "2-1", "1-2", "2-3"]
+    again = grid.pushed[3][1]
+    assert (again.metadata.dst_node_id, again.metadata.message_type, again.metadata.ttl) == (2, "train", 9.0)
+    assert again is not messages[1]
