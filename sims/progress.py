@@ -209,7 +209,9 @@ class State:
         shared = last_known(row.shared.get(self.metric.name) for row in rows)
         teachers, text = last_known(row.teacher_mean for row in rows), self.metric.text
         quality = f"shared model {text(shared)}"
-        if teachers is not None:
+        if rows and rows[-1].phase == "teacher":
+            quality = f"teacher, before it teaches {text(shared)}"
+        elif teachers is not None:
             quality = f"student {text(shared)} · teachers {text(teachers)}"
         up, down = sum(row.up_bytes for row in rows), sum(row.down_bytes for row in rows)
         return f"{lead(self.metric)}{quality} · up {size(up)} · down {size(down)}"

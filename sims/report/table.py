@@ -206,7 +206,7 @@ def _shared(summary: Summary) -> str:
     """The shared model's size and the start of its hash; empty where none is shared."""
     if summary.shared == "none":
         return ""
-    role = summary.shared or "student"  # which older runs don't say
+    role = "teacher" if summary.shared == "teacher" else "student"  # of both it is the student that ships
     count, digest = summary.parameters.get(role), or_none(summary.shared_sha256)[:12]
     left = next((file.parameters for file in summary.files if file.parameters), count)
     after = f", {left:,} after finishing" if count and left != count and summary.finish_rounds else ""

@@ -1,6 +1,7 @@
 """Quality: over the rounds, and over what a client has sent and received."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -92,7 +93,8 @@ def _curves(run: RunRecord, x: Sequence[float], look: Look) -> list[tuple[Points
     """Points, label and style of each curve that the run has."""
     metric = run.metric
     curves: tuple[tuple[Callable[[Round], float | None], str, dict[str, Any]], ...] = (
-        (lambda row: row.shared.get(metric.name), run.shared_name, _line(look.student, "o", "-")),
+        (partial(_shared, metric.name, False), run.shared_name, _line(look.student, "o", "-")),
+        (partial(_shared, metric.name, True), "Teacher, before it teaches", _line(look.teacher, "D", "-")),
         (lambda row: row.teacher_mean, "Teachers ± std", _line(look.teacher, "s", "-")),
         (lambda row: row.teacher_personal, "Teachers, own data", _line(look.personal, "^", "--")),
     )
@@ -103,6 +105,11 @@ def _curves(run: RunRecord, x: Sequence[float], look: Look) -> list[tuple[Points
         if points:
             found.append((points, label, style))
     return found
+
+
+def _shared(metric: str, teacher: bool, row: Round) -> float | None:
+    """Quality of what is shared in a round, the teacher alone or not."""
+    return row.shared.get(metric) if (row.phase == "teacher") == teacher else None
 
 
 def _line(colour: str, marker: str, line: str) -> dict[str, Any]:

@@ -39,7 +39,9 @@ class Series:
 
     def quality(self, metric: Scale) -> np.ndarray:
         """Quality of the shared model as it is shown, of shape (seeds, rounds); NaN where it wasn't measured."""
-        rows = [[row.shared.get(metric.name) for row in run.history[: self._shared_length]] for run in self.runs]
+        histories = [run.history[: self._shared_length] for run in self.runs]
+        # Rounds of the teacher alone say nothing of what ships.
+        rows = [[row.shared.get(metric.name) if row.phase != "teacher" else None for row in each] for each in histories]
         return metric.factor * np.array(rows, float)
 
     def megabytes(self) -> np.ndarray:
