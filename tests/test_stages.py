@@ -163,6 +163,14 @@ def test_both_methods_run(tmp_path):
         assert found["quality"]["teacher_std"] == 0.0
 
 
+def test_a_methods_stages_may_be_set_beside_it():
+    given = {"task": "tests.tiny:task", "clients": 2, "rounds": 8, "partition.examples": 60}
+    config = resolve(
+        {**given, "method": "fedkd_two_stage", "train.teacher_share": 0.625, "train.unlabelled_ratio": 2}
+    ).config
+    assert config.teacher_rounds == 5
+
+
 def test_a_longer_run_would_have_other_stages():
     short, long = (resolve({**BOTH, "rounds": rounds, "train.teacher_share": 0.5}).config for rounds in (4, 8))
     assert differing(deciding(short), deciding(long)) == ["train.teacher_share was '2 rounds', is '4 rounds'"]

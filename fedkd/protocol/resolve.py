@@ -35,7 +35,8 @@ def resolve(settings: Mapping[str, Scalar], load: Callable[..., Task] = load_tas
         InputError: An unknown key, task or method, or a value that breaks a rule.
     """
     given = check_settings(settings)
-    first = build(given)
+    # Rules between sections are for all settings together: a method may set what a given one asks for.
+    first = build({key: value for key, value in given.items() if key in _OF_TASK or key.startswith("model.")})
     task = load(first.task, first.model, first.data)
     preset = method(first.method)
     config = build({**task.defaults, **preset.settings, **given, **preset.fixed})
@@ -66,6 +67,9 @@ def resolve(settings: Mapping[str, Scalar], load: Callable[..., Task] = load_tas
             raise InputError(f"{error}; {aside}") from None
     # Else the same rows are set aside whatever files are wanted: which these are doesn't change what is trained.
     return _dealt(config, task, calibration[:0], np.arange(len(task.train)))
+
+
+_OF_TASK = ("task", "data", "method")
 
 
 def _check_weights(role: str, file: str, which: str) -> None:
