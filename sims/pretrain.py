@@ -15,7 +15,7 @@ from fedkd.base.encoder import read_encoder
 from fedkd.base.errors import InputError, RunError
 from fedkd.base.seeding import Purpose, generator
 from fedkd.config.config import Config, Scalar
-from fedkd.config.settings import build, check_settings
+from fedkd.config.settings import build_of_task, check_settings
 from fedkd.data.tokens import Tokenizer
 from fedkd.data.words import WORDS_MARKS, Marks
 from fedkd.protocol.resolve import chosen_rows, resolve
@@ -52,7 +52,7 @@ def pretrain(
     if epochs < 1:
         raise InputError(f"--epochs must be at least 1, got {epochs}")
     given = absolute(check_settings(settings))
-    first = build(given)
+    first = build_of_task(given)
     task = load_task(first.task, first.model, first.data)
     experiment = resolve(given, lambda *_: task)
     config = experiment.config

@@ -87,6 +87,17 @@ def _typed(key: str, value: Any, known: Mapping[str, type]) -> Scalar:
     return value
 
 
+def build_of_task(settings: Settings) -> Config:
+    """Return a configuration of what says which task it is, with what models and by which method; errors as ``build``.
+
+    Rules between sections are for all settings together: a method may set what a given one asks for.
+    """
+    return build({key: value for key, value in settings.items() if key in _OF_TASK or key.startswith("model.")})
+
+
+_OF_TASK = ("task", "data", "method")
+
+
 def build(settings: Settings) -> Config:
     """Build a configuration from dotted keys; what is not given has its default.
 

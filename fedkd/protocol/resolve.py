@@ -12,7 +12,7 @@ from fedkd.base.seeding import Purpose, generator
 from fedkd.config.config import Config, Scalar
 from fedkd.config.methods import method
 from fedkd.config.sections import CALIBRATED
-from fedkd.config.settings import build, check_settings, hash_of, to_settings
+from fedkd.config.settings import build, build_of_task, check_settings, hash_of, to_settings
 from fedkd.data.dataset import Dataset
 from fedkd.data.partition import choose, chosen_clients, client_count, partition
 from fedkd.distill.class_weights import class_weights
@@ -35,8 +35,7 @@ def resolve(settings: Mapping[str, Scalar], load: Callable[..., Task] = load_tas
         InputError: An unknown key, task or method, or a value that breaks a rule.
     """
     given = check_settings(settings)
-    # Rules between sections are for all settings together: a method may set what a given one asks for.
-    first = build({key: value for key, value in given.items() if key in _OF_TASK or key.startswith("model.")})
+    first = build_of_task(given)
     task = load(first.task, first.model, first.data)
     preset = method(first.method)
     config = build({**task.defaults, **preset.settings, **given, **preset.fixed})
@@ -67,9 +66,6 @@ def resolve(settings: Mapping[str, Scalar], load: Callable[..., Task] = load_tas
             raise InputError(f"{error}; {aside}") from None
     # Else the same rows are set aside whatever files are wanted: which these are doesn't change what is trained.
     return _dealt(config, task, calibration[:0], np.arange(len(task.train)))
-
-
-_OF_TASK = ("task", "data", "method")
 
 
 def _check_weights(role: str, file: str, which: str) -> None:

@@ -7,7 +7,7 @@ from clients.node.node_config import own_data, state_checked
 from fedkd.base.errors import InputError
 from fedkd.config.config import Scalar
 from fedkd.config.model import ModelConfig
-from fedkd.config.settings import build
+from fedkd.config.settings import build_of_task
 from fedkd.tasks.named import NAMED
 from fedkd.tasks.own import warning_of
 from fedkd.tasks.registry import load_task
@@ -27,7 +27,7 @@ def check_node(settings: Mapping[str, Scalar], own: Path, state: Path) -> tuple[
     Raises:
         InputError: One of them breaks a rule.
     """
-    config = build(settings)
+    config = build_of_task(settings)
     node = state_checked({"data": str(own), "state-dir": str(state)})
     task = load_task(config.task, config.model, config.data)
     found = own_data(node, task)
