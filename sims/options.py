@@ -9,7 +9,7 @@ from click.core import ParameterSource
 from fedkd.base.errors import InputError
 
 TaskOption = Annotated[
-    str | None, typer.Option(help="A name, npz:PATH, hf:NAME or package.module:function; see `fedkd tasks`.")
+    str | None, typer.Option(help="A name, npz:PATH, csv:PATH, hf:NAME or package.module:function; see `fedkd tasks`.")
 ]
 DataOption = Annotated[str | None, typer.Option(help="File with the data of a named task, where it needs one.")]
 SetOption = Annotated[

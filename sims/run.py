@@ -14,6 +14,7 @@ from rich.text import Text
 
 from fedkd.base import runtime
 from fedkd.base.errors import InputError
+from fedkd.base.task_name import absolute_task
 from fedkd.config.config import Config, Scalar
 from fedkd.config.finish import rounds_in_words
 from fedkd.config.settings import check_settings, to_settings
@@ -220,9 +221,8 @@ def how_far(folder: Path, rounds: int) -> str:
 def absolute(settings: Mapping[str, Scalar]) -> dict[str, Scalar]:
     """Make the paths of data and weights absolute: clients may run in another folder."""
     found = dict(settings)
-    kind, _, place = str(found.get("task", "")).partition(":")
-    if kind == "npz" or (kind == "hf" and Path(place.partition("#")[0]).is_dir()):
-        found["task"] = f"{kind}:{Path(place).absolute()}"
+    if "task" in found:
+        found["task"] = absolute_task(str(found["task"]))
     files = ("data", "model.pretrained", "model.teacher_weights", "model.student_weights", "edge.calibration_file")
     for key in files:
         if path := str(found.get(key, "")):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from fedkd.base.task_name import pathless_task
 from fedkd.config.config import Config, Scalar
 from fedkd.config.settings import to_settings
 
@@ -35,7 +36,7 @@ def deciding(config: Config) -> dict[str, Scalar]:
         settings["train.unlabelled"] = "given"
     if config.train.teacher_share:  # a longer run would have other stages
         settings["train.teacher_share"] = f"{config.teacher_rounds} rounds"
-    return settings | {"task": _without_path(config.task)}
+    return settings | {"task": pathless_task(config.task)}
 
 
 def differing(before: Mapping[str, Scalar], now: Mapping[str, Scalar]) -> list[str]:
@@ -50,11 +51,3 @@ def differing(before: Mapping[str, Scalar], now: Mapping[str, Scalar]) -> list[s
 
 def _said(settings: Mapping[str, Scalar], key: str) -> str:
     return repr(settings[key]) if key in settings else "unknown"
-
-
-def _without_path(task: str) -> str:
-    """What a task is but for where its data lie: the columns of ``hf:NAME#COLUMNS`` and the function stay."""
-    kind, _, place = task.partition(":")
-    if kind not in ("npz", "hf"):
-        return task
-    return kind + "".join(place.partition("#")[1:])

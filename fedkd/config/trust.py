@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from fedkd.base.errors import InputError
+from fedkd.base.task_name import PLACES
 from fedkd.config.config import Scalar
 from fedkd.config.settings import read_toml
 
@@ -12,7 +13,7 @@ from fedkd.config.settings import read_toml
 _CODE = ("task", "exchange.up", "exchange.down", "exchange.transforms", "train.optimizer", "partition.kind")
 _CLASS_TEACHER = re.compile(r"classes\..*\.teacher")
 # Tasks that are data.
-_DATA = ("npz:", "hf:", "object:")
+_DATA = (*(f"{kind}:" for kind in PLACES), "object:")
 
 
 def trusted_settings(

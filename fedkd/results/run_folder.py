@@ -206,7 +206,7 @@ def is_run(path: Path) -> bool:
 
 def run_path(out: object, config: Config) -> Path:
     """Folder of a run: ``out``, or ``runs/TASK-METHOD-SEED`` where that is empty."""
-    task = short_task(config.task.partition("#")[0])
+    task = short_task(config.task if config.task.startswith("csv:") else config.task.partition("#")[0])
     return Path(str(out or Path("runs") / f"{task}-{config.method}-{config.seed}"))
 
 

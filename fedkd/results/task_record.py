@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fedkd.base.errors import InputError
+from fedkd.base.task_name import FILES, parse_task
 from fedkd.objectives.metric import Scale
 from fedkd.results.json_fields import required
 from fedkd.results.summary import read_metrics
@@ -16,17 +17,18 @@ LARGEST_CLASS = "always the largest class"
 
 def short_task(task: str) -> str:
     """A task's name without the folders of its file: ``npz:data/wine.npz`` is ``wine``."""
-    return Path(task.rpartition(":")[2]).stem
+    parts = parse_task(task)
+    return Path((parts.place if parts.kind in FILES else task).rpartition(":")[2]).stem
 
 
 def task_title(task: str) -> str:
     """What tables and pictures call a task: of a file its name, of all others what a user writes.
 
-    >>> task_title("npz:/data/wine.npz"), task_title("mine.tasks:wine"), task_title("digits")
-    ('wine', 'mine.tasks:wine', 'digits')
+    >>> task_title("npz:/data/wine.npz"), task_title("csv:a.csv#label=y"), task_title("mine.tasks:wine")
+    ('wine', 'a', 'mine.tasks:wine')
     """
-    kind, _, place = task.partition(":")
-    return short_task(task) if kind == "npz" or Path(place).is_absolute() else task
+    parts = parse_task(task)
+    return short_task(task) if parts.kind in FILES or Path(parts.place).is_absolute() else task
 
 
 def task_titles(tasks: Iterable[str]) -> dict[str, str]:

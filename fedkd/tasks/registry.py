@@ -8,7 +8,7 @@ from fedkd.base.user_code import hidden_module, import_function
 from fedkd.config.model import ModelConfig
 from fedkd.data.dataset import Dataset, checked
 from fedkd.data.ranges import check_alike
-from fedkd.tasks import digits, hugging_face, npz
+from fedkd.tasks import csv_texts, digits, hugging_face, npz
 from fedkd.tasks.builtin import FirstLayers
 from fedkd.tasks.named import NAMED
 from fedkd.tasks.task import Task
@@ -24,6 +24,10 @@ TASKS = {
         "any .npz with x_train y_train x_test y_test: images, windows of sensor data, word ids, rows of a table",
         "PATH",
     ),
+    "csv:PATH": (
+        "any CSV or TSV of texts and their classes, csv:PATH#text=COLUMN,label=COLUMN,client=COLUMN,test=FILE",
+        "PATH",
+    ),
     "hf:NAME": (
         "any data set of Hugging Face with images, texts or arrays and a label; NAME may be a folder of save_to_disk",
         "downloaded by datasets (extra `datasets`)",
@@ -33,7 +37,7 @@ TASKS = {
 
 
 def load_task(name: str, models: ModelConfig, data: str = "") -> Task:
-    """Find a task: a name of ``TASKS``, ``npz:PATH``, ``hf:NAME``, or ``package.module:function`` of the user's own.
+    """Find a task by a name as ``TASKS`` lists them, or by ``package.module:function`` of the user's own.
 
     Args:
         name: As above; a user's function takes no argument and returns a ``Task``.
@@ -53,6 +57,8 @@ def load_task(name: str, models: ModelConfig, data: str = "") -> Task:
         task = digits.load(models)
     elif name.startswith("npz:"):
         task = npz.load(Path(name.removeprefix("npz:")), models)
+    elif name.startswith("csv:"):
+        task = csv_texts.load(name, models)
     elif name.startswith("hf:"):
         task = hugging_face.load(name.removeprefix("hf:"), models)
     elif name.startswith(OBJECT):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from clients.node.node_config import own_data, state_checked
 from fedkd.base.errors import InputError
+from fedkd.base.task_name import FILES, parse_task
 from fedkd.config.config import Scalar
 from fedkd.config.model import ModelConfig
 from fedkd.config.settings import build_of_task
@@ -46,16 +47,17 @@ def check_task(name: str) -> str:
     Raises:
         InputError: No machine knows such a task, or what is here of it breaks a rule.
     """
-    kind, colon, place = name.partition(":")
+    _, colon, _ = name.partition(":")
+    kind, place, _ = parse_task(name)
     if colon and not place:
         raise InputError(f"--task must say what after {name!r}, see `fedkd tasks`")
     if name in NAMED:
         return ""  # whose data file is named on each machine
     if kind == "hf":
         return f"task {name!r} isn't downloaded here"
-    if kind == "npz" and not Path(place).is_file():
+    if kind in FILES and not Path(place).is_file():
         return f"{place}: no such file here"
-    if kind != "npz" and colon and not all(part.isidentifier() for part in [*kind.split("."), place]):
+    if kind not in FILES and colon and not all(part.isidentifier() for part in [*kind.split("."), place]):
         raise InputError(f"--task must be a name of `fedkd tasks` or package.module:function, got {name!r}")
     try:
         load_task(name, ModelConfig())

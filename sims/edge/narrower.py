@@ -9,6 +9,7 @@ from rich.console import Console
 
 from fedkd.base.errors import InputError, RunError
 from fedkd.base.files import replace_file
+from fedkd.base.task_name import PLACES, parse_task
 from fedkd.config.finish import parse_finish
 from fedkd.config.settings import to_settings
 from fedkd.protocol.experiment import Experiment
@@ -26,7 +27,7 @@ _NARROWEST = 4
 def widths(experiment: Experiment) -> list[int]:
     """Half and a quarter of the width of a run's student; none where none is shared or its models are the user's."""
     name = experiment.config.task
-    if experiment.config.exchange.shared != "student" or (":" in name and not name.startswith(("npz:", "hf:"))):
+    if experiment.config.exchange.shared != "student" or (":" in name and parse_task(name).kind not in PLACES):
         return []
     first = next(layer for layer in experiment.task.student().layers if layer.weights)
     width = int(first.weights[0].shape[-1])  # filters, or the size of a word's vector
