@@ -27,6 +27,7 @@ _MODULES = {
     "fedkd.objectives.objective": ("Objective", "Strata"),
     "fedkd.objectives.metric": ("Metric", "Scale"),
     "fedkd.objectives.classification": ("Classification",),
+    "fedkd.objectives.detection": ("Detection",),
     "fedkd.objectives.regression": ("Regression",),
     "fedkd.objectives.multi_label": ("MultiLabel",),
     "fedkd.objectives.losses": ("binary_cross_entropy", "binary_kl", "cross_entropy", "kl", "mse"),

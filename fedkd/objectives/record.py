@@ -6,11 +6,18 @@ from typing import Any
 
 from fedkd.base.errors import InputError
 from fedkd.objectives.classification import Classification
+from fedkd.objectives.detection import Detection
 from fedkd.objectives.multi_label import MultiLabel
 from fedkd.objectives.objective import Objective
 from fedkd.objectives.regression import Regression
 
-_KINDS = {kind.kind: kind for kind in (Classification, Regression, MultiLabel)}
+_Known = Classification | Regression | MultiLabel
+_KINDS: Mapping[str, type[_Known]] = {
+    "classification": Classification,
+    "detection": Detection,
+    "regression": Regression,
+    "multi_label": MultiLabel,
+}
 
 
 def to_record(objective: Objective) -> dict[str, Any]:
@@ -22,11 +29,12 @@ def to_record(objective: Objective) -> dict[str, Any]:
     >>> to_record(Classification(("no", "yes")))
     {'kind': 'classification', 'names': ('no', 'yes')}
     """
-    if type(objective) is not _KINDS.get(objective.kind):
+    name = next((name for name, kind in _KINDS.items() if type(objective) is kind), None)
+    if name is None:
         known = ", ".join(kind.__name__ for kind in _KINDS.values())
         raise InputError(f"the task's objective must be one of {known}, got {type(objective).__name__}")
-    assert isinstance(objective, Classification | Regression | MultiLabel)
-    return {"kind": objective.kind, **asdict(objective)}
+    assert isinstance(objective, _Known)
+    return {"kind": name, **asdict(objective)}
 
 
 def of_record(record: Mapping[str, Any]) -> Objective:

@@ -16,6 +16,25 @@ def f1(predicted: np.ndarray, actual: np.ndarray) -> float:
     return 2 * hits / named if named else 0.0
 
 
+def precision(predicted: np.ndarray, actual: np.ndarray) -> float:
+    """Share of class 1 among what was named so, 0 where nothing was.
+
+    >>> precision(np.array([1, 1, 1, 0]), np.array([1, 0, 0, 1])), precision(np.array([0]), np.array([1]))
+    (0.3333333333333333, 0.0)
+    """
+    named = int(np.sum(predicted == 1))
+    return int(np.sum((predicted == 1) & (actual == 1))) / named if named else 0.0
+
+
+def recall(predicted: np.ndarray, actual: np.ndarray) -> float:
+    """Share of what is of class 1 that was named so, 0 where nothing is.
+
+    >>> recall(np.array([1, 1, 1, 0]), np.array([1, 0, 0, 1])), recall(np.array([0]), np.array([0]))
+    (0.5, 0.0)
+    """
+    return precision(actual, predicted)
+
+
 def average_precision(scores: np.ndarray, actual: np.ndarray) -> float:
     """Area under precision over recall of one label, as the sum of precisions at each step of recall.
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -11,11 +12,35 @@ from fedkd.config.config import Scalar
 from fedkd.config.model import ModelConfig
 from fedkd.tasks import npz, uci_har
 from fedkd.tasks.keras_datasets import download
+from fedkd.tasks.smm4h import Smm4h
 from fedkd.tasks.task import Task
 
 Arrays = dict[str, np.ndarray]
 # Axes and kind of dtype of what tasks hold as examples.
 _KINDS = {"images": (4, "f"), "windows": (3, "f"), "words": (2, "i")}
+
+
+class Named(Protocol):
+    """A task with a name of its own, of data that a user has or that can be downloaded."""
+
+    @property
+    def name(self) -> str:
+        """As in ``--task``."""
+        ...
+
+    @property
+    def summary(self) -> str:
+        """What it is, one line."""
+        ...
+
+    @property
+    def where(self) -> str:
+        """What ``--data`` takes, and where the data come from."""
+        ...
+
+    def load(self, data: str, models: ModelConfig) -> Task:
+        """Read the data and choose the models."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -174,4 +199,4 @@ _ALL = (
     ),
 )
 
-NAMED = {task.name: task for task in _ALL}
+NAMED: Mapping[str, Named] = {task.name: task for task in (*_ALL, Smm4h())}
