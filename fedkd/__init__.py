@@ -28,6 +28,7 @@ _MODULES = {
     "fedkd.objectives.metric": ("Metric", "Scale"),
     "fedkd.objectives.classification": ("Classification",),
     "fedkd.objectives.detection": ("Detection",),
+    "fedkd.objectives.ranking": ("Ranking",),
     "fedkd.objectives.regression": ("Regression",),
     "fedkd.objectives.multi_label": ("MultiLabel",),
     "fedkd.objectives.losses": ("binary_cross_entropy", "binary_kl", "cross_entropy", "kl", "mse"),

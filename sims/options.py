@@ -11,7 +11,9 @@ from fedkd.base.errors import InputError
 TaskOption = Annotated[
     str | None, typer.Option(help="A name, npz:PATH, csv:PATH, hf:NAME or package.module:function; see `fedkd tasks`.")
 ]
-DataOption = Annotated[str | None, typer.Option(help="File with the data of a named task, where it needs one.")]
+DataOption = Annotated[
+    str | None, typer.Option(help="File or folder with the data of a named task, where it needs one.")
+]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="Any key of the configuration, e.g. train.epochs=5. May be repeated.")
 ]

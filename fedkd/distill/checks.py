@@ -48,4 +48,7 @@ def _other_positions(teacher: Outputs, student: Outputs) -> str:
 
 def _other_steps(name: str, teacher: Outputs, student: Outputs) -> str:
     left, right = getattr(teacher, name)[-1].shape[2], getattr(student, name)[-1].shape[2]
+    maps = [outputs.attention[-1] for outputs in (teacher, student) if name == "attention"]
+    if any(each.shape[2] != each.shape[3] for each in maps):
+        return "their maps are of several texts, each of which attends to itself alone"
     return "" if left == right else f"the last {_WORDS[name]} must have the same steps, got {left} and {right}"

@@ -8,22 +8,28 @@ from safetensors import SafetensorError, safe_open
 
 from fedkd.base.encoder import WEIGHTS, Encoder
 from fedkd.base.errors import InputError
+from fedkd.models import news
 from fedkd.models.transformer import encoder_network
 
 
-def first_layers(encoder: Encoder, layers: int, steps: int, outputs: int) -> keras.Model:
+def first_layers(encoder: Encoder, layers: int, steps: int, outputs: int, history: int = 0) -> keras.Model:
     """Build a model of an encoder's first layers, with the folder's weights and a fresh head.
 
     Args:
         encoder: Which.
         layers: How many of its layers, at least 1.
         steps: Words of a text.
-        outputs: Of the head.
+        outputs: Of the head: classes, or candidates where there is a history.
+        history: Texts that a user has clicked, of which an example is made before those of the candidates; 0 where an
+            example is one text.
 
     Raises:
         InputError: The folder lacks a weight, or has it in another shape.
     """
-    model = encoder_network(encoder, layers, steps, outputs)
+    if history:
+        model = news.encoder_network(encoder, layers, history, outputs, steps)
+    else:
+        model = encoder_network(encoder, layers, steps, outputs)
     with _Weights(encoder) as weights:
         model.get_layer("embedding").set_weights(weights.tables(steps))
         model.get_layer("embedding_norm").set_weights(weights.norm(f"{encoder.family.embedding}LayerNorm"))

@@ -78,15 +78,15 @@ def head(model: keras.Model) -> keras.layers.Layer:
 
 
 def head_and_input(model: keras.Model) -> tuple[keras.layers.Layer, keras.KerasTensor]:
-    """Return the head and the symbolic tensor it is called with."""
+    """Return the head and the symbolic tensor it is called with, the first of several."""
     tensor = split_outputs(model.output).logits
     while True:
         operation, inputs = call_behind(tensor)
+        if inputs and getattr(operation, "weights", ()):
+            return operation, inputs[0]
         if len(inputs) != 1:
             raise InputError(f"{model.name}: no head found, its logits must come of one layer after the other")
         tensor = inputs[0]
-        if getattr(operation, "weights", ()):
-            return operation, tensor
 
 
 def unfrozen(model: keras.Model) -> list[keras.Variable]:

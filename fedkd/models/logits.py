@@ -14,6 +14,7 @@ from fedkd.base.errors import InputError
 from fedkd.base.keras_internals import call_behind
 from fedkd.models.graph import activation_name
 from fedkd.models.inspect import split_outputs
+from fedkd.models.news import ClickScores
 
 _NAMES = {"softmax": "softmax", "softmax_v2": "softmax", "sigmoid": "sigmoid"}  # TensorFlow's own is softmax_v2
 _CLASSES = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
@@ -23,6 +24,7 @@ _LAYERS_OF_NUMBERS = (
     keras.layers.Conv1D,
     keras.layers.Conv2D,
     keras.layers.Activation,
+    ClickScores,
 )
 _ROWS, _LARGE = 16, 1e4
 _VARIES = 1e-3  # of outputs: those of ranges that are still empty say nothing

@@ -8,6 +8,8 @@ from keras import layers
 
 from fedkd.base.encoder import Encoder
 
+HEADS = 2
+
 
 @keras.saving.register_keras_serializable("fedkd")
 class TokenEmbedding(layers.Layer):
@@ -30,7 +32,7 @@ class TokenEmbedding(layers.Layer):
         self.positions = self.add_weight(shape=(self.steps, self.width), initializer=normal, name="positions")
 
     def call(self, ids: tf.Tensor) -> tf.Tensor:
-        """Look up ids of shape (n, steps); returns (n, steps, width)."""
+        """Look up ids of shape (n, ..., steps); returns (n, ..., steps, width)."""
         return tf.gather(self.words, ids) + self.positions
 
     def get_config(self) -> dict[str, object]:
@@ -84,17 +86,22 @@ class SelfAttention(layers.MultiHeadAttention):
     def call(self, x: tf.Tensor, attention_mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Attend within x (n, steps, width) where attention_mask, bool (n, 1 or steps, steps), allows.
 
+        Where an example is several texts, an axis of these is behind the first of all tensors, and ``attention_axes``
+        must be that of their words.
+
         Returns:
             (n, steps, width), maps (n, heads, steps, steps) and values (n, heads, steps, features).
         """
         mixed, maps = super().call(x, x, attention_mask=attention_mask, return_attention_scores=True)
-        return mixed, maps, keras.ops.transpose(self.value_dense(x), (0, 2, 1, 3))
+        values, first = self.value_dense(x), range(len(x.shape) - 2)
+        return mixed, maps, keras.ops.transpose(values, (*first, len(first) + 1, len(first), len(first) + 2))
 
     def compute_output_spec(self, x: keras.KerasTensor, attention_mask: object) -> tuple[keras.KerasTensor, ...]:
         """Return the shapes of what ``call`` returns."""
-        specs = super().compute_output_spec(x, x, return_attention_scores=True)
-        n, steps = x.shape[:2]
-        return *specs, keras.KerasTensor((n, self.num_heads, steps, self.value_dim), dtype=self.compute_dtype)
+        mixed, (*first, steps) = super().compute_output_spec(x, x), x.shape[:-1]
+        ends = (steps, steps), (steps, self.value_dim)
+        rest = [keras.KerasTensor((*first, self.num_heads, *end), dtype=self.compute_dtype) for end in ends]
+        return mixed, *rest
 
 
 def student(steps: int, vocabulary: int, classes: int, width: int = 64) -> keras.Model:
@@ -110,21 +117,28 @@ def teacher(steps: int, vocabulary: int, classes: int, width: int = 80) -> keras
 def encoder_network(encoder: Encoder, depth: int, steps: int, classes: int) -> keras.Model:
     """The first layers of an encoder, normalised behind each part as BERT's are, with a head of its own."""
     ids = keras.Input((steps,), dtype="int32", name="tokens")
+    return _classifier(ids, *encoder_body(ids, encoder, depth), classes)
+
+
+def encoder_body(ids: tf.Tensor, encoder: Encoder, depth: int) -> tuple[tf.Tensor, tf.Tensor, "States"]:
+    """The first layers of an encoder without a head, see ``body``."""
     real = keras.ops.cast(keras.ops.not_equal(ids, encoder.padding), "float32")
-    x = TokenEmbedding(encoder.vocabulary, steps, encoder.width, name="embedding")(ids)
-    x, states = IntegerFriendlyNorm(encoder.epsilon, name="embedding_norm")(x), _States([], [], [])
+    x = TokenEmbedding(encoder.vocabulary, ids.shape[-1], encoder.width, name="embedding")(ids)
+    x, states = IntegerFriendlyNorm(encoder.epsilon, name="embedding_norm")(x), States([], [], [])
     for i in range(depth):
         x, maps, values = _encoder_layer(x, real, i, encoder)
         states.add(x, maps, values)
-    return _classifier(ids, real, x, states, classes)
+    return real, x, states
 
 
 def _encoder_layer(
     x: tf.Tensor, real: tf.Tensor, index: int, encoder: Encoder
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """One post-norm layer (Devlin et al., NAACL 2019), its maps and its values."""
-    attend = SelfAttention(encoder.heads, encoder.width // encoder.heads, name=f"layer{index}_attention")
-    mixed, maps, values = attend(x, keras.ops.expand_dims(real, 1) > 0)
+    attend = SelfAttention(
+        encoder.heads, encoder.width // encoder.heads, attention_axes=_words(x), name=f"layer{index}_attention"
+    )
+    mixed, maps, values = attend(x, keras.ops.expand_dims(real, -2) > 0)
     x = IntegerFriendlyNorm(encoder.epsilon, name=f"layer{index}_norm0")(x + mixed)
     inner = layers.Dense(encoder.inner, name=f"layer{index}_dense0")(x)
     name = encoder.activation
@@ -133,7 +147,7 @@ def _encoder_layer(
     return IntegerFriendlyNorm(encoder.epsilon, name=f"layer{index}_norm1")(x), maps, values
 
 
-class _States(NamedTuple):
+class States(NamedTuple):
     """What teacher and student compare, a tensor a layer."""
 
     hidden: list[tf.Tensor]
@@ -146,17 +160,36 @@ class _States(NamedTuple):
             held.append(tensor)
 
 
-def _network(steps: int, vocabulary: int, classes: int, width: int, depth: int, heads: int = 2) -> keras.Model:
+def _network(steps: int, vocabulary: int, classes: int, width: int, depth: int, heads: int = HEADS) -> keras.Model:
     ids = keras.Input((steps,), dtype="int32", name="tokens")
+    return _classifier(ids, *body(ids, vocabulary, width, depth, heads), classes)
+
+
+def body(
+    ids: tf.Tensor, vocabulary: int, width: int, depth: int, heads: int = HEADS
+) -> tuple[tf.Tensor, tf.Tensor, States]:
+    """A small transformer without a head.
+
+    Args:
+        ids: Words of texts (n, steps), or of several in each example (n, texts, steps); 0 is padding.
+        vocabulary: How many words there are.
+        width: Of a word's vector.
+        depth: Layers.
+        heads: Of attention.
+
+    Returns:
+        1 for each word and 0 for padding, of the shape of the ids; what is left of each, (..., width); and what models
+        compare.
+    """
     real = keras.ops.cast(keras.ops.not_equal(ids, 0), "float32")
-    x, states = TokenEmbedding(vocabulary, steps, width, name="embedding")(ids), _States([], [], [])
+    x, states = TokenEmbedding(vocabulary, ids.shape[-1], width, name="embedding")(ids), States([], [], [])
     for i in range(depth):
         x, maps, values = _layer(x, real, i, width, heads)
         states.add(x, maps, values)
-    return _classifier(ids, real, IntegerFriendlyNorm(name="last_norm")(x), states, classes)
+    return real, IntegerFriendlyNorm(name="last_norm")(x), states
 
 
-def _classifier(ids: tf.Tensor, real: tf.Tensor, x: tf.Tensor, states: _States, classes: int) -> keras.Model:
+def _classifier(ids: tf.Tensor, real: tf.Tensor, x: tf.Tensor, states: States, classes: int) -> keras.Model:
     """Logits by the mean of what is left of the real words, and all that models compare."""
     weights = keras.ops.expand_dims(real, -1)
     mean = keras.ops.sum(x * weights, axis=1) / (keras.ops.sum(weights, axis=1) + 1e-6)
@@ -165,11 +198,16 @@ def _classifier(ids: tf.Tensor, real: tf.Tensor, x: tf.Tensor, states: _States, 
 
 def _layer(x: tf.Tensor, real: tf.Tensor, index: int, width: int, heads: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """One pre-norm encoder layer, its maps and its values; padded words are attended to by nobody."""
-    mask = keras.ops.expand_dims(real, 1) > 0
+    mask = keras.ops.expand_dims(real, -2) > 0
     normed = IntegerFriendlyNorm(name=f"layer{index}_norm0")(x)
-    attend = SelfAttention(heads, width // heads, name=f"layer{index}_attention")
+    attend = SelfAttention(heads, width // heads, attention_axes=_words(x), name=f"layer{index}_attention")
     mixed, maps, values = attend(normed, mask)
     x = x + mixed
     normed = IntegerFriendlyNorm(name=f"layer{index}_norm1")(x)
     inner = layers.Dense(2 * width, activation="relu", name=f"layer{index}_dense0")(normed)
     return x + layers.Dense(width, name=f"layer{index}_dense1")(inner), maps, values
+
+
+def _words(x: tf.Tensor) -> tuple[int, ...] | None:
+    """The axis of a text's words, where there is one of texts before it; else there is no choice."""
+    return None if len(x.shape) == 3 else (len(x.shape) - 2,)

@@ -11,6 +11,21 @@ def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, share: tf.Tensor) -> tf.
     return tf.reduce_sum(share * tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
 
 
+def clicks_cross_entropy(scores: tf.Tensor, clicks: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
+    """CE of softmax over the scores (n, candidates) with the clicks of a row, alike for each of several.
+
+    ``clicks`` are 1 or 0, and below 0 where there is no candidate. A row without clicks loses nothing.
+
+    Reference:
+        Wu et al., EMNLP 2019 (NRMS), eqs 7-8, where a row has one.
+    """
+    absent = tf.cast(clicks < 0, scores.dtype)
+    clicked = tf.cast(clicks > 0, scores.dtype)
+    log_shares = tf.nn.log_softmax(scores - 1e9 * absent)
+    each = tf.reduce_sum(clicked * log_shares, -1) / tf.maximum(tf.reduce_sum(clicked, -1), 1.0)
+    return -tf.reduce_sum(share * each)
+
+
 def kl(target: tf.Tensor, model: tf.Tensor, share: tf.Tensor, temperature: float = 1.0) -> tf.Tensor:
     """KL(softmax(target/τ) || softmax(model/τ)) τ², summed over classes (eqs 1-2; τ² as Hinton et al. 2015)."""
     log_target = tf.nn.log_softmax(target / temperature)

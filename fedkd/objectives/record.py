@@ -9,14 +9,16 @@ from fedkd.objectives.classification import Classification
 from fedkd.objectives.detection import Detection
 from fedkd.objectives.multi_label import MultiLabel
 from fedkd.objectives.objective import Objective
+from fedkd.objectives.ranking import Ranking
 from fedkd.objectives.regression import Regression
 
-_Known = Classification | Regression | MultiLabel
+_Known = Classification | Regression | MultiLabel | Ranking
 _KINDS: Mapping[str, type[_Known]] = {
     "classification": Classification,
     "detection": Detection,
     "regression": Regression,
     "multi_label": MultiLabel,
+    "ranking": Ranking,
 }
 
 

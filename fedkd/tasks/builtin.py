@@ -52,6 +52,7 @@ class FirstLayers:
         steps: Words of a text.
         outputs: Of the head.
         frozen: How many of the layers stay as they are, with the tables below them; None where nothing does.
+        history: See there.
     """
 
     encoder: Encoder
@@ -59,25 +60,27 @@ class FirstLayers:
     steps: int
     outputs: int
     frozen: int | None = None
+    history: int = 0
 
     def __call__(self) -> "keras.Model":
         """Build it."""
         module = importlib.import_module("fedkd.models.encoder")
-        model = module.first_layers(self.encoder, self.layers, self.steps, self.outputs)
+        model = module.first_layers(self.encoder, self.layers, self.steps, self.outputs, self.history)
         return model if self.frozen is None else module.freeze(model, self.frozen)
 
 
 def first_layers(
-    source: str, x: np.ndarray, outputs: int, encoder: Encoder, models: ModelConfig
+    source: str, steps: int, outputs: int, encoder: Encoder, models: ModelConfig, history: int = 0
 ) -> tuple[Builder, Builder, Mapping[str, Scalar]]:
     """Make teacher and student of a pretrained encoder's first layers, as Wu et al. 2022 do.
 
     Args:
         source: Where the examples come from, for messages.
-        x: Ids (n, tokens).
-        outputs: Number of classes or labels.
+        steps: Words of a text.
+        outputs: Number of classes or labels, or of candidates where there is a history.
         encoder: Whose layers.
         models: How many of them each has.
+        history: See ``fedkd.models.encoder``.
 
     Returns:
         Builder of the teacher, of the student, and the settings that suit them.
@@ -95,8 +98,29 @@ def first_layers(
         if (models.frozen_layers or 0) > layers:
             raise InputError(f"model.freeze must leave the {role}'s {layers} layers or fewer, got {models.freeze!r}")
     frozen = models.frozen_layers
-    teacher, student = (FirstLayers(encoder, layers, x.shape[1], outputs, frozen) for layers in wanted.values())
+    teacher, student = (FirstLayers(encoder, layers, steps, outputs, frozen, history) for layers in wanted.values())
     return teacher, student, _DEFAULTS["encoder"]
+
+
+def news_models(
+    history: int, candidates: int, steps: int, words: int, models: ModelConfig
+) -> tuple[Builder, Builder, Mapping[str, Scalar]]:
+    """Make teacher and student that rank news, see ``fedkd.models.news``.
+
+    Args:
+        history: Titles that were clicked.
+        candidates: Titles to be ranked.
+        steps: Words of a title.
+        words: Size of the vocabulary.
+        models: Widths, where the user sets them.
+
+    Returns:
+        Builder of the teacher, of the student, and the settings that suit them.
+    """
+    sizes = history, candidates, steps, words
+    teacher = builder("news", "teacher", *sizes, width=models.teacher_width)
+    student = builder("news", "student", *sizes, width=models.student_width)
+    return teacher, student, _DEFAULTS["transformer"]
 
 
 _STUDENT_LAYERS = 2

@@ -12,6 +12,7 @@ from fedkd.config.config import Scalar
 from fedkd.config.model import ModelConfig
 from fedkd.tasks import npz, uci_har
 from fedkd.tasks.keras_datasets import download
+from fedkd.tasks.mind import Mind
 from fedkd.tasks.smm4h import Smm4h
 from fedkd.tasks.task import Task
 
@@ -199,4 +200,4 @@ _ALL = (
     ),
 )
 
-NAMED: Mapping[str, Named] = {task.name: task for task in (*_ALL, Smm4h())}
+NAMED: Mapping[str, Named] = {task.name: task for task in (*_ALL, Smm4h(), Mind())}

@@ -79,7 +79,7 @@ def task_of(name: str, source: str, arrays: Mapping[str, np.ndarray], models: Mo
     if encoder is None:
         teacher, student, defaults = builders(train.x, len(objective.names), words, models, images)
     else:
-        teacher, student, defaults = first_layers(source, train.x, len(objective.names), encoder, models)
+        teacher, student, defaults = first_layers(source, train.x.shape[1], len(objective.names), encoder, models)
         words = encoder.vocabulary
     return Task(name, (), train, test, teacher, student, None, defaults, objective, inputs=inputs, words=words)
 

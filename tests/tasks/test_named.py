@@ -131,5 +131,5 @@ def test_failed_download_says_in_one_line_how_to_do_without(monkeypatch):
 
 def test_every_named_task_is_listed():
     assert set(named.NAMED) < set(TASKS)
-    assert {*ARRAYS, "smm4h"} == set(named.NAMED)
+    assert {*ARRAYS, "smm4h", "mind"} == set(named.NAMED)
     assert len(ARRAYS) == len(named._ALL)
