@@ -43,6 +43,7 @@ _FEW_BITS: dict[str, Scalar] = {
     "exchange.rounding": "nearest",
     "exchange.deflate": True,
 }
+_PLUS: dict[str, Scalar] = {**_FEW_BITS, "exchange.energy_start": 0.5, "exchange.energy_end": 0.8}
 _BOTH: dict[str, Scalar] = {"exchange.shared": "both", "exchange.energy_start": 0.8, "exchange.energy_end": 0.95}
 
 _ALL = (
@@ -69,7 +70,13 @@ _ALL = (
         "fedkd_plus",
         "FedKD with error feedback, 2-bit factors and a far lower energy threshold",
         "this project; error feedback: Karimireddy et al., ICML 2019; quantization: Alistarh et al., NeurIPS 2017",
-        {**_FEW_BITS, "exchange.energy_start": 0.5, "exchange.energy_end": 0.8},
+        _PLUS,
+    ),
+    Method(
+        "fedavg_student_plus",
+        "FedAvg of the student with fedkd_plus's codec: what the codec brings where no teacher teaches",
+        f"{_FEDAVG}; codec: see fedkd_plus",
+        {"train.models": "student", **_PLUS},
     ),
     Method(
         "fedkd_public",

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fedkd.base.tensors import subtract, weighted_mean
+from fedkd.config.methods import METHODS
 from fedkd.exchange import transforms
 from fedkd.exchange.codec import decode
 from fedkd.protocol.reference import Federation
@@ -69,6 +70,14 @@ def test_a_round_decodes_no_update_twice_and_without_feedback_no_client_decodes_
     federation = run({"method": method}, [[0, 1, 2]])
     assert len(decoded) == len(set(decoded)) == clients + 1
     assert decoded[-1] == federation.server.update
+
+
+def test_the_student_s_row_beside_fedkd_plus_differs_in_the_teacher_alone():
+    """Same codec, same bytes but for what is in them, and no teacher to pay for."""
+    plus, student = (METHODS[name].settings for name in ("fedkd_plus", "fedavg_student_plus"))
+    assert student == {**plus, "train.models": "student"}
+    federation = run({"method": "fedavg_student_plus"}, [[0, 1, 2]])
+    assert set(federation.clients[0].local) == {"student.moments", "projection", "residual"}
 
 
 def test_plus_sends_less_than_the_paper_s_method():
