@@ -26,6 +26,7 @@ def round_of(experiment: Experiment, number: int, received: Sequence[Received], 
         broadcast: None where the round had too few answers.
     """
     config, answers = experiment.config, [r.answer for r in received]
+    sketches = config.exchange.sketches  # which have no ranks
     return Round(
         number=number,
         rounds=config.total_rounds,
@@ -36,7 +37,7 @@ def round_of(experiment: Experiment, number: int, received: Sequence[Received], 
         closed=broadcast is not None,
         loss={role: _mean_of(f"loss_{role}", (a.metrics for a in answers)) for role in experiment.roles},
         norms=_norms(received) if experiment.shares else {},
-        ranks=_ranks(experiment, received, broadcast) if broadcast else {},
+        ranks=_ranks(experiment, received, broadcast) if broadcast and not sketches else {},
     )
 
 

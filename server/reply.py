@@ -77,7 +77,7 @@ def check_update(answer: Answer, state: ServerState, experiment: Experiment) -> 
         raise PayloadError("weight", f"trained on {harmless(str(answer.examples))} examples, {rule}")
     _check_metrics(answer, experiment.metrics)
     bases = known_bases(experiment, state.round, state.steps[-1].blob)
-    payload = decode(answer.blob, experiment.spec, bases, header_of(state.round, state.digest, experiment))
+    payload = decode(answer.blob, experiment.update_spec, bases, header_of(state.round, state.digest, experiment))
     bound = settings.norm or _LARGEST_NORM
     if not payload.norm <= bound:
         raise TooLargeError(payload.norm, bound)

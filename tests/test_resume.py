@@ -220,3 +220,13 @@ def test_what_cant_go_on_is_refused_in_one_line(tmp_path):
     assert f"or `fedkd run --resume {folder} --trust`" in refused("--task", "tests.tiny:task", "--out", folder)
     assert "drop 'seed'" in refused("--trust", "--resume", folder, "--seed", "5")
     assert "--from-round takes --resume RUN" in refused("--from-round", "5")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["fetchsgd"])
+def test_what_baselines_keep_outlives_the_process(tmp_path, method):
+    """Sketches of momentum and errors on the server."""
+    settings = SETTINGS | {"method": method, "edge.qat": False}
+    run(settings, "local", tmp_path / "whole", False, False, QUIET)
+    crash("before the checkpoint", 3, run, settings, "local", tmp_path / "run", False, False, QUIET)
+    assert everything(go_on(tmp_path / "run")) == everything(tmp_path / "whole")

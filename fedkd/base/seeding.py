@@ -22,6 +22,7 @@ class Purpose(IntEnum):
     SEARCH = 11
     GOLDEN = 12
     CLASSES = 13
+    SKETCH = 14
 
 
 def generator(seed: int, purpose: Purpose, *path: int) -> np.random.Generator:

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 
 from fedkd.base.errors import require
 from fedkd.config.device_class import DeviceClass, check_classes
+from fedkd.config.exchange import ExchangeConfig
 from fedkd.config.model import ModelConfig
-from fedkd.config.sections import EdgeConfig, ExchangeConfig, GuardConfig, LossConfig, PartitionConfig, TrainConfig
+from fedkd.config.sections import EdgeConfig, GuardConfig, LossConfig, PartitionConfig, TrainConfig
 
 Scalar = str | int | float | bool
 Settings = Mapping[str, Scalar]
@@ -52,6 +53,9 @@ class Config:
         rule = "student, teacher or both where finishing rounds change it (edge.qat, edge.channels)"
         require(shares, "exchange.shared", shared, rule)
         self._check_losses()
+        linear = not self.exchange.sketches or self.guard.rule in ("mean", "krum")
+        rule = "mean or krum where updates are sketched: no other rule's average of sketches is one (exchange.up)"
+        require(linear, "guard.rule", self.guard.rule, rule)
         names = " ".join(held.name for held in self.classes)
         both = models == "both" and shared not in ("teacher", "both")
         rule = (

@@ -24,6 +24,9 @@ _YOUNGER = {
     "train.unlabelled": "",
     "train.unlabelled_ratio": 1,
     "train.teacher_share": 0.0,
+    "exchange.sketch_size": 0.5,
+    "exchange.sketch_rows": 5,
+    "exchange.momentum": 0.0,
 }
 
 

@@ -123,6 +123,12 @@ _ALL = (
         {**_TEACHER, "exchange.up": "topk", "exchange.down": "topk", "exchange.feedback": True},
     ),
     Method(
+        "fetchsgd",
+        "FedAvg of the teacher, count sketches of updates up, their heavy hitters down (momentum: exchange.momentum)",
+        "Rothchild et al., ICML 2020",
+        {**_TEACHER, "exchange.up": "sketch", "exchange.down": "sketch", "exchange.deflate": True},
+    ),
+    Method(
         "local",
         "each client's teacher on its own data; nothing is shared",
         f"first row of tables 2 and 3 in {_FEDKD}",

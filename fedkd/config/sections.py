@@ -6,12 +6,6 @@ from typing import Any
 
 from fedkd.base.errors import require
 
-# What an update may be reduced to, see ``fedkd.exchange.compressors``.
-COMPRESSORS = ("svd", "dense", "topk", "powersgd")
-
-# Bits of a number that is sent: 32 are float32, fewer are whole multiples of a step.
-BITS = (32, 16, 8, 4, 2)
-
 # What device files may hold. int8_per_tensor has one scale for a kernel where int8 has one for each filter; int16x8 is
 # activations of 16 bits and kernels of 8.
 PRECISIONS = ("float32", "float16", "dynamic", "int8", "int8_per_tensor", "int16x8")
@@ -151,46 +145,6 @@ class LossConfig:
         """Without what needs more than the logits of both models."""
         off: dict[str, Any] = dict.fromkeys(self.knowledge, 0.0)
         return replace(self, hidden=False, **off)
-
-
-@dataclass(frozen=True)
-class ExchangeConfig:
-    """What crosses the network, and how it is averaged.
-
-    ``transforms`` changes updates before they are encoded: names, separated by spaces, of ``fedkd.exchange.chain``.
-    """
-
-    shared: str = "student"
-    up: str = "svd"
-    down: str = "svd"
-    energy_start: float = 0.95
-    energy_end: float = 0.98
-    rank: int = 4
-    density: float = 0.01
-    bits: int = 32
-    rounding: str = "stochastic"
-    feedback: bool = False
-    deflate: bool = False
-    weighting: str = "examples"
-    transforms: str = ""
-
-    def __post_init__(self) -> None:
-        """Check the rules."""
-        shared = ("student", "teacher", "both", "none")
-        require(self.shared in shared, "exchange.shared", self.shared, "student, teacher, both or none")
-        require(self.down != "powersgd", "exchange.down", self.down, "another than powersgd, which sums what goes up")
-        for key, value in (("exchange.up", self.up), ("exchange.down", self.down)):
-            rule = f"one of {', '.join(COMPRESSORS)}, or package.module:function"
-            require(value in COMPRESSORS or ":" in value, key, value, rule)
-        require(0 < self.energy_start <= 1, "exchange.energy_start", self.energy_start, "in (0, 1]")
-        require(0 < self.energy_end <= 1, "exchange.energy_end", self.energy_end, "in (0, 1]")
-        require(self.rank >= 1, "exchange.rank", self.rank, "at least 1")
-        require(0 < self.density <= 1, "exchange.density", self.density, "in (0, 1] (share of the entries)")
-        require(self.bits in BITS, "exchange.bits", self.bits, f"one of {', '.join(map(str, BITS))}")
-        ways = ("stochastic", "nearest")
-        require(self.rounding in ways, "exchange.rounding", self.rounding, "stochastic or nearest")
-        kinds = ("examples", "uniform")
-        require(self.weighting in kinds, "exchange.weighting", self.weighting, "examples or uniform")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 import safetensors
 from safetensors.numpy import save
 
-from fedkd.config.sections import BITS
+from fedkd.config.exchange import BITS
 from fedkd.exchange.quantize import FLOAT
 
 FORMAT = 2

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from fedkd.base.errors import InputError
 from fedkd.base.tensors import Spec, Weights
 from fedkd.base.user_code import import_function
-from fedkd.config.sections import ExchangeConfig
+from fedkd.config.exchange import ExchangeConfig
 from fedkd.exchange.basis import Bases
 from fedkd.exchange.blob import Header
 from fedkd.exchange.clip import Clip
 from fedkd.exchange.codec import encode
 from fedkd.exchange.coding import Coding
 from fedkd.exchange.feedback import ErrorFeedback
+from fedkd.exchange.sketched import HeavyHitters, Sketched, Sketching
 from fedkd.exchange.transforms import Context, Sent, Transform
 from fedkd.exchange.zeros import WithinZeros
 
@@ -31,6 +32,12 @@ class Chain:
         """Those of all transforms, whether or not they keep something."""
         return frozenset(transform.group for transform in self.transforms)
 
+    def sends(self, spec: Spec) -> Spec:
+        """What is encoded of an update of a model with such tensors."""
+        for transform in self.transforms:
+            spec = transform.sends(spec)
+        return spec
+
     def initial(self, spec: Spec) -> States:
         """What is kept before the first round."""
         return _filled({transform.group: transform.initial(spec) for transform in self.transforms})
@@ -47,7 +54,7 @@ class Chain:
         """Transform and encode an update.
 
         Args:
-            update: float32, as the spec says.
+            update: float32, as the spec says, or as the first transform takes it.
             states: What was kept of the round before; where a transform has none, it begins anew.
             context: Of the round.
             header: Of the blob.
@@ -63,7 +70,8 @@ class Chain:
         held = {**self.initial(context.spec), **states}
         for transform in self.transforms:
             update, held[transform.group] = transform.apply(update, held.get(transform.group, []), context)
-        sent = Sent(update, encode(update, context.spec, header, coding, bases, context.rng), context.spec, bases)
+        spec = self.sends(context.spec)
+        sent = Sent(update, encode(update, spec, header, coding, bases, context.rng), spec, bases)
         return sent, _filled({each.group: each.sent(sent, held[each.group]) for each in self.transforms})
 
 
@@ -71,8 +79,13 @@ class Chain:
 TRANSFORMS: Mapping[str, Callable[[float], Transform]] = {"clip": Clip}
 
 
-def chain_of(exchange: ExchangeConfig) -> Chain:
+def chain_of(exchange: ExchangeConfig, seed: int = 0, way: str = "up") -> Chain:
     """Return the chain of a configuration: error feedback first, so that what the others take away isn't lost by it.
+
+    Args:
+        exchange: Says which transforms there are.
+        seed: Of a sketch's hashes.
+        way: ``up`` for clients, ``down`` for the server; they differ where updates are sketched.
 
     Raises:
         InputError: ``exchange.transforms`` names no transform, or two that keep their state under one name.
@@ -85,6 +98,10 @@ def chain_of(exchange: ExchangeConfig) -> Chain:
             f"exchange.transforms must name transforms of different groups, got {exchange.transforms!r} with two"
             f" {twice[0]!r}"
         )
+    if exchange.sketches:
+        sketching = Sketching(seed, exchange.sketch_rows, exchange.sketch_size)
+        found = HeavyHitters(sketching, exchange.momentum, exchange.density)
+        transforms = [*transforms, Sketched(sketching)] if way == "up" else [found, *transforms]
     return Chain(tuple(transforms))
 
 

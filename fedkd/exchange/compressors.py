@@ -11,7 +11,7 @@ import numpy as np
 from fedkd.base.complete import complete
 from fedkd.base.errors import InputError
 from fedkd.base.user_code import import_function
-from fedkd.config.sections import COMPRESSORS, ExchangeConfig
+from fedkd.config.exchange import COMPRESSORS, ExchangeConfig
 from fedkd.exchange.basis import Basis
 from fedkd.exchange.factors import LeftFactor, RightFactor
 from fedkd.exchange.forms import Form, Sparse
@@ -108,6 +108,21 @@ class TopK(Compressor):
 
 
 @dataclass(frozen=True)
+class NonZero(Compressor):
+    """Sends the entries that aren't zero: of a broadcast those that were found in a sketch."""
+
+    @classmethod
+    def configured(cls, exchange: ExchangeConfig, energy: float) -> Self:
+        """Without settings."""
+        return cls()
+
+    def compress(self, matrix: np.ndarray, basis: Basis | None) -> Form | np.ndarray:
+        """Return these entries."""
+        mask = matrix != 0
+        return Sparse(mask, matrix[mask])
+
+
+@dataclass(frozen=True)
 class PowerSgd(Compressor):
     """Sends the coordinates in directions that all clients share, so that updates can be summed without decoding.
 
@@ -176,6 +191,7 @@ FACTORIES: Mapping[str, Factory] = complete(
         "dense": DenseCompressor.configured,
         "topk": TopK.configured,
         "powersgd": PowerSgd.configured,
+        "sketch": NonZero.configured,
     },
 )
 

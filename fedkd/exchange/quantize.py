@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fedkd.config.sections import BITS
+from fedkd.config.exchange import BITS
 
 FLOAT = 32  # bits of a number that isn't quantized
 LEVEL_BITS = tuple(bits for bits in BITS if bits != FLOAT)

@@ -1,7 +1,8 @@
 """What may happen to an update before it is encoded: transforms, each of which may keep something between rounds.
 
 They are composed as in optax (``optax.chain``) and pfl-research (``Postprocessor``), and are the same on clients and
-server. A further transform is a class in a file of its own, and a line in ``fedkd.exchange.chain``.
+server, but for the two sides of a sketch. A further transform is a class in a file of its own, and a line in
+``fedkd.exchange.chain``.
 """
 
 from abc import ABC
@@ -37,7 +38,7 @@ class Sent:
     Args:
         update: As the last transform left it, before it was encoded.
         blob: What is sent.
-        spec: The model's tensors.
+        spec: Of the tensors that are sent.
         bases: Directions that the receiver knows too.
     """
 
@@ -73,9 +74,13 @@ class Transform(ABC):
             context: Of the round.
 
         Returns:
-            The update and the state, of the same shapes.
+            The update, as ``sends`` says, and the state, of the same shapes.
         """
         return update, state
+
+    def sends(self, spec: Spec) -> Spec:
+        """Return what an update's tensors are behind it, from what they are before it: the same."""
+        return spec
 
     def sent(self, sent: Sent, state: Weights) -> Weights:
         """Return what is kept for the next round, once the update is encoded.

@@ -49,7 +49,7 @@ def new_client(local: Local) -> ClientState:
 def new_server(experiment: "Experiment", run: str = "") -> ServerState:
     """State before the first round; ``run`` tells the run from all others."""
     shared = experiment.initial_shared()
-    transforms = experiment.chain.initial(experiment.spec)
+    transforms = experiment.broadcast_chain.initial(experiment.spec)
     return ServerState(0, shared, shared, experiment.digest(shared), transforms=transforms, run=run)
 
 
@@ -229,7 +229,8 @@ def begin_round(state: ServerState, experiment: "Experiment") -> ServerState:
         removed = channels_to_remove(experiment, state.shared) if finishes else ()
         now = experiment.at(step.round, removed)
         shared = experiment.begun(now.stage, removed, state.shared)
-        state = replace(state, shared=shared, transforms=now.chain.initial(now.spec), removed_channels=removed)
+        fresh = now.broadcast_chain.initial(now.spec)
+        state = replace(state, shared=shared, transforms=fresh, removed_channels=removed)
     now = experiment.at(step.round, state.removed_channels)
     base = prune(state.shared, step.sparsity, kernels(now.spec))
     return replace(state, round=step.round, base=base, digest=now.digest(base), steps=(*state.steps, step))
@@ -284,7 +285,7 @@ def server_round(
     context = Context(spec, kept_of(state.base, state.steps[-1].sparsity, spec), rng)
     header, coding = header_of(state.round, state.digest, experiment), experiment.coding("down", energy)
     mean = aggregate(updates, weights, experiment.config.guard)
-    sent, transforms = experiment.chain.send(mean, state.transforms, context, header, coding)
+    sent, transforms = experiment.broadcast_chain.send(mean, state.transforms, context, header, coding)
     shared = add(state.base, sent.payload.tensors)
     return replace(state, shared=shared, update=sent.blob, transforms=transforms), sent.payload
 

@@ -154,8 +154,18 @@ class Rules(ABC):
 
     @cached_property
     def chain(self) -> Chain:
-        """What happens to an update before it is encoded, the same on clients and server."""
-        return chain_of(self.config.exchange)
+        """What happens to a client's update before it is encoded."""
+        return chain_of(self.config.exchange, self.config.seed)
+
+    @cached_property
+    def broadcast_chain(self) -> Chain:
+        """What happens to the average of the clients' updates before it is encoded: the same, but for sketches."""
+        return chain_of(self.config.exchange, self.config.seed, "down")
+
+    @cached_property
+    def update_spec(self) -> Spec:
+        """Tensors of what clients send: of an update of the shared model, or of its sketch."""
+        return self.chain.sends(self.spec)
 
     def coding(self, way: str, energy: float) -> Coding:
         """How updates are coded on their way ``up`` or ``down`` at an energy threshold."""

@@ -123,7 +123,7 @@ def play(folder: Path, device: Pi4 | None = None) -> Played:
         raise RunError(f"the client's process died with code {done.returncode}: {done.stderr.strip()[-500:]}")
     found: dict[str, Any] = json.loads((folder / _RESULT).read_text())
     experiment = experiment_of(json.loads((folder / _SETTINGS).read_text()))
-    update = decode((folder / _UPDATE).read_bytes(), experiment.spec).tensors
+    update = decode((folder / _UPDATE).read_bytes(), experiment.update_spec).tensors
     return Played(**found, update=update)
 
 
@@ -147,7 +147,7 @@ def main(work: str) -> None:
         "initial": digest(new_client(experiment.local(_PARTITION)).base),
         "base": digest(base),
         "announced": offer.base,
-        "decoded": digest(decode(upload.blob, experiment.spec).tensors),
+        "decoded": digest(decode(upload.blob, experiment.update_spec).tensors),
         "losses": dict(upload.losses),
         "memory": peak_memory(),
     }

@@ -5,10 +5,12 @@ import pytest
 
 from fedkd.base.tensors import subtract, weighted_mean
 from fedkd.config.methods import METHODS
+from fedkd.config.settings import build
 from fedkd.exchange import transforms
 from fedkd.exchange.codec import decode
 from fedkd.protocol.reference import Federation
 from fedkd.protocol.resolve import resolve
+from sims.edge.federated import _alone
 from tests.protocol.test_federation import assert_identical
 
 TINY = {"task": "tests.protocol.test_oracle:task", "clients": 3, "rounds": 4, "edge.finish_rounds": 2}
@@ -21,7 +23,7 @@ def run(settings, schedule=((0, 1, 2), (0, 1, 2))):
     return federation
 
 
-@pytest.mark.parametrize("method", ["fedkd_plus", "powersgd", "topk", "fedpaq"])
+@pytest.mark.parametrize("method", ["fedkd_plus", "powersgd", "topk", "fedpaq", "fetchsgd"])
 def test_every_codec_leaves_the_same_bits_on_both_sides(method):
     """Client 1 misses a round; the last one is of finishing."""
     schedule = [[0, 1, 2], [0, 2], [0, 1, 2], [0, 1, 2], [0, 1, 2]]
@@ -66,7 +68,7 @@ def test_server_sends_later_what_its_broadcast_left_behind():
 def test_a_round_decodes_no_update_twice_and_without_feedback_no_client_decodes_its_own(monkeypatch, method, clients):
     """The server decodes its broadcast once; who keeps a residual needs what the receiver decodes."""
     decoded = []
-    monkeypatch.setattr(transforms, "decode", lambda blob, *rest: decoded.append(blob) or decode(blob, *rest))
+    monkeypatch.setattr(transforms, "decode", lambda *given: decoded.append(given[0]) or decode(*given))
     federation = run({"method": method}, [[0, 1, 2]])
     assert len(decoded) == len(set(decoded)) == clients + 1
     assert decoded[-1] == federation.server.update
@@ -78,6 +80,18 @@ def test_the_student_s_row_beside_fedkd_plus_differs_in_the_teacher_alone():
     assert student == {**plus, "train.models": "student"}
     federation = run({"method": "fedavg_student_plus"}, [[0, 1, 2]])
     assert set(federation.clients[0].local) == {"student.moments", "projection", "residual"}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_of_any_method_can_be_trained_further_by_plain_averaging(method):
+    """As `fedkd edge` does with smaller students; what belongs to the method alone is off."""
+    preset = METHODS[method].settings | METHODS[method].fixed
+    alone = _alone(build(preset | {"method": method}), rounds=3)
+    assert (alone.exchange.shared, alone.train.models, alone.total_rounds >= alone.rounds) == (
+        "student",
+        "student",
+        True,
+    )
 
 
 def test_plus_sends_less_than_the_paper_s_method():

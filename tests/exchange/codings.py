@@ -1,6 +1,6 @@
 """Codings by the names of their compressors, as tests want them."""
 
-from fedkd.config.sections import ExchangeConfig
+from fedkd.config.exchange import ExchangeConfig
 from fedkd.exchange.coding import Coding
 from fedkd.exchange.compressors import compressor
 

@@ -5,7 +5,7 @@ import pytest
 
 from fedkd.base.errors import InputError
 from fedkd.base.tensors import TensorSpec
-from fedkd.config.sections import ExchangeConfig
+from fedkd.config.exchange import ExchangeConfig
 from fedkd.exchange.basis import shared_bases
 from fedkd.exchange.blob import Header
 from fedkd.exchange.chain import Chain, chain_of

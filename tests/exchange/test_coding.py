@@ -5,7 +5,7 @@ import pytest
 
 from fedkd.base.errors import InputError
 from fedkd.base.tensors import TensorSpec
-from fedkd.config.sections import COMPRESSORS, ExchangeConfig
+from fedkd.config.exchange import COMPRESSORS, ExchangeConfig
 from fedkd.exchange.basis import Basis, shared_bases
 from fedkd.exchange.blob import Header
 from fedkd.exchange.codec import decode, encode

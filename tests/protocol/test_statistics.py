@@ -66,6 +66,7 @@ def task():
         {"method": "fedkd_plus", "exchange.bits": 4, "exchange.rounding": "stochastic"},
         {"exchange.bits": 8, "exchange.up": "dense", "exchange.down": "dense"},
         {"exchange.up": "topk", "exchange.down": "topk", "exchange.density": 0.05, "exchange.feedback": True},
+        {"exchange.up": "sketch", "exchange.down": "sketch", "exchange.momentum": 0.5},
         {"exchange.up": "powersgd", "exchange.down": "svd", "exchange.bits": 4, "exchange.feedback": True},
     ],
     ids=lambda settings: " ".join(map(str, settings.values())),
