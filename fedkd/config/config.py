@@ -64,6 +64,7 @@ class Config:
         require(both or not names, "classes", names, rule)
         check_classes(self.classes, self.clients)
         self._check_stages()
+        self._check_control()
         if self.clients:
             asked = f"at most {self.participants}, the clients a round asks"
             require(self.guard.minimum <= self.participants, "guard.minimum", self.guard.minimum, asked)
@@ -77,6 +78,18 @@ class Config:
         require(not share or self.exchange.shared == "both", "train.teacher_share", share, rule)
         rule = f"a share that leaves the teacher a round and the students one, of {self.rounds}"
         require(not share or 0 < self.teacher_rounds < self.rounds, "train.teacher_share", share, rule)
+
+    def _check_control(self) -> None:
+        train, shared, key = self.train, self.exchange.shared, "train.control_variates"
+        if not train.control_variates:
+            return
+        require(shared in ("student", "teacher"), key, True, "false where no model, or more than one, is shared")
+        rule = f"sgd with {key}: a control variate is the mean gradient of plain steps"
+        require(train.optimizer.lower() == "sgd", "train.optimizer", train.optimizer, rule)
+        rule = f"0 with {key}: each would pull at what the other measures"
+        require(not train.proximal, "train.proximal", train.proximal, rule)
+        rule = f"another than sketch with {key}: a table can't tell the model from the control variate"
+        require(not self.exchange.sketches, "exchange.up", self.exchange.up, rule)
 
     def _check_losses(self) -> None:
         models = self.train.models

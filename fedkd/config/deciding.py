@@ -24,6 +24,7 @@ _YOUNGER = {
     "train.unlabelled": "",
     "train.unlabelled_ratio": 1,
     "train.teacher_share": 0.0,
+    "train.control_variates": False,
     "exchange.sketch_size": 0.5,
     "exchange.sketch_rows": 5,
     "exchange.momentum": 0.0,

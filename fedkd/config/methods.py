@@ -104,6 +104,12 @@ _ALL = (
         {**_TEACHER, **_DENSE, "train.proximal": 0.01},
     ),
     Method(
+        "scaffold",
+        "FedAvg of the teacher by plain SGD, each gradient corrected by control variates, which cross the network too",
+        "Karimireddy et al., ICML 2020",
+        {**_TEACHER, **_DENSE, "train.control_variates": True, "train.optimizer": "sgd", "train.teacher_lr": 0.1},
+    ),
+    Method(
         "fedpaq",
         "FedAvg of the teacher with updates rounded stochastically to 8 bits (16: exchange.bits)",
         "Reisizadeh et al., AISTATS 2020",

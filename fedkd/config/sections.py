@@ -60,6 +60,7 @@ class TrainConfig:
     ``unlabelled`` is where examples without labels come from, on which the two models teach each other and no task loss
     counts: ``rest``, those that ``partition.examples`` leaves out; an .npz file with ``x``; ``nodes``, each node's own;
     empty for none. In each batch there are ``unlabelled_ratio`` of them for one with a label.
+    ``control_variates`` are SCAFFOLD's, which correct each gradient of what is shared.
     In the first rounds, ``teacher_share`` of all, only the teacher is trained; then it stays as it is and teaches.
     """
 
@@ -72,6 +73,7 @@ class TrainConfig:
     student_lr: float = 1e-3
     decay: float = 1.0
     proximal: float = 0.0
+    control_variates: bool = False
     reset_student_moments: bool = False
     holdout: float = 0.1
     evaluate_every: int = 0

@@ -28,6 +28,11 @@ def batches(examples: int, size: int, epochs: int, rng: np.random.Generator) -> 
     return rows.reshape(-1, size), real / real.sum(1, keepdims=True)
 
 
+def steps(examples: int, size: int, epochs: int) -> int:
+    """Return how many batches ``batches`` makes."""
+    return -(-examples // size) * epochs
+
+
 @dataclass(frozen=True)
 class Lot:
     """Some batches, each of its examples and, behind them, of examples without labels.

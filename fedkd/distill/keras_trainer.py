@@ -13,7 +13,7 @@ from fedkd.base import runtime
 from fedkd.base.tensors import State, Weights
 from fedkd.config.sections import LossConfig, TrainConfig
 from fedkd.data.dataset import EVALUATION_BATCH, Dataset
-from fedkd.distill.batches import Schedule, ratio_of
+from fedkd.distill.batches import Schedule, ratio_of, steps
 from fedkd.distill.checks import check_knowledge
 from fedkd.distill.class_weights import weigher
 from fedkd.distill.compiled import Compiled
@@ -31,10 +31,14 @@ _UNROLL_TENSORS = 40
 
 
 class Bounds(NamedTuple):
-    """What holds trainable weights back, by role: their masks, and the weights they stay near."""
+    """What a round does to the steps of trainable weights, by role.
+
+    Their masks, the weights they stay near, and what is added to each of their gradients.
+    """
 
     masks: Any
     anchors: Any
+    corrections: Any
 
 
 Differentiate = Callable[[Callable[[], tuple[Any, Any]], Any], tuple[Any, Any]]
@@ -139,6 +143,10 @@ class KerasTrainer:
         state["projection"] = [keras.ops.convert_to_numpy(v) for v in self._projection]
         return state | {f"{group}.moments": self.initial_moments(group) for group in self._optimizers}
 
+    def steps_of(self, examples: int) -> int:
+        """Return how many steps training takes on so many examples."""
+        return steps(examples, self.train.batch_size, self.train.epochs)
+
     def initial_moments(self, group: str) -> Weights:
         """Return a group's optimiser variables before the first step."""
         return self._optimizers[group].initial()
@@ -151,12 +159,13 @@ class KerasTrainer:
         rate: float = 1.0,
         masks: Mapping[str, Weights] | None = None,
         anchors: Mapping[str, Weights] | None = None,
+        corrections: Mapping[str, Weights] | None = None,
     ) -> tuple[State, dict[str, float]]:
         """Train for the configured epochs, see ``fedkd.distill.trainer.Trainer``."""
         train = self.train
         schedule = Schedule(data, train.batch_size, self.ratio, train.epochs, self.weigh(data.y), rng)
         seeds = {role: learner.seeds(rng) for role, learner in self.learners.items()}
-        bounds = Bounds(dict(masks or {}), dict(anchors or {}))
+        bounds = Bounds(dict(masks or {}), dict(anchors or {}), dict(corrections or {}))
         carry: Any = (state, seeds)
         scale, start, losses = np.float32(rate), 0, []
         while start < len(schedule):
@@ -208,7 +217,7 @@ class KerasTrainer:
 
         Args:
             carry: A client's state, and by role the states of random layers.
-            bounds: What holds weights back.
+            bounds: What else the round does to a step.
             rate: Multiplies all learning rates.
             x: Inputs.
             y: Targets.
@@ -258,6 +267,8 @@ class KerasTrainer:
             if group in bounds.anchors:
                 pulls = zip(slopes, values, bounds.anchors[group], strict=True)
                 slopes = [g + self.train.proximal * (v - a) for g, v, a in pulls]
+            if group in bounds.corrections:
+                slopes = [g + c for g, c in zip(slopes, bounds.corrections[group], strict=True)]
             after, moments = self._optimizers[group].step(state[f"{group}.moments"], slopes, values, rate)
             state[f"{group}.moments"] = moments
             if group in bounds.masks:

@@ -30,6 +30,10 @@ class Trainer(Protocol):
         """Return the state of a client that has never trained; its arrays are everyone's, not to be changed."""
         ...
 
+    def steps_of(self, examples: int) -> int:
+        """Return how many steps training takes on so many examples."""
+        ...
+
     def initial_moments(self, group: str) -> Weights:
         """Return a group's optimiser variables before the first step."""
         ...
@@ -46,6 +50,7 @@ class Trainer(Protocol):
         rate: float = 1.0,
         masks: Mapping[str, Weights] | None = None,
         anchors: Mapping[str, Weights] | None = None,
+        corrections: Mapping[str, Weights] | None = None,
     ) -> tuple[State, dict[str, float]]:
         """Train for the configured epochs.
 
@@ -57,6 +62,7 @@ class Trainer(Protocol):
             masks: By role, a 0/1 array for each trainable weight, which is multiplied after each step; roles that
                 aren't in it are trained freely.
             anchors: By role, the trainable weights near which ``train.proximal`` keeps it (Li et al., MLSys 2020).
+            corrections: By role, what is added to each gradient of its trainable weights.
 
         Returns:
             The state after training, and the mean loss of each role.

@@ -1,6 +1,6 @@
 """Training by a TFLite file in LiteRT: ``fedkd.distill.trainer.Trainer`` without TensorFlow or Keras."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from fedkd.base.tensors import State, Weights
 from fedkd.data.dataset import Dataset
-from fedkd.distill.batches import Schedule
+from fedkd.distill.batches import Schedule, steps
 from fedkd.distill.class_weights import Weigh
 from fedkd.distill.trainer import Augment
 from fedkd.litert.opened import Opened
@@ -50,6 +50,10 @@ class LiteRTTrainer:
         """Return the state of a client that has never trained; its arrays are everyone's, not to be changed."""
         return {group: list(arrays) for group, arrays in self._initial.items()}
 
+    def steps_of(self, examples: int) -> int:
+        """Return how many steps training takes on so many examples."""
+        return steps(examples, self._record["batch"], self._epochs)
+
     def initial_moments(self, group: str) -> Weights:
         """Return a group's optimiser variables before the first step."""
         return list(self._initial[f"{group}.moments"])
@@ -62,12 +66,14 @@ class LiteRTTrainer:
         rate: float = 1.0,
         masks: Mapping[str, Weights] | None = None,
         anchors: Mapping[str, Weights] | None = None,
+        corrections: Mapping[str, Weights] | None = None,
     ) -> tuple[State, dict[str, float]]:
         """Train for the configured epochs, see ``fedkd.distill.trainer.Trainer``."""
         step = self._file.runner("train")
         size, ratio = self._record["batch"], self._record["unlabelled_ratio"]
         schedule = Schedule(data, size, ratio, self._epochs, self._weigh(data.y), rng)
-        still = self._bounds(state, masks or {}, anchors or {}) | {"rate": np.full(1, rate, np.float32)}
+        given = {"masks": masks or {}, "anchors": anchors or {}, "corrections": corrections or {}}
+        still = self._bounds(state, given) | {"rate": np.full(1, rate, np.float32)}
         carry = {n: np.atleast_1d(array) for group in self._groups for n, array in self._named(group, state[group])}
         losses = dict.fromkeys(self.roles, 0.0)
         for start in range(len(schedule)):
@@ -87,17 +93,14 @@ class LiteRTTrainer:
     def _named(self, group: str, arrays: Weights) -> Iterable[tuple[str, np.ndarray]]:
         return zip(self._groups[group], arrays, strict=True)
 
-    def _bounds(
-        self, state: State, masks: Mapping[str, Weights], anchors: Mapping[str, Weights]
-    ) -> dict[str, np.ndarray]:
-        """What the file wants to hold weights back: without masks all are free."""
+    def _bounds(self, state: State, given: Mapping[str, Mapping[str, Weights]]) -> dict[str, np.ndarray]:
+        """What the file wants of masks, anchors and corrections: what isn't given leaves a step as it is."""
         arrays: dict[str, np.ndarray] = {}
         for name in self._record["bounds"]:
             role, _, kind = name.partition(".")
             weights = self.trainable(role, state[role])
-            given = masks.get(role) if kind == "masks" else anchors.get(role)
-            given = [np.ones_like(w) if kind == "masks" else w for w in weights] if given is None else given
-            arrays |= {key(name, i): np.atleast_1d(np.float32(array)) for i, array in enumerate(given)}
+            found = given[kind].get(role, [_IDLE[kind](weight) for weight in weights])
+            arrays |= {key(name, i): np.atleast_1d(np.float32(array)) for i, array in enumerate(found)}
         return arrays
 
     def logits(self, role: str, weights: Weights, x: np.ndarray, threads: int = 1) -> np.ndarray:
@@ -116,6 +119,14 @@ class LiteRTTrainer:
             return np.concatenate([batch(start) for start in starts])
         with ThreadPoolExecutor(threads) as pool:
             return np.concatenate(list(pool.map(batch, starts)))
+
+
+# What leaves a step as it is, made of a weight.
+_IDLE: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
+    "masks": np.ones_like,
+    "anchors": np.asarray,
+    "corrections": np.zeros_like,
+}
 
 
 def key(group: str, place: int) -> str:

@@ -31,8 +31,8 @@ def training_file(
         trainer: Of the models, losses and optimisers; not used otherwise while this runs.
         x: At least one input, for its shape and dtype.
         y: At least one target, likewise.
-        bounds: Of ``masks`` and ``anchors`` those that training will be given for the shared model, as
-            ``ROLE.masks`` and ``ROLE.anchors``.
+        bounds: Of ``masks``, ``anchors`` and ``corrections`` those that training will be given for the shared model,
+            as ``ROLE.masks`` and so on.
         about: What else whoever opens the file must know, for JSON.
 
     Returns:
@@ -82,8 +82,8 @@ def _train(trainer: KerasTrainer, state: State, x: np.ndarray, y: np.ndarray, bo
         given = _shaped(named, state)
         held_back = _shaped(named, held)
         kinds = [
-            {name.partition(".")[0]: tensors for name, tensors in held_back.items() if name.endswith(kind)}
-            for kind in (".masks", ".anchors")
+            {name.partition(".")[0]: tensors for name, tensors in held_back.items() if name.endswith(f".{kind}")}
+            for kind in Bounds._fields
         ]
         drawn = keras.tree.map_structure(tf.constant, seeds)
         shares = Shares(named["share"], named["task_share"])

@@ -27,6 +27,7 @@ from fedkd.protocol.kinds import own_teacher, teaches
 from fedkd.protocol.local import Local, models_of, trainer_of
 from fedkd.protocol.rules import ROLES, Rules, held_apart
 from fedkd.protocol.run_cache import RunCache
+from fedkd.protocol.scaffold import CONTROL, control_spec
 from fedkd.protocol.stages import FINISHING, TEACHER, TOGETHER, stage_of, teacher_stage, with_teachers_layers
 from fedkd.tasks.task import Task
 
@@ -166,7 +167,7 @@ class Experiment(Rules):
 
     def initial_shared(self) -> Weights:
         """The shared model before the first round, which the seed alone determines; empty where none is shared."""
-        return self.joined({role: self.untrained(role) for role in self.shared_roles})
+        return self.with_control([tensor for role in self.shared_roles for tensor in self.untrained(role)])
 
     def untrained(self, role: str) -> Weights:
         """Return the weights with which a model was built."""
@@ -207,7 +208,8 @@ class Experiment(Rules):
     @cached_property
     def spec(self) -> Spec:
         """Tensors of the shared model, or of both: the teacher's, then the student's."""
-        return tuple(self._named(role, item) for role, spec in self._specs.items() for item in spec)
+        models = tuple(self._named(role, item) for role, spec in self._specs.items() for item in spec)
+        return models + (control_spec(models) if self.config.train.control_variates else ())
 
     def _named(self, role: str, item: TensorSpec) -> TensorSpec:
         """A tensor of a shared model; where there are two, names say of which, and only what ships is pruned."""
@@ -224,7 +226,8 @@ class Experiment(Rules):
     @cached_property
     def shared_sizes(self) -> Mapping[str, int]:
         """Numbers of tensors of the models that are shared, by role."""
-        return {role: len(spec) for role, spec in self._specs.items()}
+        sizes = {role: len(spec) for role, spec in self._specs.items()}
+        return sizes | ({CONTROL: sum(sizes.values())} if self.config.train.control_variates else {})
 
     @cached_property
     def frozen(self) -> str:

@@ -13,16 +13,15 @@ compresses the average by the same rule and adds what it *decodes*, as every cli
     shared = base + decode(encode(mean))
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fedkd.base.seeding import Purpose, generator
-from fedkd.base.tensors import Spec, State, Weights, add, subtract
+from fedkd.base.tensors import Spec, State, Weights, add
 from fedkd.compress.prune import masks, prune
-from fedkd.config.sections import TrainConfig
 from fedkd.data.dataset import Dataset
 from fedkd.exchange.basis import Bases, shared_bases
 from fedkd.exchange.blob import Header, PayloadError
@@ -32,8 +31,10 @@ from fedkd.protocol.aggregation import aggregate
 from fedkd.protocol.finishing import channels_to_remove
 from fedkd.protocol.local import Local
 from fedkd.protocol.rules import Rules
+from fedkd.protocol.scaffold import over_all_clients
 from fedkd.protocol.stages import FINISHING, begins, stage_of
 from fedkd.protocol.state import ClientState, Offer, ServerState, Step, Upload
+from fedkd.protocol.training import trained
 
 if TYPE_CHECKING:
     from fedkd.protocol.experiment import Experiment
@@ -43,7 +44,7 @@ def new_client(local: Local) -> ClientState:
     """State before the first round: its shared model follows from the seed, so it need not be sent."""
     state, experiment = local.initial_state(), local.experiment
     parts = {role: state.pop(role) if role in state else experiment.untrained(role) for role in experiment.shared_roles}
-    return ClientState(0, [tensor for part in parts.values() for tensor in part], state)
+    return ClientState(0, experiment.with_control([tensor for part in parts.values() for tensor in part]), state)
 
 
 def new_server(experiment: "Experiment", run: str = "") -> ServerState:
@@ -158,12 +159,9 @@ def client_round(
     spec, chain = experiment.spec, experiment.chain
     before = _held(state, offer, local)
     transforms = {group: arrays for group, arrays in before.items() if group in chain.groups}
-    trained = {group: arrays for group, arrays in before.items() if group not in chain.groups}
+    held = {group: arrays for group, arrays in before.items() if group not in chain.groups}
     context = Context(spec, kept_of(base, offer.sparsity, spec), rng)
-    after, losses = _train(trained, base, offer, data, local, context)
-    check_trained(after, losses, experiment.config.train)
-    parts = {role: after.pop(role, part) for role, part in experiment.parts(base).items()}
-    update = subtract(experiment.joined(parts), base)
+    after, update, losses = trained(held, base, offer, data, local, context)
     header, coding = header_of(offer.round, offer.base, experiment), experiment.coding("up", offer.energy)
     bases = known_bases(experiment, offer.round, offer.steps[-1].blob if offer.steps else None)
     sent, kept = chain.send(update, transforms, context, header, coding, bases)
@@ -178,47 +176,6 @@ def _held(state: ClientState, offer: Offer, local: Local) -> State:
     own = [role for role in local.trainer.roles if role not in experiment.shared_roles]
     kept = {group: arrays for group, arrays in state.local.items() if group.partition(".")[0] in own}
     return new_client(local).local | kept
-
-
-def _train(
-    state: State, base: Weights, offer: Offer, data: Dataset, local: Local, context: Context
-) -> tuple[State, dict[str, float]]:
-    """Train from the base, within the round's zeros and near the base where the method says so."""
-    experiment, trainer = local.experiment, local.trainer
-    config, rate = experiment.config, experiment.rate(offer.round)
-    if not base:
-        return trainer.fit(state, data, context.rng, rate)
-    shared = {role: part for role, part in experiment.parts(base).items() if role in trainer.roles}
-    moved = [role for role in shared if f"{role}.moments" in state]
-    if config.train.reset_student_moments:
-        state = state | {f"{role}.moments": trainer.initial_moments(role) for role in moved}
-    keep = near = None
-    if context.kept is not None:  # only what ships has zeros to keep
-        keep = {role: trainer.trainable(role, experiment.parts(context.kept)[role]) for role in [experiment.shown]}
-    if config.train.proximal:
-        near = {role: trainer.trainable(role, shared[role]) for role in moved}
-    return trainer.fit({**state, **shared}, data, context.rng, rate, keep, near)
-
-
-def check_trained(state: State, losses: Mapping[str, float], train: TrainConfig) -> None:
-    """Refuse what training has made of a client's models where it isn't finite: it would never get better.
-
-    Args:
-        state: After training; of its groups the models count, and what matches their hidden states.
-        losses: Mean loss of each role.
-        train: Whose learning rates are told.
-
-    Raises:
-        PayloadError: A number is NaN or infinite; says what to change.
-    """
-    groups = [group for group in (*losses, "projection") if group in state]
-    broken = [group for group in groups if not all(np.isfinite(array).all() for array in state[group])]
-    if broken:
-        rates = {"teacher": train.teacher_lr, "student": train.student_lr}
-        found = ", ".join(f"loss of the {role} {loss:g}" for role, loss in losses.items())
-        lower = " or ".join(f"train.{role}_lr ({rates[role]:g})" for role in losses)
-        text = f"training made the {' and the '.join(broken)} NaN or infinite ({found}): lower {lower}, or look for"
-        raise PayloadError("not_finite", f"{text} divisions and logarithms in layers and losses of your own")
 
 
 def begin_round(state: ServerState, experiment: "Experiment") -> ServerState:
@@ -284,7 +241,7 @@ def server_round(
     spec, rng = experiment.spec, generator(experiment.config.seed, Purpose.ROUNDING, state.round)
     context = Context(spec, kept_of(state.base, state.steps[-1].sparsity, spec), rng)
     header, coding = header_of(state.round, state.digest, experiment), experiment.coding("down", energy)
-    mean = aggregate(updates, weights, experiment.config.guard)
+    mean = over_all_clients(aggregate(updates, weights, experiment.config.guard), len(updates), experiment)
     sent, transforms = experiment.broadcast_chain.send(mean, state.transforms, context, header, coding)
     shared = add(state.base, sent.payload.tensors)
     return replace(state, shared=shared, update=sent.blob, transforms=transforms), sent.payload

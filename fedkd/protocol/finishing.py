@@ -96,9 +96,10 @@ def reshaped(experiment: "Experiment", removed_channels: Sequence[int], shared: 
 
     def begin() -> Weights:
         model = _reshaped(_plain(experiment, shared), removed_channels, experiment.config.edge.qat)
-        parts = {role: part for role, part in experiment.parts(shared).items() if role != experiment.shown}
         # By the sizes before: the model that ships has other tensors now, and comes last.
-        return [tensor for part in parts.values() for tensor in part] + get_weights(model)
+        parts = experiment.parts(shared)
+        others = [tensor for role in experiment.shared_roles if role != experiment.shown for tensor in parts[role]]
+        return experiment.with_control(others + get_weights(model))
 
     return experiment.cache.begun(shared, tuple(removed_channels), begin)
 

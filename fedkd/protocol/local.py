@@ -19,6 +19,7 @@ from fedkd.objectives.objective import quality
 from fedkd.protocol.kinds import own_teacher, teaches
 from fedkd.protocol.messages import PERSONAL, SHARED_PERSONAL, teacher_key
 from fedkd.protocol.rules import ROLES, Rules
+from fedkd.protocol.scaffold import OWN, zeros_like
 from fedkd.protocol.state import ClientState
 
 if TYPE_CHECKING:
@@ -44,7 +45,10 @@ class Local:
 
     def initial_state(self) -> State:
         """Return what a client holds before it has trained: its trainer's state, and what its transforms keep."""
-        return {**self.trainer.initial_state(), **self.experiment.chain.initial(self.experiment.spec)}
+        kept = {**self.trainer.initial_state(), **self.experiment.chain.initial(self.experiment.spec)}
+        if not self.experiment.config.train.control_variates:
+            return kept
+        return kept | {OWN: zeros_like(kept[self.experiment.shown])}
 
     def teacher(self, state: ClientState) -> Weights | None:
         """Return a client's teacher after a round, its own or the one that all share beside the student; else None."""
@@ -110,6 +114,8 @@ def content_of(experiment: "Experiment", kind: str, about: Mapping[str, Any] | N
     wanted = [f"{experiment.shown}.masks"] if experiment.shares and config.edge.sparsity > 0 else []
     if config.train.proximal:
         wanted += [f"{role}.anchors" for role in experiment.shared_roles if role in trainer.trained]
+    if config.train.control_variates:
+        wanted += [f"{experiment.shown}.corrections"]
     return training_file(trainer, example.x[:1], example.y[:1], wanted, about)
 
 

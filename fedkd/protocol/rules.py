@@ -20,6 +20,7 @@ from fedkd.exchange.coding import Coding
 from fedkd.exchange.compressors import compressor
 from fedkd.objectives.objective import Objective
 from fedkd.protocol.run_cache import RunCache
+from fedkd.protocol.scaffold import zeros_like
 from fedkd.protocol.stages import TEACHER, TOGETHER, within_stage
 from fedkd.tasks.own import Wants
 
@@ -74,7 +75,10 @@ class Rules(ABC):
     @property
     @abstractmethod
     def shared_sizes(self) -> Mapping[str, int]:
-        """Numbers of tensors of the models that are shared, by role, in the order in which they are."""
+        """Numbers of tensors of the models that are shared, by role, in the order in which they are.
+
+        Behind them is what ``fedkd.protocol.scaffold`` shares beside the model, where it does.
+        """
 
     def parts(self, shared: Sequence[T]) -> dict[str, list[T]]:
         """Return what belongs to the tensors of each model that is shared, by role."""
@@ -86,6 +90,10 @@ class Rules(ABC):
     def joined(self, parts: Mapping[str, Weights]) -> Weights:
         """Return the tensors of all models that are shared, as ``parts`` takes them apart."""
         return [tensor for role in self.shared_sizes for tensor in parts[role]]
+
+    def with_control(self, tensors: Weights) -> Weights:
+        """Return what is shared of models as it begins, with the control variate of clients that have such."""
+        return tensors + (zeros_like(tensors) if self.config.train.control_variates else [])
 
     def untrained(self, role: str) -> Weights:
         """Return the weights that a shared model begins with which isn't trained now; empty where they aren't known."""

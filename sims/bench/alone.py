@@ -33,7 +33,7 @@ def training_alone(experiment: Experiment) -> Measured:
     def train(state: Any, batches: Any) -> Any:
         carry: Any = (state, {role: [] for role in trainer.roles})  # no random layers
         with runtime.inline_operations():
-            (after, _), _ = step(0, carry, Bounds({}, {}), rate, *batches)
+            (after, _), _ = step(0, carry, Bounds({}, {}, {}), rate, *batches)
         return after
 
     def batches(round_: int, client: int) -> Any:

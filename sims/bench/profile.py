@@ -104,7 +104,7 @@ def _operations(experiment: Experiment, repeats: int) -> Spent:
     with graph.as_default():
         inputs = tf.nest.map_structure(lambda a: tf.compat.v1.placeholder(a.dtype, a.shape), values)
         carry, *others = inputs
-        outputs = trainer.steps(carry, Bounds({}, {}), *others)
+        outputs = trainer.steps(carry, Bounds({}, {}, {}), *others)
     feed = dict(zip(tf.nest.flatten(inputs), tf.nest.flatten(values), strict=True))
     options = tf.compat.v1.RunOptions(trace_level=tf.compat.v1.RunOptions.FULL_TRACE)
     config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)

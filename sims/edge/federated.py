@@ -57,7 +57,7 @@ def _alone(config: Config, rounds: int) -> Config:
     exchange = replace(config.exchange, shared="student", up="dense", down="dense", bits=32, feedback=False)
     exchange = replace(exchange, weighting="examples", momentum=0.0)
     train = replace(config.train, models="student", student_lr=_RATE * config.train.student_lr)
-    train = replace(train, teacher_share=0.0, unlabelled="")
+    train = replace(train, control_variates=False, teacher_share=0.0, unlabelled="")
     model = replace(config.model, student_weights="", student_init="random")
     return replace(config, rounds=rounds, model=model, train=train, exchange=exchange, loss=LossConfig())
 

@@ -100,13 +100,18 @@ def test_words_are_learned_in_a_file():
 
 
 @pytest.mark.slow
-def test_masks_and_anchors_hold_weights_back():
-    train, bounds = replace(TRAIN, proximal=0.5), ("student.masks", "student.anchors")
+def test_masks_and_anchors_hold_weights_back_and_gradients_are_corrected():
+    train, bounds = replace(TRAIN, proximal=0.5), ("student.masks", "student.anchors", "student.corrections")
     theirs, ours = pair(lambda: still(4), lambda: still(4), train, bounds=bounds)
     weights = ours.trainable("student", ours.initial_state()["student"])
     masks = {"student": [rng(i).integers(0, 2, w.shape).astype(np.float32) for i, w in enumerate(weights)]}
     anchors = {"student": [w + 0.1 for w in weights]}
-    after = alike(ours, theirs, tiny.examples(24, 0), masks=masks, anchors=anchors)
+    corrections = {"student": [rng(i).normal(size=w.shape).astype(np.float32) for i, w in enumerate(weights)]}
+    given = {"masks": masks, "anchors": anchors, "corrections": corrections}
+    after = alike(ours, theirs, tiny.examples(24, 0), **given)
+    without, _ = ours.fit(ours.initial_state(), tiny.examples(24, 0), rng(), masks=masks, anchors=anchors)
+    assert np.linalg.norm(change(without, after, "student")) > 0.05
+    assert ours.steps_of(25) == theirs.steps_of(25) == 4
     for weight, mask in zip(ours.trainable("student", after["student"]), masks["student"], strict=True):
         assert not weight[mask == 0].any()
 

@@ -14,7 +14,6 @@ from fedkd.protocol.chunking import PART, join, split
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.federation import (
     begin_round,
-    check_trained,
     follow,
     forget_steps,
     header_of,
@@ -25,6 +24,7 @@ from fedkd.protocol.messages import Answer, answer_fields, offer_fields, read_an
 from fedkd.protocol.reference import Federation
 from fedkd.protocol.resolve import resolve
 from fedkd.protocol.state import ServerState, Step
+from fedkd.protocol.training import check_trained
 
 
 @pytest.fixture(scope="module")
