@@ -8,7 +8,7 @@ from flwr.app import Message
 
 from clients.node.transport import from_records
 from fedkd.exchange.blob import PayloadError
-from fedkd.exchange.codec import Payload, decode
+from fedkd.exchange.codec import Payload
 from fedkd.objectives.metric import Scale
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.federation import header_of, known_bases
@@ -77,7 +77,8 @@ def check_update(answer: Answer, state: ServerState, experiment: Experiment) -> 
         raise PayloadError("weight", f"trained on {harmless(str(answer.examples))} examples, {rule}")
     _check_metrics(answer, experiment.metrics)
     bases = known_bases(experiment, state.round, state.steps[-1].blob)
-    payload = decode(answer.blob, experiment.update_spec, bases, header_of(state.round, state.digest, experiment))
+    header = header_of(state.round, state.digest, experiment)
+    payload = experiment.received(answer.blob, state.round, bases, header)
     bound = settings.norm or _LARGEST_NORM
     if not payload.norm <= bound:
         raise TooLargeError(payload.norm, bound)

@@ -223,9 +223,9 @@ def test_what_cant_go_on_is_refused_in_one_line(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["fetchsgd", "scaffold"])
+@pytest.mark.parametrize("method", ["fetchsgd", "scaffold", "feddropout"])
 def test_what_baselines_keep_outlives_the_process(tmp_path, method):
-    """Sketches of momentum and errors on the server, control variates on both sides."""
+    """Sketches of momentum and errors on the server, control variates on both sides, the units of a round."""
     settings = SETTINGS | {"method": method, "edge.qat": False}
     run(settings, "local", tmp_path / "whole", False, False, QUIET)
     crash("before the checkpoint", 3, run, settings, "local", tmp_path / "run", False, False, QUIET)

@@ -23,6 +23,7 @@ class Purpose(IntEnum):
     GOLDEN = 12
     CLASSES = 13
     SKETCH = 14
+    UNITS = 15
 
 
 def generator(seed: int, purpose: Purpose, *path: int) -> np.random.Generator:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
+from keras import layers
 
 from fedkd.compress.layers import CONCATENATES, FLATTENS, JOINS, KEEPS, inherited_traits, makes_channels, traits_of
 from fedkd.models.graph import Node, functional, graph_of
@@ -68,6 +69,21 @@ def channels(model: keras.Model) -> Channels:
             found.fix(given[node.name])
     roots = {name: tuple(map(found.roots, arrays)) for name, arrays in taken.items()}
     return Channels(graph.nodes, roots, {name: found.roots(ids) for name, ids in given.items()}, graph.outputs)
+
+
+def channel_axes(node: Node, into: np.ndarray, out: np.ndarray) -> list[dict[int, np.ndarray]]:
+    """For each weight of a call's layer, by axis, what is known of the channels that lie along it.
+
+    Args:
+        node: The call.
+        into: What is known of each channel of its first input: its number, or whether it stays.
+        out: The same of each of its output.
+    """
+    layer = node.operation
+    kernel = inherited_traits(layer).kernel
+    if kernel is not None and (makes_channels(layer) or not kernel.mixes):
+        return kernel.by_axis(layer, layer.weights, into, out)
+    return [{-1: out} if isinstance(layer, layers.BatchNormalization) else {} for _ in getattr(layer, "weights", ())]
 
 
 class _Numbers:

@@ -29,14 +29,14 @@ class Kernel(ABC):
         """Importance of what a kernel reads, given that of what it gives, float64 (channels,) both; by magnitudes."""
 
     @abstractmethod
-    def without(self, layer: Any, weights: Weights, into: np.ndarray, out: np.ndarray) -> list[np.ndarray]:
-        """A layer's weights without some channels.
+    def by_axis(self, layer: Any, weights: Weights, into: np.ndarray, out: np.ndarray) -> list[dict[int, np.ndarray]]:
+        """For each of a layer's weights, by axis, what is known of the channels that lie along it.
 
         Args:
             layer: The layer.
-            weights: All of its weights.
-            into: bool, which of the channels that it reads stay.
-            out: bool, which of those that it gives.
+            weights: All of its weights, or whatever has their shapes.
+            into: What is known of each channel that it reads, (channels,): its number, or whether it stays.
+            out: The same of each that it gives.
         """
 
     def rows(self, layer: Any, taken: np.ndarray, count: int) -> np.ndarray:
@@ -57,10 +57,10 @@ class Mixing(Kernel):
         """See ``Kernel.passed_back``."""
         return flat(weights[0]) @ out
 
-    def without(self, layer: Any, weights: Weights, into: np.ndarray, out: np.ndarray) -> list[np.ndarray]:
-        """See ``Kernel.without``."""
+    def by_axis(self, layer: Any, weights: Weights, into: np.ndarray, out: np.ndarray) -> list[dict[int, np.ndarray]]:
+        """See ``Kernel.by_axis``."""
         kernel, *bias = weights
-        return [_along(_along(kernel, _fit(into, kernel.shape[-2]), -2), out, -1), *(b[out] for b in bias)]
+        return [{-2: _fit(into, kernel.shape[-2]), -1: out}, *({-1: out} for _ in bias)]
 
 
 @dataclass(frozen=True)
@@ -75,10 +75,10 @@ class Depthwise(Kernel):
         kernel = flat(weights[0])
         return (kernel * out.reshape(kernel.shape)).sum(axis=1)
 
-    def without(self, layer: Any, weights: Weights, into: np.ndarray, out: np.ndarray) -> list[np.ndarray]:
-        """See ``Kernel.without``."""
+    def by_axis(self, layer: Any, weights: Weights, into: np.ndarray, out: np.ndarray) -> list[dict[int, np.ndarray]]:
+        """See ``Kernel.by_axis``."""
         kernel, *bias = weights
-        return [_along(kernel, _fit(into, kernel.shape[-2]), -2), *(b[out] for b in bias)]
+        return [{-2: _fit(into, kernel.shape[-2])}, *({-1: out} for _ in bias)]
 
 
 @dataclass(frozen=True)
@@ -91,12 +91,11 @@ class Separable(Kernel):
         """See ``Kernel.passed_back``."""
         return Depthwise().passed_back(weights, flat(weights[1]) @ out)
 
-    def without(self, layer: Any, weights: Weights, into: np.ndarray, out: np.ndarray) -> list[np.ndarray]:
-        """See ``Kernel.without``."""
+    def by_axis(self, layer: Any, weights: Weights, into: np.ndarray, out: np.ndarray) -> list[dict[int, np.ndarray]]:
+        """See ``Kernel.by_axis``."""
         depth, point, *bias = weights
-        depth = _along(depth, _fit(into, depth.shape[-2]), -2)
         wide = np.repeat(_fit(into, point.shape[-2] // layer.depth_multiplier), layer.depth_multiplier)
-        return [depth, _along(_along(point, wide, -2), out, -1), *(b[out] for b in bias)]
+        return [{-2: _fit(into, depth.shape[-2])}, {-2: wide, -1: out}, *({-1: out} for _ in bias)]
 
     def rows(self, layer: Any, taken: np.ndarray, count: int) -> np.ndarray:
         """See ``Kernel.rows``."""
@@ -108,10 +107,6 @@ def flat(kernel: np.ndarray) -> np.ndarray:
     return np.abs(kernel).reshape(-1, *kernel.shape[-2:]).sum(axis=0, dtype=np.float64)
 
 
-def _fit(stays: np.ndarray, width: int) -> np.ndarray:
-    """The mask of an input of the model holds for all of its channels."""
-    return stays if len(stays) == width else np.full(width, stays.all())
-
-
-def _along(array: np.ndarray, stays: np.ndarray, axis: int) -> np.ndarray:
-    return np.compress(stays, array, axis=axis)
+def _fit(known: np.ndarray, width: int) -> np.ndarray:
+    """What is known of an input of the model holds for all of its channels: they stay, and have the number 0."""
+    return known if len(known) == width else np.full(width, known.min())

@@ -1,13 +1,12 @@
 """A model without some of its channels: fewer filters and units, not zeros in their place."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
-from keras import layers
 
 from fedkd.base.errors import InputError
-from fedkd.compress.channels import Channels, channels
+from fedkd.compress.channels import Channels, channel_axes, channels
 from fedkd.compress.cost import places
 from fedkd.compress.layers import inherited_traits, makes_channels
 from fedkd.models.graph import Node, copy, functional, rebuild
@@ -52,6 +51,13 @@ def macs_without(found: Channels, removed: Sequence[int]) -> int:
     return sum(times * kept.kernel_size(node) for node in found.nodes if (times := places(node)))
 
 
+def along(weight: np.ndarray, stays: Mapping[int, np.ndarray]) -> np.ndarray:
+    """Return what is left of a weight, given by axis which channels stay, bool."""
+    for axis, mask in stays.items():
+        weight = np.compress(mask, weight, axis=axis)
+    return weight
+
+
 class _Kept:
     """Layers and weights with the channels that are left."""
 
@@ -69,15 +75,10 @@ class _Kept:
 
     def weights(self, node: Node) -> list[np.ndarray]:
         """A layer's weights without what belongs to the channels that go."""
-        layer, held = node.operation, node.operation.get_weights()
         out = self._stays(self._found.given[node.name])
         into = self._stays(self._found.taken[node.name][0])
-        kernel = inherited_traits(layer).kernel
-        if kernel is not None and (makes_channels(layer) or not kernel.mixes):
-            return kernel.without(layer, held, into, out)
-        if isinstance(layer, layers.BatchNormalization):
-            return [vector[out] for vector in held]
-        return held
+        pairs = zip(node.operation.get_weights(), channel_axes(node, into, out), strict=True)
+        return [along(weight, axes) for weight, axes in pairs]
 
     def kernel_size(self, node: Node) -> int:
         """How many numbers are left of a layer's kernels."""

@@ -65,6 +65,7 @@ class Config:
         check_classes(self.classes, self.clients)
         self._check_stages()
         self._check_control()
+        self._check_units()
         if self.clients:
             asked = f"at most {self.participants}, the clients a round asks"
             require(self.guard.minimum <= self.participants, "guard.minimum", self.guard.minimum, asked)
@@ -90,6 +91,13 @@ class Config:
         require(not train.proximal, "train.proximal", train.proximal, rule)
         rule = f"another than sketch with {key}: a table can't tell the model from the control variate"
         require(not self.exchange.sketches, "exchange.up", self.exchange.up, rule)
+
+    def _check_units(self) -> None:
+        units, alone = self.exchange.units, self.train.models != "both" and self.exchange.shared != "none"
+        rule = "1 where the shared model isn't trained alone: hidden states of a part of it have other widths"
+        require(units == 1 or alone, "exchange.units", units, rule)
+        rule = "1 with train.control_variates, which are means over all rounds"
+        require(units == 1 or not self.train.control_variates, "exchange.units", units, rule)
 
     def _check_losses(self) -> None:
         models = self.train.models

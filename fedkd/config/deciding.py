@@ -28,6 +28,7 @@ _YOUNGER = {
     "exchange.sketch_size": 0.5,
     "exchange.sketch_rows": 5,
     "exchange.momentum": 0.0,
+    "exchange.units": 1.0,
 }
 
 

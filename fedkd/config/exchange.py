@@ -18,6 +18,7 @@ class ExchangeConfig:
     ``transforms`` changes updates before they are encoded: names, separated by spaces, of ``fedkd.exchange.chain``.
     Count sketches go with ``up`` and ``down`` both ``sketch``: of ``sketch_rows``, with ``sketch_size`` times as many
     entries as the model; the server's has ``momentum``, and it broadcasts the ``density`` of entries it finds largest.
+    ``units`` is the share of each layer's units that a round trains and sends, others in each.
     """
 
     shared: str = "student"
@@ -30,6 +31,7 @@ class ExchangeConfig:
     sketch_size: float = 0.5
     sketch_rows: int = 5
     momentum: float = 0.0
+    units: float = 1.0
     bits: int = 32
     rounding: str = "stochastic"
     feedback: bool = False
@@ -50,6 +52,10 @@ class ExchangeConfig:
         require(self.rank >= 1, "exchange.rank", self.rank, "at least 1")
         require(0 < self.density <= 1, "exchange.density", self.density, "in (0, 1] (share of the entries)")
         self._check_sketch()
+        require(0 < self.units <= 1, "exchange.units", self.units, "in (0, 1] (share of each layer's units)")
+        whole = self.sketches or self.up == "powersgd"
+        rule = f"1 with {self.up}, which needs the whole update in each round"
+        require(self.units == 1 or not whole, "exchange.units", self.units, rule)
         require(self.bits in BITS, "exchange.bits", self.bits, f"one of {', '.join(map(str, BITS))}")
         ways = ("stochastic", "nearest")
         require(self.rounding in ways, "exchange.rounding", self.rounding, "stochastic or nearest")

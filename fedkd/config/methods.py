@@ -135,6 +135,12 @@ _ALL = (
         {**_TEACHER, "exchange.up": "sketch", "exchange.down": "sketch", "exchange.deflate": True},
     ),
     Method(
+        "feddropout",
+        "FedAvg of the teacher whose clients train and send three quarters of each layer's units, others in each round",
+        "Caldas et al., arXiv:1812.07210, 2018",
+        {**_TEACHER, **_DENSE, "exchange.units": 0.75},
+    ),
+    Method(
         "local",
         "each client's teacher on its own data; nothing is shared",
         f"first row of tables 2 and 3 in {_FEDKD}",

@@ -70,8 +70,10 @@ class Chain:
         held = {**self.initial(context.spec), **states}
         for transform in self.transforms:
             update, held[transform.group] = transform.apply(update, held.get(transform.group, []), context)
-        spec = self.sends(context.spec)
-        sent = Sent(update, encode(update, spec, header, coding, bases, context.rng), spec, bases)
+        spec, part = self.sends(context.spec), context.sub_model
+        taken, left = (update, spec) if part is None else (part.taken(update), part.spec(spec))
+        blob = encode(taken, left, header, coding, bases, context.rng)
+        sent = Sent(update, blob, spec, bases, part)
         return sent, _filled({each.group: each.sent(sent, held[each.group]) for each in self.transforms})
 
 

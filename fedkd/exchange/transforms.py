@@ -13,7 +13,8 @@ import numpy as np
 
 from fedkd.base.tensors import Spec, Weights
 from fedkd.exchange.basis import Bases
-from fedkd.exchange.codec import Payload, decode
+from fedkd.exchange.codec import Payload
+from fedkd.exchange.sub_model import SubModel, decode_part
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,13 @@ class Context:
         spec: The model's tensors.
         kept: For each tensor which of its numbers aren't pruned in the round, 1 or 0; None where nothing is pruned.
         rng: Of the sender in the round; whatever is drawn changes the stochastic rounding that follows.
+        sub_model: Of the round, where only some units are trained and sent.
     """
 
     spec: Spec
     kept: Weights | None
     rng: np.random.Generator
+    sub_model: SubModel | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,17 +43,19 @@ class Sent:
         blob: What is sent.
         spec: Of the tensors that are sent.
         bases: Directions that the receiver knows too.
+        sub_model: Of which the update is.
     """
 
     update: Weights
     blob: bytes
     spec: Spec
     bases: Bases | None = None
+    sub_model: SubModel | None = None
 
     @cached_property
     def payload(self) -> Payload:
         """What the receiver decodes; decoded once, and only where somebody asks."""
-        return decode(self.blob, self.spec, self.bases)
+        return decode_part(self.blob, self.spec, self.sub_model, self.bases)
 
 
 class Transform(ABC):

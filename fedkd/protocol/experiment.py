@@ -1,6 +1,5 @@
 """A configuration made real, as server and clients share it: its task, who holds which rows, the models as built."""
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,13 +17,15 @@ from fedkd.base.tensors import Spec, TensorSpec, Weights, digest
 from fedkd.config.config import Config
 from fedkd.config.deciding import deciding
 from fedkd.config.device_class import dealt
-from fedkd.data.dataset import EVALUATION_BATCH, Dataset
+from fedkd.data.dataset import Dataset
+from fedkd.exchange.sub_model import Units
 from fedkd.objectives.metric import Metric
 from fedkd.objectives.objective import quality
 from fedkd.protocol.contents import contents_of, deal_of
 from fedkd.protocol.finishing import finishing, reshaped
 from fedkd.protocol.kinds import own_teacher, teaches
 from fedkd.protocol.local import Local, models_of, trainer_of
+from fedkd.protocol.measuring import evaluation_interval
 from fedkd.protocol.rules import ROLES, Rules, held_apart
 from fedkd.protocol.run_cache import RunCache
 from fedkd.protocol.scaffold import CONTROL, control_spec
@@ -239,23 +240,25 @@ class Experiment(Rules):
 
     @cached_property
     def evaluation_interval(self) -> int:
-        """Rounds from one measurement of the teachers to the next: as configured, or so that they stay cheap.
+        """Rounds from one measurement of the teachers to the next."""
+        return evaluation_interval(self)
 
-        Where nobody knows how much the nodes have, it is all rounds: teachers are measured in the last one.
+    @cached_property
+    def units(self) -> Units:
+        """Which units of the shared model a round may leave out.
 
-        A client trains ``epochs`` times on its examples and would measure on the whole test set and what it holds out,
-        in full batches; a forward pass costs a third of a training step. Of classes with teachers the one that trains
-        least decides.
+        Raises:
+            InputError: It has none, or its graph can't be seen.
         """
-        train = self.config.train
-        if not self.rows:
-            return train.evaluate_every or self.config.rounds
-        examples = sum(map(len, self.rows)) / len(self.rows)
-        sets = (len(self.task.test), train.holdout * examples)
-        measured = EVALUATION_BATCH * sum(math.ceil(size / EVALUATION_BATCH) for size in sets)
-        epochs = min([train.epochs, *(held.of(train).epochs for held in self.config.classes if held.teaches)])
-        trained = epochs * (1 - train.holdout) * examples
-        return train.evaluate_every or math.ceil(measured / 3 / (EVALUATION_SHARE * trained))
+        from fedkd.compress.units import units_of
+
+        found = units_of(self.shared_model)
+        if not found.layers:
+            raise InputError(
+                f"exchange.units must be 1 with the {self.shown} of task {self.config.task!r}, got"
+                f" {self.config.exchange.units}: no layer of it has units that can be left out"
+            )
+        return found
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -290,7 +293,3 @@ class Experiment(Rules):
 
     def _model(self, role: str) -> "keras.Model":
         return self.models[role] if role in self.models else self.build(role)
-
-
-# Of a client's work that may go into measuring its teacher, where ``train.evaluate_every`` is 0.
-EVALUATION_SHARE = 0.1

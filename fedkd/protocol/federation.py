@@ -116,7 +116,8 @@ def advance(base: Weights, step: Step, removed_channels: tuple[int, ...], experi
     before, now = (experiment.at(round_, removed_channels) for round_ in (step.round - 1, step.round))
     if before is None or now is None:
         return None
-    shared = add(base, experiment.cache.broadcast(step.blob, before.spec)) if step.blob else base
+    part = before.sub_model(step.round - 1)
+    shared = add(base, experiment.cache.broadcast(step.blob, before.spec, part)) if step.blob else base
     begun: Weights | None = shared
     if begins(experiment.config, step.round):
         begun = experiment.begun(now.stage, removed_channels, shared)
@@ -160,7 +161,7 @@ def client_round(
     before = _held(state, offer, local)
     transforms = {group: arrays for group, arrays in before.items() if group in chain.groups}
     held = {group: arrays for group, arrays in before.items() if group not in chain.groups}
-    context = Context(spec, kept_of(base, offer.sparsity, spec), rng)
+    context = Context(spec, kept_of(base, offer.sparsity, spec), rng, experiment.sub_model(offer.round))
     after, update, losses = trained(held, base, offer, data, local, context)
     header, coding = header_of(offer.round, offer.base, experiment), experiment.coding("up", offer.energy)
     bases = known_bases(experiment, offer.round, offer.steps[-1].blob if offer.steps else None)
@@ -239,7 +240,8 @@ def server_round(
         Wu et al. 2022, algorithm 1, server side.
     """
     spec, rng = experiment.spec, generator(experiment.config.seed, Purpose.ROUNDING, state.round)
-    context = Context(spec, kept_of(state.base, state.steps[-1].sparsity, spec), rng)
+    kept, part = kept_of(state.base, state.steps[-1].sparsity, spec), experiment.sub_model(state.round)
+    context = Context(spec, kept, rng, part)
     header, coding = header_of(state.round, state.digest, experiment), experiment.coding("down", energy)
     mean = over_all_clients(aggregate(updates, weights, experiment.config.guard), len(updates), experiment)
     sent, transforms = experiment.broadcast_chain.send(mean, state.transforms, context, header, coding)

@@ -30,7 +30,7 @@ def check(experiment: "Experiment") -> dict[str, str]:
     Raises:
         InputError: The task's builders don't make the same models anew each time they are called, the models can't
             learn from each other, or the shared one can't be copied, or made aware of rounding, or it has no channels
-            to spare.
+            or units to spare.
     """
     from fedkd.compress.qat import skipped
     from fedkd.compress.structured import in_turn
@@ -40,6 +40,7 @@ def check(experiment: "Experiment") -> dict[str, str]:
     if experiment.shares:
         check_copied(experiment)
     edge = experiment.config.edge
+    experiment.sub_model(1)
     if edge.channels:
         in_turn(_plain(experiment, None), macs=1 - edge.channels)
     return skipped(_plain(experiment, None)) if edge.qat else {}

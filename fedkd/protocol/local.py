@@ -111,7 +111,8 @@ def content_of(experiment: "Experiment", kind: str, about: Mapping[str, Any] | N
 
     config, example = experiment.config, experiment.task.train
     trainer = keras_trainer(experiment, kind)
-    wanted = [f"{experiment.shown}.masks"] if experiment.shares and config.edge.sparsity > 0 else []
+    zeros = config.edge.sparsity > 0 or config.exchange.units < 1
+    wanted = [f"{experiment.shown}.masks"] if experiment.shares and zeros else []
     if config.train.proximal:
         wanted += [f"{role}.anchors" for role in experiment.shared_roles if role in trainer.trained]
     if config.train.control_variates:

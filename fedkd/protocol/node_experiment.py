@@ -19,6 +19,7 @@ from fedkd.config.settings import build, to_settings
 from fedkd.data.dataset import Dataset
 from fedkd.distill.class_weights import weigher
 from fedkd.distill.trainer import Augment
+from fedkd.exchange.sub_model import Units
 from fedkd.litert.opened import Opened
 from fedkd.litert.trainer import LiteRTTrainer
 from fedkd.objectives.objective import Objective
@@ -70,6 +71,7 @@ def about(first: "Experiment", now: "Experiment", kind: str) -> dict[str, Any]:
         "shared_sizes": dict(now.shared_sizes),
         "kind": kind,
         "frozen": now.frozen,
+        "units": now.units.to_json() if now.config.exchange.units < 1 else None,
         "spec": [asdict(item) for item in now.spec],
         "wanted": now.task.wanted.to_json(),
         "augment": name,
@@ -148,6 +150,11 @@ class NodeExperiment(Rules):
         """Numbers of tensors of the models that are shared, by role."""
         sizes: Mapping[str, int] = self._about["shared_sizes"]
         return sizes
+
+    @cached_property
+    def units(self) -> Units:
+        """Which units of the shared model a round may leave out."""
+        return Units.from_json(self._about["units"])
 
     @property
     def evaluation_interval(self) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 from fedkd.base.errors import RunError
 from fedkd.base.seeding import Purpose, generator
 from fedkd.base.tensors import Weights
-from fedkd.exchange.codec import Payload, decode, encode
+from fedkd.exchange.codec import Payload, encode
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.federation import (
     begin_round,
@@ -133,7 +133,7 @@ class Federation:
         """Decode the answers as the server does, and average them."""
         now, uniform = self.now, self.experiment.config.exchange.weighting == "uniform"
         bases = known_bases(now, self.server.round, self.server.steps[-1].blob)
-        self.updates = [decode(upload.blob, now.update_spec, bases).tensors for upload in uploads]
+        self.updates = [now.received(upload.blob, self.server.round, bases).tensors for upload in uploads]
         self.weights = [1.0 if uniform else float(upload.examples) for upload in uploads]
         energy = self.experiment.energy(self.server.round)
         self.server, broadcast = server_round(self.server, self.updates, self.weights, energy, now)

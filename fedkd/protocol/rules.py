@@ -9,15 +9,20 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import numpy as np
 
 from fedkd.base.contents import hash_record
+from fedkd.base.seeding import Purpose, generator
 from fedkd.base.tensors import Spec, Weights, digest
 from fedkd.compress.prune import polynomial_sparsity
 from fedkd.config.config import Config
 from fedkd.data.dataset import Dataset
 from fedkd.data.partition import hold_out
 from fedkd.exchange import schedule
+from fedkd.exchange.basis import Bases
+from fedkd.exchange.blob import Header
 from fedkd.exchange.chain import Chain, chain_of
+from fedkd.exchange.codec import Payload
 from fedkd.exchange.coding import Coding
 from fedkd.exchange.compressors import compressor
+from fedkd.exchange.sub_model import SubModel, Units, decode_part
 from fedkd.objectives.objective import Objective
 from fedkd.protocol.run_cache import RunCache
 from fedkd.protocol.scaffold import zeros_like
@@ -174,6 +179,26 @@ class Rules(ABC):
     def update_spec(self) -> Spec:
         """Tensors of what clients send: of an update of the shared model, or of its sketch."""
         return self.chain.sends(self.spec)
+
+    @property
+    @abstractmethod
+    def units(self) -> Units:
+        """Which units of the shared model a round may leave out."""
+
+    def sub_model(self, round_: int) -> SubModel | None:
+        """Return what a round trains and sends of the shared model, which the seed draws; None where that is all.
+
+        Finishing rounds train all of it.
+        """
+        share = self.config.exchange.units
+        if share == 1 or round_ > self.config.rounds:
+            return None
+        rng = generator(self.config.seed, Purpose.UNITS, round_)
+        return self.cache.sub_model(round_, lambda: self.units.draw(share, rng))
+
+    def received(self, blob: bytes, round_: int, bases: Bases | None = None, expected: Header | None = None) -> Payload:
+        """Decode a client's update of a round, see ``fedkd.exchange.codec.decode``."""
+        return decode_part(blob, self.update_spec, self.sub_model(round_), bases, expected)
 
     def coding(self, way: str, energy: float) -> Coding:
         """How updates are coded on their way ``up`` or ``down`` at an energy threshold."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from fedkd.base.tensors import Spec, Weights, digest
 from fedkd.exchange.basis import Bases
-from fedkd.exchange.codec import decode
+from fedkd.exchange.sub_model import SubModel, decode_part
 
 if TYPE_CHECKING:
     from fedkd.protocol.experiment import Experiment
@@ -51,17 +51,18 @@ class RunCache:
     def __init__(self) -> None:
         self._broadcasts = Recent[tuple[bytes, Spec], Weights](8)
         self._directions = Recent[tuple[Spec, int, int, bytes], Bases](2)
+        self._sub_models = Recent[int, SubModel](2)
         self._locals = Recent[str, "Local"](sys.maxsize)
         self._stages = Recent[tuple[str, tuple[int, ...]], "Experiment"](3)
         self._begun = Recent[tuple[str, tuple[int, ...]], Weights](1)
 
-    def broadcast(self, blob: bytes, spec: Spec) -> Weights:
-        """Return what all clients of a round decode of the server's blob.
+    def broadcast(self, blob: bytes, spec: Spec, part: SubModel | None = None) -> Weights:
+        """Return what all clients of a round decode of the server's blob, which is of a sub-model where it was.
 
         Raises:
             PayloadError: See ``fedkd.exchange.codec.decode``.
         """
-        return list(self._broadcasts.get((blob, spec), lambda: _frozen(decode(blob, spec).tensors)))
+        return list(self._broadcasts.get((blob, spec), lambda: _frozen(decode_part(blob, spec, part).tensors)))
 
     def directions(self, spec: Spec, rank: int, round_: int, previous: bytes, make: Callable[[], Bases]) -> Bases:
         """Return the directions that follow from the last broadcast."""
@@ -72,6 +73,10 @@ class RunCache:
             return bases
 
         return self._directions.get((spec, rank, round_, previous), made)
+
+    def sub_model(self, round_: int, make: Callable[[], SubModel]) -> SubModel:
+        """Return what a round trains and sends of the shared model."""
+        return self._sub_models.get(round_, make)
 
     def local(self, kind: str, make: Callable[[], "Local"]) -> "Local":
         """Return what the experiment is to the clients of a kind."""

@@ -33,11 +33,15 @@ def trained(
     Raises:
         PayloadError: Training ended in NaN or Inf.
     """
-    experiment = local.experiment
+    experiment, part = local.experiment, context.sub_model
+    if part is not None:
+        base = part.spread(part.taken(base), context.spec)
     after, losses = _fit(state, base, offer, data, local, context)
     check_trained(after, losses, experiment.config.train)
     parts = {role: after.pop(role, before) for role, before in experiment.parts(base).items()}
     update = subtract(experiment.joined(parts), base)
+    if part is not None:  # what layers have measured of units that weren't there is nothing
+        update = part.spread(part.taken(update), context.spec)
     if scaffold.OWN in state:
         way = local.trainer.steps_of(len(data)) * _learning_rate(local, offer.round)
         after[scaffold.OWN] = scaffold.after_round(state[scaffold.OWN], base, update, way, local, context.kept)
@@ -58,8 +62,9 @@ def _fit(
     if config.train.reset_student_moments:
         state = state | {f"{role}.moments": trainer.initial_moments(role) for role in moved}
     keep = near = None
-    if context.kept is not None:  # only what ships has zeros to keep
-        keep = {role: trainer.trainable(role, experiment.parts(context.kept)[role]) for role in [experiment.shown]}
+    kept = context.kept if context.sub_model is None else context.sub_model.masks(context.spec)
+    if kept is not None:  # only what ships has zeros to keep
+        keep = {role: trainer.trainable(role, experiment.parts(kept)[role]) for role in [experiment.shown]}
     if config.train.proximal:
         near = {role: trainer.trainable(role, shared[role]) for role in moved}
     corrections = scaffold.corrections(state, base, local)

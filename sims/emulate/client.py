@@ -20,7 +20,6 @@ from fedkd.config.config import Scalar
 from fedkd.data.dataset import Dataset
 from fedkd.edge.child import answer_for, raise_refused, run_module
 from fedkd.edge.emulated import Pi4
-from fedkd.exchange.codec import decode
 from fedkd.protocol.federation import client_round, follow, new_client
 from fedkd.protocol.local import content_of
 from fedkd.protocol.messages import offer_fields, read_offer
@@ -123,7 +122,7 @@ def play(folder: Path, device: Pi4 | None = None) -> Played:
         raise RunError(f"the client's process died with code {done.returncode}: {done.stderr.strip()[-500:]}")
     found: dict[str, Any] = json.loads((folder / _RESULT).read_text())
     experiment = experiment_of(json.loads((folder / _SETTINGS).read_text()))
-    update = decode((folder / _UPDATE).read_bytes(), experiment.update_spec).tensors
+    update = experiment.received((folder / _UPDATE).read_bytes(), _read(folder / _OFFER).round).tensors
     return Played(**found, update=update)
 
 
@@ -147,7 +146,7 @@ def main(work: str) -> None:
         "initial": digest(new_client(experiment.local(_PARTITION)).base),
         "base": digest(base),
         "announced": offer.base,
-        "decoded": digest(decode(upload.blob, experiment.update_spec).tensors),
+        "decoded": digest(experiment.received(upload.blob, offer.round).tensors),
         "losses": dict(upload.losses),
         "memory": peak_memory(),
     }

@@ -8,6 +8,7 @@ from fedkd.config.methods import METHODS
 from fedkd.config.settings import build
 from fedkd.exchange import transforms
 from fedkd.exchange.codec import decode
+from fedkd.exchange.sub_model import decode_part
 from fedkd.protocol.reference import Federation
 from fedkd.protocol.resolve import resolve
 from sims.edge.federated import _alone
@@ -23,7 +24,7 @@ def run(settings, schedule=((0, 1, 2), (0, 1, 2))):
     return federation
 
 
-@pytest.mark.parametrize("method", ["fedkd_plus", "powersgd", "topk", "fedpaq", "fetchsgd"])
+@pytest.mark.parametrize("method", ["fedkd_plus", "powersgd", "topk", "fedpaq", "fetchsgd", "feddropout"])
 def test_every_codec_leaves_the_same_bits_on_both_sides(method):
     """Client 1 misses a round; the last one is of finishing."""
     schedule = [[0, 1, 2], [0, 2], [0, 1, 2], [0, 1, 2], [0, 1, 2]]
@@ -68,7 +69,7 @@ def test_server_sends_later_what_its_broadcast_left_behind():
 def test_a_round_decodes_no_update_twice_and_without_feedback_no_client_decodes_its_own(monkeypatch, method, clients):
     """The server decodes its broadcast once; who keeps a residual needs what the receiver decodes."""
     decoded = []
-    monkeypatch.setattr(transforms, "decode", lambda *given: decoded.append(given[0]) or decode(*given))
+    monkeypatch.setattr(transforms, "decode_part", lambda *given: decoded.append(given[0]) or decode_part(*given))
     federation = run({"method": method}, [[0, 1, 2]])
     assert len(decoded) == len(set(decoded)) == clients + 1
     assert decoded[-1] == federation.server.update
