@@ -93,8 +93,17 @@ def clients_of(history):
     ]
 
 
+def slow(settings, name):
+    return pytest.param(settings, marks=pytest.mark.slow, id=name)
+
+
 @pytest.mark.parametrize(
-    "settings", [MISSED, pytest.param(FINISHED, marks=pytest.mark.slow)], ids=["missed", "finished"]
+    "settings",
+    [
+        pytest.param(MISSED, id="missed"),
+        slow(FINISHED, "finished"),
+        *(slow({**PLAIN, "method": method}, method) for method in ("fetchsgd", "scaffold", "feddropout")),
+    ],
 )
 def test_nodes_end_in_the_bits_of_a_simulation_that_trains_by_the_same_file(tmp_path, settings):
     (tmp_path / "a").mkdir()
@@ -104,7 +113,8 @@ def test_nodes_end_in_the_bits_of_a_simulation_that_trains_by_the_same_file(tmp_
     assert clients_of(rounds) == clients_of(others)
     assert not any(ended["refused"] for ended in rounds)
     files = list(tmp_path.glob("a/s*/training/*.tflite"))
-    assert len(files) == (4 if settings is FINISHED else 3)  # one for the training rounds, one for the finishing rounds
+    stages = 2 if settings is FINISHED else 1  # one for the training rounds, one for the finishing rounds
+    assert len(files) == stages * (SETTINGS | settings)["clients"]
 
 
 def test_a_node_that_lost_its_folder_gets_file_and_model_again(tmp_path):
