@@ -154,13 +154,14 @@ def test_cells_run_side_by_side_where_their_threads_leave_cores(tmp_path, monkey
 
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
 def test_shipped_files_are_valid(path, tmp_path):
-    from fedkd.config.settings import build, check_settings, read_tables, read_toml
+    from fedkd.config.settings import build, build_of_task, check_settings, read_tables, read_toml
 
     if not is_suite(read_tables(path)):
         build(read_toml(path))
         return
     cells = read_suite(path)[1]
     for cell in cells:
-        method(build(check_settings(cell.settings)).method)
+        preset = method(build_of_task(check_settings(cell.settings)).method)
+        build({**preset.settings, **check_settings(cell.settings), **preset.fixed})
     if all(cell.settings["task"] == "digits" for cell in cells):  # other tasks need their files
         assert plan(cells, tmp_path)
