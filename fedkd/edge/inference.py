@@ -16,6 +16,7 @@ from fedkd.models.graph import functional
 
 _SHARE = 1e-4  # of the outputs' range, that a float32 file may be off
 _ROUNDING = 1e-5  # of the largest output, for outputs that hardly vary
+_MASKED = 16.0  # that a score is below the least of its row: e**-16 is 1e-7
 _REDUCED = ("float16", "bfloat16", "float64")
 
 
@@ -62,27 +63,48 @@ def export(model: keras.Model, folder: Path) -> None:
     archive = keras.export.ExportArchive()
     archive.track(model)
     signature = [keras.InputSpec(shape=(1, *source.shape[1:]), dtype=source.dtype)]
-    with _plain_lookups(model):
+    with _for_devices(model):
         archive.add_endpoint("serve", lambda x: model(x, training=False), input_signature=signature)
         archive.write_out(folder, verbose=False)
 
 
 @contextmanager
-def _plain_lookups(model: keras.Model) -> Iterator[None]:
-    """While it holds, word tables are looked up by a plain gather, as training that sees int8 does.
+def _for_devices(model: keras.Model) -> Iterator[None]:
+    """While it holds, layers compute what they do by operations that devices have in integers."""
+    with ExitStack() as stack:
+        for layer in all_layers(model):
+            if type(layer) is keras.layers.Embedding:
+                stack.enter_context(patch.object(layer, "call", _looks_up(layer)))
+            if type(layer) is keras.layers.Softmax and np.size(layer.axis) == 1:
+                stack.enter_context(patch.object(layer, "call", _masked(int(np.ravel(layer.axis)[0]))))
+        yield
+
+
+def _looks_up(layer: Any) -> Any:
+    """A plain gather, as in training that sees int8.
 
     Keras' own counts negative ids from the table's end, which takes a SELECT that TensorFlow Lite Micro hasn't got.
     """
     import tensorflow as tf
 
-    def looks_up(layer: Any) -> Any:
-        return lambda ids: tf.gather(tf.cast(layer.embeddings, layer.compute_dtype), tf.cast(ids, tf.int32))
+    return lambda ids: tf.gather(tf.cast(layer.embeddings, layer.compute_dtype), tf.cast(ids, tf.int32))
 
-    with ExitStack() as stack:
-        for layer in all_layers(model):
-            if type(layer) is keras.layers.Embedding:
-                stack.enter_context(patch.object(layer, "call", looks_up(layer)))
-        yield
+
+def _masked(axis: int) -> Any:
+    """A softmax along an axis in which what is masked lies a little below all else.
+
+    Keras' own puts it at -1e9, and 256 steps from there up to the scores leave these in one step.
+    """
+    import tensorflow as tf
+
+    def call(inputs: Any, mask: Any = None) -> Any:
+        if mask is None:
+            return tf.nn.softmax(inputs, axis)
+        low = tf.reduce_min(inputs, axis, keepdims=True) - tf.cast(_MASKED, inputs.dtype)
+        mask = tf.cast(mask, tf.bool)
+        return tf.where(mask, tf.nn.softmax(tf.where(mask, inputs, low), axis), tf.zeros((), inputs.dtype))
+
+    return call
 
 
 def check_outputs(model: keras.Model, rows: np.ndarray, found: np.ndarray) -> None:

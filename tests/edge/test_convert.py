@@ -14,6 +14,8 @@ from fedkd.compress.constraints import keep_clusters
 from fedkd.config.sections import PRECISIONS
 from fedkd.edge.convert import Conversion, convert, convert_here
 from fedkd.edge.runtime import describe, predict
+from fedkd.models.inspect import logits_model
+from fedkd.models.transformer import student as small_transformer
 
 DIGITS = load_digits()
 X, Y = (DIGITS.images[..., None] / 16).astype(np.float32), DIGITS.target
@@ -158,6 +160,25 @@ def test_a_transformer_keeps_int32_ids_gives_int8_logits_and_decides_as_keras_do
     assert np.mean(predict(small, TOKENS).argmax(axis=1) == expected) >= 0.95
     found = describe(small)
     assert (found["input_dtype"], found["output_dtype"]) == ("int32", "int8")
+
+
+def test_padding_costs_the_scores_of_attention_none_of_their_steps(tmp_path: Path) -> None:
+    """Masked scores were at -1e9, so that all others were one step of int8: attention to all words alike."""
+    keras.utils.set_random_seed(0)
+    model = logits_model(small_transformer(16, 50, 4, 32))
+    padded = np.where(np.arange(16) < np.arange(1, 17)[:, None], np.resize(np.unique(TOKENS)[2:], 16), 0)
+    expected = np.asarray(model(padded))
+    (done,) = here(model, padded, tmp_path, "int8")
+    assert done.path is not None
+    power, noise = np.square(expected).sum(), np.square(predict(done.path, padded) - expected).sum()
+    assert power > 100 * noise
+
+
+def test_a_text_of_padding_alone_is_what_it_is_in_keras(tmp_path: Path) -> None:
+    model, nothing = logits_model(small_transformer(16, 50, 4, 32)), np.zeros((2, 16), np.int32)
+    (done,) = here(model, nothing, tmp_path, "float32")
+    assert done.path is not None
+    np.testing.assert_allclose(predict(done.path, nothing), np.asarray(model(nothing)), atol=1e-5)
 
 
 def test_a_series_model_decides_in_int8_as_in_keras(tmp_path: Path) -> None:
