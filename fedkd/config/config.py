@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 
 from fedkd.base.errors import require
 from fedkd.config.device_class import DeviceClass, check_classes
+from fedkd.config.edge import EdgeConfig
 from fedkd.config.exchange import ExchangeConfig
 from fedkd.config.model import ModelConfig
-from fedkd.config.sections import EdgeConfig, GuardConfig, LossConfig, PartitionConfig, TrainConfig
+from fedkd.config.sections import GuardConfig, LossConfig, PartitionConfig, TrainConfig
 
 Scalar = str | int | float | bool
 Settings = Mapping[str, Scalar]

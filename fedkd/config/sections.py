@@ -6,10 +6,6 @@ from typing import Any
 
 from fedkd.base.errors import require
 
-# What device files may hold. int8_per_tensor has one scale for a kernel where int8 has one for each filter; int16x8 is
-# activations of 16 bits and kernels of 8.
-PRECISIONS = ("float32", "float16", "dynamic", "int8", "int8_per_tensor", "int16x8")
-CALIBRATED = PRECISIONS[3:]  # whose ranges of activations are taken from examples
 
 # How updates may be averaged, see ``fedkd.protocol.aggregation``.
 AVERAGES = ("mean", "trimmed_mean", "median", "krum")
@@ -147,46 +143,6 @@ class LossConfig:
         """Without what needs more than the logits of both models."""
         off: dict[str, Any] = dict.fromkeys(self.knowledge, 0.0)
         return replace(self, hidden=False, **off)
-
-
-@dataclass(frozen=True)
-class EdgeConfig:
-    """How the shared model is made ready for a device.
-
-    In finishing rounds clients train it with zeros (``sparsity``), without some ``channels`` (share of the
-    multiplications that go with them) and rounded as int8 rounds (``qat``). ``calibration`` counts training rows that a
-    simulation's server holds for the ranges of int8; none where clients learn them or a file has them.
-    """
-
-    sparsity: float = 0.5
-    channels: float = 0.0
-    qat: bool = False
-    finish_rounds: int = 3
-    calibration: int = 64
-    calibration_file: str = ""
-    precisions: str = " ".join(PRECISIONS[:4])
-
-    def __post_init__(self) -> None:
-        """Check the rules."""
-        require(0 <= self.sparsity < 1, "edge.sparsity", self.sparsity, "in [0, 1)")
-        rule = "in [0, 1) (share of the multiplications that go)"
-        require(0 <= self.channels < 1, "edge.channels", self.channels, rule)
-        rule = "1 or more, or the model is to stay as it is (--finish none)"
-        enough = self.finish_rounds >= int(self.reshapes or self.sparsity > 0)
-        require(enough, "edge.finish_rounds", self.finish_rounds, rule)
-        require(self.calibration >= 0, "edge.calibration", self.calibration, "0 or more (examples)")
-        rule = f"none, or some of these, separated by spaces: {' '.join(sorted(PRECISIONS))}"
-        require(set(self.wanted) <= set(PRECISIONS), "edge.precisions", self.precisions, rule)
-
-    @property
-    def reshapes(self) -> bool:
-        """Whether finishing rounds train a model with other tensors than before."""
-        return self.qat or self.channels > 0
-
-    @property
-    def wanted(self) -> tuple[str, ...]:
-        """Precisions to write, none for ``none``."""
-        return () if self.precisions == "none" else tuple(self.precisions.split())
 
 
 @dataclass(frozen=True)

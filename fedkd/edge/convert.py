@@ -17,7 +17,7 @@ import numpy as np
 from fedkd.base.errors import InputError
 from fedkd.base.user_code import import_module
 from fedkd.base.work_folder import work_folder
-from fedkd.config.sections import CALIBRATED, PRECISIONS
+from fedkd.config.edge import CALIBRATED, PRECISIONS
 from fedkd.edge.child import ending, last_message, run_module
 from fedkd.edge.runtime import predict
 
@@ -197,9 +197,11 @@ def convert_here(
     except Exception as error:
         yield from (Conversion(precision, None, _summary(error)) for precision in precisions)
         return
+    from fedkd.edge.flatbuffer import flatbuffer
+
     for precision in precisions:
         try:
-            content = _flatbuffer(work / "saved_model", work, precision, model)
+            content = flatbuffer(work / "saved_model", precision, model, lambda: _calibration(work, model))
             yield Conversion(precision, _write(content, work, Path(f"{prefix}_{precision}.tflite")), None)
         except Exception as error:
             yield Conversion(precision, None, _summary(error))
@@ -212,6 +214,7 @@ def _proven(model_path: Path, work: Path, trust: bool) -> "keras.Model":
     """
     from fedkd.compress.fake_quant import ActivationRange
     from fedkd.compress.in_floats import in_floats
+    from fedkd.edge.flatbuffer import flatbuffer
     from fedkd.edge.inference import check_outputs, export, load
 
     model = load(model_path, trust)
@@ -223,7 +226,7 @@ def _proven(model_path: Path, work: Path, trust: bool) -> "keras.Model":
     if any(isinstance(layer, ActivationRange) for layer in model.layers):
         plain, saved = in_floats(model), work / "in_floats"
         export(plain, saved)
-    path = _write(_flatbuffer(saved, work, "float32", plain), work, work / "proof.tflite")
+    path = _write(flatbuffer(saved, "float32", plain, lambda: rows), work, work / "proof.tflite")
     check_outputs(plain, rows, predict(path, rows))
     return model
 
@@ -243,40 +246,12 @@ def _compared(work: Path, model: "keras.Model") -> np.ndarray:
     return rows[:0]
 
 
-def _flatbuffer(saved: Path, work: Path, precision: str, model: "keras.Model") -> bytes:
-    """Convert the SavedModel of a model to one precision."""
-    import tensorflow as tf
-
-    from fedkd.compress.ids import check_ids
-    from fedkd.edge.litert_internals import scale_whole_tensors
-
-    dtype, shape = model.inputs[0].dtype, tuple(model.inputs[0].shape[1:])
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved))
-    if precision != "float32":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if precision == "float16":
-        converter.target_spec.supported_types = [tf.float16]
-    if precision in CALIBRATED:
-        check_ids(model)
-        rows = _calibration(work, dtype, shape)
-        converter.representative_dataset = lambda: ([row] for row in rows[:, np.newaxis])
-        wide, kinds = precision == "int16x8", tf.lite.OpsSet
-        sixteen = kinds.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
-        converter.target_spec.supported_ops = [sixteen if wide else kinds.TFLITE_BUILTINS_INT8]
-        if precision == "int8_per_tensor":
-            scale_whole_tensors(converter)
-        # Ids index a table: 8 bits hold too few of them, and rounding one gives another word.
-        converter.inference_output_type = tf.int16 if wide else tf.int8
-        converter.inference_input_type = converter.inference_output_type if dtype.startswith("float") else tf.float32
-    return converter.convert()
-
-
-def _calibration(work: Path, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Rows (n, *shape) in the dtype of the model's input."""
-    rows = np.load(work / "calibration.npy", allow_pickle=False)
-    if rows.shape[1:] != shape:
+def _calibration(work: Path, model: "keras.Model") -> np.ndarray:
+    """Rows (n, *input_shape) in the dtype of the model's input."""
+    rows, tensor = np.load(work / "calibration.npy", allow_pickle=False), model.inputs[0]
+    if rows.shape[1:] != (shape := tuple(tensor.shape[1:])):
         raise InputError(f"calibration must have shape (n, {', '.join(map(str, shape))}), got {rows.shape}")
-    return rows.astype(dtype)
+    return rows.astype(tensor.dtype)
 
 
 def _write(content: bytes, work: Path, path: Path) -> Path:

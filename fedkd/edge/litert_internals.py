@@ -49,6 +49,35 @@ def read_model(path: Path) -> Any:
     return read(str(path))
 
 
+def held_types(path: Path) -> set[str]:
+    """The types of a TFLite file's tensors as TFLite's schema names them: LiteRT tells 4 bits as 8."""
+    from ai_edge_litert import schema_py_generated
+
+    names = {number: name for name, number in vars(schema_py_generated.TensorType).items() if name.isupper()}
+    return {names[tensor.type] for graph in read_model(path).subgraphs for tensor in graph.tensors}
+
+
+def unpacked(content: bytes) -> Any:
+    """The objects of TFLite's schema of a file's bytes; raises anything on broken ones."""
+    from ai_edge_litert.tools.flatbuffer_utils import read_model_from_bytearray
+
+    return read_model_from_bytearray(bytearray(content))
+
+
+def packed(model: Any) -> bytes:
+    """The bytes of a file of objects of TFLite's schema, the same for the same objects."""
+    from ai_edge_litert.tools.flatbuffer_utils import convert_object_to_bytearray
+
+    return bytes(convert_object_to_bytearray(model))
+
+
+def schema() -> Any:
+    """The classes and numbers of TFLite's schema."""
+    from ai_edge_litert import schema_py_generated
+
+    return schema_py_generated
+
+
 def scale_whole_tensors(converter: Any) -> None:
     """Have TensorFlow's converter give each kernel one scale, in the place of one per channel."""
     converter._experimental_disable_per_channel = True

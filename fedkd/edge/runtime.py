@@ -12,6 +12,7 @@ from fedkd.base.affine import QUANTIZED, checked, dequantize, quantize
 from fedkd.base.errors import InputError
 from fedkd.edge.device_runtime import Latency
 from fedkd.edge.interpreter import End, allocate, ends, invoke, opened
+from fedkd.edge.litert_internals import held_types
 
 _WARM_UP, _FEWEST, _MOST, _SECONDS = 20, 20, 200, 1.0
 
@@ -21,7 +22,7 @@ class DeviceModel(TypedDict):
 
     Attributes:
         path: File name, without its directory.
-        precision: What the file holds, whatever its name says: float32, float16, dynamic, int8 or int16x8.
+        precision: What the file holds, whatever its name says: float32, float16, dynamic, int4, int8 or int16x8.
         flash_bytes: Size of the file.
         gzip_bytes: Size over the air, gzip level 9.
         input_dtype: What the device feeds.
@@ -109,7 +110,7 @@ def describe(path: Path) -> DeviceModel:
     content = path.read_bytes()
     return DeviceModel(
         path=path.name,
-        precision=_precision(dtypes, sink.dtype),
+        precision=_precision(dtypes, held_types(path), sink.dtype),
         flash_bytes=len(content),
         gzip_bytes=len(gzip.compress(content, compresslevel=9, mtime=0)),
         input_dtype=source.dtype.name,
@@ -128,10 +129,12 @@ def _ready(path: Path, x: np.ndarray, kernels: str) -> tuple[Any, End, End, np.n
     return interpreter, source, sink, rows
 
 
-def _precision(dtypes: list[np.dtype], output: np.dtype) -> str:
+def _precision(dtypes: list[np.dtype], types: set[str], output: np.dtype) -> str:
     """Name the precision by the tensors a file holds."""
     if output in QUANTIZED:
         return "int8" if output == np.int8 else "int16x8"
+    if "INT4" in types:
+        return "int4"
     if np.dtype(np.float16) in dtypes:
         return "float16"
     return "dynamic" if np.dtype(np.int8) in dtypes else "float32"

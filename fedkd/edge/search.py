@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from fedkd.config.sections import PRECISIONS
+from fedkd.config.edge import PRECISIONS
 from fedkd.edge.budget import Budget, Check
 from fedkd.objectives.metric import Scale
 
 # Bytes that a parameter takes at the least.
-_LEAST = {"float32": 4, "float16": 2}
+_LEAST = {"float32": 4, "float16": 2, "int4": 0.5}
 _SMALLEST_SHARE = 1 / 64
 # Halves nearer to what the budget leaves than this are the same model again, and would have its files' names.
 _APART = 0.99
@@ -86,10 +86,10 @@ def ruled_out(macs: int, parameters: int, precision: str, budget: Budget) -> str
     Args:
         macs: Multiply-accumulates of its model.
         parameters: Of its model.
-        precision: One of ``fedkd.config.sections.PRECISIONS``.
+        precision: One of ``fedkd.config.edge.PRECISIONS``.
         budget: To be met.
     """
-    flash = parameters * _LEAST.get(precision, 1)
+    flash = int(parameters * _LEAST.get(precision, 1))
     if budget.macs is not None and macs > budget.macs:
         return f"left out: {macs:,} multiplications, {budget.macs:,} allowed"
     if budget.flash is not None and flash > budget.flash:

@@ -57,8 +57,8 @@ class Micro(Runtime):
 
 
 TFLM = Micro(
-    "tflm", "TFLite Micro", "as on a microcontroller (extra tflm)", line="arena", unsupported=("float16", "dynamic"),
-    hint="pip install 'fedkd[tflm]' (Linux on x86-64 only)",
+    "tflm", "TFLite Micro", "as on a microcontroller (extra tflm)", line="arena",
+    unsupported=("float16", "dynamic", "int4"), hint="pip install 'fedkd[tflm]' (Linux on x86-64 only)",
 )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fedkd.base.errors import InputError
-from fedkd.config.sections import CALIBRATED
+from fedkd.config.edge import CALIBRATED
 from fedkd.protocol.experiment import Experiment
 
 

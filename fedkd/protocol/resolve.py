@@ -10,8 +10,8 @@ import numpy as np
 from fedkd.base.errors import InputError
 from fedkd.base.seeding import Purpose, generator
 from fedkd.config.config import Config, Scalar
+from fedkd.config.edge import CALIBRATED
 from fedkd.config.methods import method
-from fedkd.config.sections import CALIBRATED
 from fedkd.config.settings import build, build_of_task, check_settings, hash_of, to_settings
 from fedkd.data.dataset import Dataset
 from fedkd.data.partition import choose, chosen_clients, client_count, partition

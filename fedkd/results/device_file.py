@@ -30,7 +30,7 @@ class DeviceFile:
     """A TFLite file, or why there is none; None for what wasn't measured.
 
     Args:
-        precision: What it holds, see ``fedkd.config.sections.PRECISIONS``.
+        precision: What it holds, see ``fedkd.config.edge.PRECISIONS``.
         path: Its name in its folder; None where it couldn't be made.
         error: One line that says why it couldn't be made or run; None where it could.
         flash_bytes: Its size.

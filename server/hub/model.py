@@ -150,4 +150,4 @@ def _tolerance(logits: np.ndarray, precision: str, scale: float) -> float:
     """How far a device's logits may be from these."""
     if scale:
         return _STEPS * scale
-    return float(np.ptp(logits)) * (_DYNAMIC if precision == "dynamic" else _FLOAT) + 1e-6
+    return float(np.ptp(logits)) * (_DYNAMIC if precision in ("dynamic", "int4") else _FLOAT) + 1e-6

@@ -12,6 +12,7 @@ from fedkd.compress.constraints import keep_clusters
 from fedkd.compress.fold import folded
 from fedkd.compress.qat import quantize_aware, skipped, stand_in_rows
 from fedkd.compress.structured import prune_channels
+from fedkd.config.edge import CALIBRATED
 from fedkd.edge.budget import Budget
 from fedkd.edge.search import Variant, Work, accurate, expected, fits, precisions, ruled_out, shares
 from sims.edge.candidate import Measured, Trained, size_of
@@ -77,7 +78,7 @@ class Search:
             return "left out: no file of the whole model could be made"
         if self._budget.macs is not None and (uncounted := size_of(model).uncounted):
             return f"left out: the multiplications of {', '.join(uncounted)} can't be counted"
-        integers = [each.file for each in whole if each.file.precision.startswith("int")]
+        integers = [each.file for each in whole if each.file.precision in CALIBRATED]
         for runtime in self._budget.runtimes:
             if integers and all(runtime in file.errors for file in integers):
                 return f"left out: {integers[0].errors[runtime]}"
@@ -150,12 +151,12 @@ class Search:
         made = self.shop.make(float_, self.calibration, wanted)
         if not made and float_.variant.share == 1:
             return False  # the converter can't take it, trained or not
-        integers = [each for each in made if each.file.precision.startswith("int")]
+        integers = [each for each in made if each.file.precision in CALIBRATED]
         roomy = [each for each in integers if fits(each.file.checks)]
         lossy = bool(roomy) and not any(accurate(each.file.checks, each.close) for each in roomy)
         if (lossy or not integers) and not self._cannot_fit(float_.model):
             made += self._harder(float_)
-        if any(each.file.usable and each.file.precision.startswith("int") for each in made):
+        if any(each.file.usable and each.file.precision in CALIBRATED for each in made):
             self._clustered(float_)
         return any(fits(each.file.checks) for each in made)
 

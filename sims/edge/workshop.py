@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from fedkd.base.errors import InputError
-from fedkd.config.sections import CALIBRATED
+from fedkd.config.edge import CALIBRATED
 from fedkd.edge.convert import Conversion
 from fedkd.edge.search import Variant, ruled_out
 from sims.edge.candidate import Bench, Measured, Trained, size_of

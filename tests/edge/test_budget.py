@@ -114,4 +114,4 @@ def test_no_more_of_a_share_than_there_is_can_be_lost_but_any_amount_of_another_
 def test_quality_counts_where_a_line_asks_for_a_runtime_or_none_has_to():
     assert Budget().runtimes == ("litert",)
     assert Budget(arena=1).runtimes == ("litert", "tflm")
-    assert (Budget().unsupported, Budget(arena=1).unsupported) == (set(), {"float16", "dynamic"})
+    assert (Budget().unsupported, Budget(arena=1).unsupported) == (set(), {"float16", "dynamic", "int4"})

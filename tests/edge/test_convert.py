@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 
 from fedkd.base.errors import InputError
 from fedkd.compress.constraints import keep_clusters
-from fedkd.config.sections import PRECISIONS
+from fedkd.config.edge import PRECISIONS
 from fedkd.edge.convert import Conversion, convert, convert_here
 from fedkd.edge.runtime import describe, predict
 from fedkd.models.inspect import logits_model
@@ -270,8 +270,8 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_precision_is_refused_by_value_and_rule(model_file: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"precision must be one of float32, .*, int16x8, got int4"):
-        convert(model_file, X[:1], tmp_path, ["float32", "int4"])
+    with pytest.raises(InputError, match=r"precision must be one of float32, .*, int16x8, got int2"):
+        convert(model_file, X[:1], tmp_path, ["float32", "int2"])
 
 
 @pytest.mark.parametrize("precision", ["int8", "int8_per_tensor", "int16x8"])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fedkd.config.sections import PRECISIONS
+from fedkd.config.edge import PRECISIONS
 from fedkd.edge.budget import Budget, Check
 from fedkd.edge.search import Variant, Work, accurate, expected, fits, precisions, ruled_out, shares, tolerable
 from fedkd.objectives.metric import ACCURACY, Scale
