@@ -60,6 +60,7 @@ _MODULES = {
     "fedkd.compress.reconstruct": ("lasso", "reconstructed"),
     "fedkd.compress.remove_channels": ("remove_channels",),
     "fedkd.compress.structured": ("prune_channels",),
+    "fedkd.compress.words": ("with_words",),
     "fedkd.models.transformer": ("IntegerFriendlyNorm", "SelfAttention", "TokenEmbedding"),
     "fedkd.edge.c_array": ("write_c_array",),
     "fedkd.edge.convert": ("convert",),

@@ -18,6 +18,7 @@ from fedkd.edge.judged import judged
 from fedkd.edge.measure import measure
 from fedkd.models.inspect import layer_modules, logits_model
 from fedkd.protocol.calibration import calibration_rows, without_examples
+from fedkd.protocol.device_words import for_devices
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.federation import kernels
 from fedkd.protocol.finishing import unrounded
@@ -90,8 +91,10 @@ def to_device(experiment: Experiment, state: ServerState, folder: Path) -> tuple
         One for each precision; one that couldn't be made or run has ``error`` instead of figures.
     """
     edge, (last, final, pruned, expected) = experiment.config.edge, shipped(experiment, state)
-    trained = logits_model(last.shared_model, final)
-    plain = unrounded(experiment, state.removed_channels, trained)
+    whole = logits_model(last.shared_model, final)
+    trained = for_devices(experiment, whole)
+    plain = unrounded(experiment, state.removed_channels, whole)
+    plain = trained if plain is whole else for_devices(experiment, plain)
     size = _size(plain) | {"sparsity": sparsity_of(final, pruned)}
     unseen = skipped(plain) if edge.qat else {}
     lacking = without_examples(experiment, unseen)

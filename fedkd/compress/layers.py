@@ -96,6 +96,8 @@ TRAITS: Mapping[str, LayerTraits] = {
     "Identity": LayerTraits(fused=True),
     "Softmax": LayerTraits(scale=FIXED),
     "InputLayer": LayerTraits(scale=FIXED),
+    # From ids to rows of a table, which are no numbers to be rounded.
+    "RowOfWord": LayerTraits(scale=FIXED),
     "Add": _SUM,
     "Subtract": _SUM,
     "Multiply": _SUM,

@@ -29,6 +29,7 @@ _YOUNGER = {
     "exchange.sketch_rows": 5,
     "exchange.momentum": 0.0,
     "exchange.units": 1.0,
+    "edge.words": "all",
 }
 
 

@@ -10,6 +10,8 @@ from fedkd.base.errors import require
 PRECISIONS = ("float32", "float16", "dynamic", "int4", "int8", "int8_per_tensor", "int16x8")
 CALIBRATED = ("int8", "int8_per_tensor", "int16x8")  # whose ranges of activations are taken from examples
 
+ALL, USED = "all", "used"  # words that a device file's table may hold
+
 
 @dataclass(frozen=True)
 class EdgeConfig:
@@ -18,6 +20,9 @@ class EdgeConfig:
     In finishing rounds clients train it with zeros (``sparsity``), without some ``channels`` (share of the
     multiplications that go with them) and rounded as int8 rounds (``qat``). ``calibration`` counts training rows that a
     simulation's server holds for the ranges of int8; none where clients learn them or a file has them.
+
+    ``words`` is which words the table of a device file holds: ``all`` of the model's, or those ``used`` in training; to
+    such a file each of the others is the used word most like it.
     """
 
     sparsity: float = 0.5
@@ -27,6 +32,7 @@ class EdgeConfig:
     calibration: int = 64
     calibration_file: str = ""
     precisions: str = "float32 float16 dynamic int8"
+    words: str = ALL
 
     def __post_init__(self) -> None:
         """Check the rules."""
@@ -39,6 +45,7 @@ class EdgeConfig:
         require(self.calibration >= 0, "edge.calibration", self.calibration, "0 or more (examples)")
         rule = f"none, or some of these, separated by spaces: {' '.join(sorted(PRECISIONS))}"
         require(set(self.wanted) <= set(PRECISIONS), "edge.precisions", self.precisions, rule)
+        require(self.words in (ALL, USED), "edge.words", self.words, f"{ALL} or {USED}")
 
     @property
     def reshapes(self) -> bool:

@@ -6,7 +6,6 @@ from typing import Any
 
 from fedkd.base.errors import require
 
-
 # How updates may be averaged, see ``fedkd.protocol.aggregation``.
 AVERAGES = ("mean", "trimmed_mean", "median", "krum")
 ENGINES = ("tensorflow", "litert")  # what runs a client's training

@@ -28,7 +28,7 @@ _MISSING_OPS = re.compile(r"^(Custom|TF Select) ops:")
 _ERROR_LENGTH = 300
 _COMPARED = 32  # rows on which a float32 file is held against Keras
 # Modules of this project's layers, which Keras finds by registered name.
-_OWN_LAYERS = ("fedkd.compress.fake_quant", "fedkd.models.transformer")
+_OWN_LAYERS = ("fedkd.compress.fake_quant", "fedkd.compress.words", "fedkd.models.transformer")
 
 
 @dataclass(frozen=True)

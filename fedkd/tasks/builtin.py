@@ -135,6 +135,8 @@ _DEFAULTS: dict[str, Mapping[str, Scalar]] = {
         "train.student_lr": 1e-4,
         "edge.finish_rounds": 1,
         "edge.sparsity": 0.0,
+        "edge.words": "used",
+        "edge.precisions": "float32 float16 dynamic int4 int8",
     },
     "transformer": {"train.batch_size": 64, "train.student_lr": 2e-3, "edge.finish_rounds": 1},
 }

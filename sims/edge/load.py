@@ -43,7 +43,8 @@ def load_model(path: Path, trust: bool = False) -> keras.Model:
         InputError: It is neither, Keras can't load it, it holds code, or its graph can't be seen.
     """
     import fedkd.compress.fake_quant
-    import fedkd.models.transformer  # noqa: F401  (both for the layers that Keras finds by registered name)
+    import fedkd.compress.words
+    import fedkd.models.transformer  # noqa: F401  (all for the layers that Keras finds by registered name)
 
     if h5py.is_hdf5(path):
         _check_whole(path)

@@ -147,11 +147,12 @@ def _search(source: "Source", bench: "Bench", kept: "Kept", console: Console) ->
     progress = SearchProgress(console, bench.metric, found)
     search = Search(Workshop(bench, source.tune, found, kept, progress), source.calibration)
     _introduce(source, bench, console)
-    search.expect(source.model, source.finished)
+    model, base = (source.in_words, "used words") if source.in_words else (source.model, "")
+    search.expect(model, source.finished, base)
     with progress.shown():
         if source.finished:
             search.finished(source.finished)
-        search.explore(source.model)
+        search.explore(model, base)
         if found.candidates and found.best(bench.metric) is None and source.experiment:
             for name, model in narrower(source.path, source.experiment, kept, progress):
                 search.expect(model, None, name)

@@ -15,6 +15,7 @@ from fedkd.config.trust import trusted_settings
 from fedkd.edge.inference import plain_input
 from fedkd.models.logits import with_logits
 from fedkd.protocol.calibration import calibration_rows, read_rows
+from fedkd.protocol.device_words import for_devices
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.resolve import experiment_of
 from fedkd.results.run_folder import read
@@ -54,6 +55,8 @@ class Source:
         stages: What came before the model.
         experiment: The run's; None for a model without one.
         finished: What the run's finishing rounds left; None where it had none.
+        in_words: The model with the words that the run has on devices, see ``fedkd.protocol.device_words``; None where
+            that is all.
     """
 
     path: Path
@@ -64,6 +67,7 @@ class Source:
     stages: tuple[Stage, ...] = ()
     experiment: Experiment | None = None
     finished: Finished | None = None
+    in_words: keras.Model | None = None
 
     @property
     def stem(self) -> str:
@@ -117,7 +121,9 @@ def _of_run(folder: Path, task: str, data: str, seed: int, trust: bool) -> Sourc
     rows = calibration_rows(experiment)
     model = load_model(folder / "student.keras", trust)
     tune, last = by_clients(experiment, seed), _finished(folder, experiment, trust)
-    return Source(folder, model, experiment.task, rows, tune, tuple(stages), experiment, last)
+    cut = for_devices(experiment, model)
+    in_words = None if cut is model else cut
+    return Source(folder, model, experiment.task, rows, tune, tuple(stages), experiment, last, in_words)
 
 
 def _finished(folder: Path, experiment: Experiment, trust: bool) -> Finished | None:
