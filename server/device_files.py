@@ -14,7 +14,7 @@ from fedkd.compress.cost import cost
 from fedkd.compress.prune import prune, sparsity_of
 from fedkd.compress.qat import skipped, stand_in_rows
 from fedkd.edge.convert import convert
-from fedkd.edge.judged import judged
+from fedkd.edge.judged import judged, loses
 from fedkd.edge.measure import measure
 from fedkd.models.inspect import layer_modules, logits_model
 from fedkd.protocol.calibration import calibration_rows, without_examples
@@ -151,4 +151,5 @@ def _measured(
             why = str(error).replace(f"{folder}/", "")
             yield DeviceFile(item.precision, item.path.name, why)
             continue
-        yield replace(file, precision=item.precision)
+        too_much = loses(file, task.objective.metrics[0], experiment.config.edge.drop)
+        yield replace(file, precision=item.precision, warning=too_much)

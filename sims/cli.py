@@ -124,6 +124,7 @@ def run(
     }  # fmt: skip
     with errors_for_people():
         from fedkd.config.finish import parse_finish
+        from sims.missing import check_files
         from sims.report.show import show_report
         from sims.run import resume as go_on
         from sims.run import run as run_experiment
@@ -132,6 +133,7 @@ def run(
         if resume:
             check_alone("resume", "engine", "rounds", "from_round", "trust", "track")
             show_report(go_on(resume, engine, console, rounds, from_round or 0, trust, track or ()), console)
+            check_files(resume)
             return
         if from_round:
             raise InputError(f"--from-round takes --resume RUN, the run to go back in, got {from_round} without")
@@ -141,6 +143,7 @@ def run(
         settings |= dict(parse_assignment(text) for text in set_ or ())
         folder = run_experiment(settings, engine, out, overwrite, keep_clients, console, track=track or ())
         show_report(folder, console)
+        check_files(folder)
 
 
 @app.command()

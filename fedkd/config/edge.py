@@ -1,5 +1,6 @@
 """How the shared model is made ready for devices: the section ``edge`` of a configuration."""
 
+import math
 from dataclasses import dataclass
 
 from fedkd.base.errors import require
@@ -23,6 +24,8 @@ class EdgeConfig:
 
     ``words`` is which words the table of a device file holds: ``all`` of the model's, or those ``used`` in training; to
     such a file each of the others is the used word most like it.
+    ``drop`` is how much a file may lose against the model it is made of before it is marked as not to be used: points
+    of a share, per cent of any other figure.
     """
 
     sparsity: float = 0.5
@@ -33,6 +36,7 @@ class EdgeConfig:
     calibration_file: str = ""
     precisions: str = "float32 float16 dynamic int8"
     words: str = ALL
+    drop: float = 2.0
 
     def __post_init__(self) -> None:
         """Check the rules."""
@@ -46,6 +50,7 @@ class EdgeConfig:
         rule = f"none, or some of these, separated by spaces: {' '.join(sorted(PRECISIONS))}"
         require(set(self.wanted) <= set(PRECISIONS), "edge.precisions", self.precisions, rule)
         require(self.words in (ALL, USED), "edge.words", self.words, f"{ALL} or {USED}")
+        require(0 <= self.drop < math.inf, "edge.drop", self.drop, "0 or more (points of a share)")
 
     @property
     def reshapes(self) -> bool:

@@ -22,6 +22,7 @@ _SHAPE = perhaps(
     macs=amount,
     parameters=amount,
     sparsity=share,
+    warning=text,
 )
 
 
@@ -44,6 +45,7 @@ class DeviceFile:
         agreement: Share of the answers that are those of the model it was made of, by runtime.
         interval: Confidence interval (95 %) of the quality in LiteRT.
         tensors: How many tensors it has.
+        warning: One line that says why it isn't to be used: it loses more than was allowed; None where it doesn't.
     """
 
     precision: str
@@ -59,6 +61,7 @@ class DeviceFile:
     agreement: Mapping[str, float | None] = field(default_factory=dict)
     interval: tuple[float, float] | None = None
     tensors: int | None = None
+    warning: str | None = None
 
     @property
     def made(self) -> bool:
@@ -79,10 +82,11 @@ class DeviceFile:
     def label(self) -> str:
         """The file as a reader names it.
 
-        >>> DeviceFile("int8", sparsity=0.78).label, DeviceFile("float16").label
-        ('int8, 78 % sparse', 'float16')
+        >>> DeviceFile("int8", sparsity=0.78).label, DeviceFile("float16").label, DeviceFile("int8", warning="no").label
+        ('int8, 78 % sparse', 'float16', 'int8, not to be used')
         """
-        return self.precision + (f", {100 * self.sparsity:.0f} % sparse" if self.sparsity else "")
+        sparse = f", {100 * self.sparsity:.0f} % sparse" if self.sparsity else ""
+        return self.precision + sparse + (", not to be used" if self.warning else "")
 
     def to_json(self) -> dict[str, Any]:
         """The row of a file; of one that couldn't be made, no figures."""

@@ -22,6 +22,7 @@ from fedkd.tasks.registry import load_task
 from fedkd.tasks.task import Task
 from server.hub.golden import SYNTHETIC, golden_rows
 
+_FILE = "student_int8.tflite"  # what a run publishes
 # Kernels of two processors round int8 to neighbouring steps: at most 2 apart on an emulated Raspberry Pi 4.
 _STEPS = 3
 # A share of the golden logits' range. Files of 8-bit kernels and float activations round these anew on each machine.
@@ -51,14 +52,18 @@ def device_file(run: Path, file: str) -> ChosenFile:
         file: Name in it; empty for the int8 file of a run, or the file that a search has chosen.
 
     Raises:
-        InputError: It is no such folder, or has no such file.
+        InputError: It is no such folder, or has no such file; or the file that isn't named loses more than it may.
     """
     if (run / RESULT).is_file():
         search = _search(run)
         return _held(run, run.absolute().parent, file or search.chosen or "", search.candidates)
     if not (run / "config.toml").is_file():
         raise InputError(f"{run}: not the folder of a run, it has no config.toml")
-    return _held(run, run, file or "student_int8.tflite", read(run).converted_files())
+    known = read(run).converted_files()
+    warnings = {each.path: each.warning for each in known if each.warning}
+    if not file and (why := warnings.get(_FILE)):
+        raise InputError(f"{run / _FILE}: isn't to be used: {why}; --file names another, or this one all the same")
+    return _held(run, run, file or _FILE, known)
 
 
 def _search(folder: Path) -> Search:

@@ -104,6 +104,7 @@ def up(
     with errors_for_people():
         from sims.deploy.up import resume as go_on
         from sims.deploy.up import up as run
+        from sims.missing import check_files
         from sims.report.show import show_report
 
         console = Terminal()
@@ -112,11 +113,14 @@ def up(
             if out is None:
                 raise InputError("--resume takes --out RUN, the folder of the run that goes on")
             show_report(go_on(out, local, console, rounds, from_round or 0, trust), console)
+            check_files(out)
             return
         if from_round or trust:
             raise InputError("--from-round and --trust take --resume: there is no run that could go on without")
         own = config.parent if config and is_split(config.parent) else None
-        show_report(run(_settings(config, flags, finish, set_), local, out, overwrite, console, own), console)
+        folder = run(_settings(config, flags, finish, set_), local, out, overwrite, console, own)
+        show_report(folder, console)
+        check_files(folder)
 
 
 @app.command()

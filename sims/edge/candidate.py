@@ -12,10 +12,11 @@ from fedkd.base.errors import InputError
 from fedkd.base.work_folder import MARK, work_folder
 from fedkd.compress.constraints import codebook_bytes
 from fedkd.compress.cost import Cost, cost
+from fedkd.config.edge import EdgeConfig
 from fedkd.data.dataset import EVALUATION_BATCH
 from fedkd.edge.budget import Budget, Facts, checks, verdict
 from fedkd.edge.convert import Conversion, convert
-from fedkd.edge.judged import judged
+from fedkd.edge.judged import judged, loses
 from fedkd.edge.measure import measure
 from fedkd.edge.runtimes import DEVICES, HERE, kernels_for
 from fedkd.edge.search import Variant, tolerable
@@ -25,6 +26,7 @@ from fedkd.objectives.metric import Metric, Scale
 from fedkd.objectives.objective import Objective
 from fedkd.results.search import Candidate, Stage
 
+_UNSAID = "where a budget has no drop"
 _COMPARED = 32  # examples on which layers are compared with the Keras model
 
 
@@ -124,6 +126,7 @@ class Bench:
         drop = {name: self.lost(plain.quality.get(name)) for name in wanted}
         arena = found.arena.total if found.arena else None
         done = checks(self.budget, Facts(found.flash_bytes, arena, None if size.uncounted else size.macs, drop))
+        said, too_much = self.budget.drop is not None, loses(plain, self.metric, EdgeConfig.drop)
         rows = _layers(trained.model, path, self.x[:_COMPARED], "litert_reference" in found.errors)
         candidate = Candidate(
             **vars(plain)
@@ -138,7 +141,7 @@ class Bench:
             layers=rows,
             errors={runtime: self.without_folder(why) for runtime, why in found.errors.items()},
             checks=done,
-            verdict=verdict(done, self.metric),
+            verdict=verdict(done, self.metric) if said or not too_much else f"failed: {too_much} {_UNSAID}",
         )
         lost = self.metric.lost(self.metric.of(found.outputs["litert"], self.y), trained.quality)
         return Measured(candidate, tolerable(lost, trained.quality, self.metric))

@@ -225,7 +225,7 @@ def _classes(summary: Summary) -> Sequence[RenderableType]:
 
 
 def _files(summary: Summary) -> Sequence[RenderableType]:
-    """The device files, a row each; below them, those that failed and why."""
+    """The device files, a row each; below them, those that aren't to be used or that failed, and why."""
     table, metric = Table(box=None, padding=(0, 1), header_style="dim"), summary.metric
     table.add_column("device file", overflow="fold", min_width=24)
     for heading in ("bytes", "gzip", metric.label, "agreement"):
@@ -233,6 +233,8 @@ def _files(summary: Summary) -> Sequence[RenderableType]:
     for file in summary.files:
         if file.made:
             sizes = size(file.flash_bytes), size(file.gzip_bytes)
-            table.add_row(Text(file.label), *sizes, metric.text(file.deciding), percent(file.alike))
+            style = "red" if file.warning else None
+            table.add_row(Text(file.label), *sizes, metric.text(file.deciding), percent(file.alike), style=style)
+    marked = [f" {file.label}: {file.warning}" for file in summary.files if file.warning]
     failed = [f" {file.label} failed: {file.error}" for file in summary.files if not file.made]
-    return ([table] if table.row_count else []) + [Text(line, style="red") for line in failed]
+    return ([table] if table.row_count else []) + [Text(line, style="red") for line in (*marked, *failed)]

@@ -104,6 +104,17 @@ def test_what_cannot_be_published_is_one_line_and_leaves_no_hub(run, tmp_path, m
     assert not (tmp_path / "hub").exists()
 
 
+def test_a_file_that_loses_more_than_it_may_is_published_where_it_is_named_only(run, tmp_path):
+    lost = "accuracy falls by 30.1 points in litert, 2.0 allowed"
+    row = {"path": "student_int8.tflite", "precision": "int8", "quality": {"litert": 0.45}, "warning": lost}
+    (run / "summary.json").write_text(json.dumps({"name": "made", "edge": [row]}))
+    done = fedkd("publish", run, "--hub", tmp_path / "hub")
+    assert (done.exit_code, done.output.count("\n")) == (2, 1)
+    assert f"student_int8.tflite: isn't to be used: {lost}; --file names another" in done.output
+    assert not (tmp_path / "hub").exists()
+    assert fedkd("publish", run, "--hub", tmp_path / "hub", "--file", "student_int8.tflite").exit_code == 0
+
+
 def test_a_manifest_that_is_larger_than_devices_read_is_not_signed(run, tmp_path, monkeypatch):
     monkeypatch.setattr("clients.device.protocol.manifest.LARGEST_MANIFEST", 100)
     done = fedkd("publish", run, "--hub", tmp_path / "hub")

@@ -76,3 +76,10 @@ def test_a_shared_model_is_called_what_it_is(shared: str | None, line: str) -> N
 
 def test_a_run_that_shares_nothing_names_no_shared_model() -> None:
     assert "parameters" not in printed(a_summary(shared="none"))
+
+
+def test_a_file_that_loses_too_much_is_named_again_below_the_table() -> None:
+    rows = [{"path": "q.tflite", "precision": "int8", "flash_bytes": 9, "quality": {"litert": 0.5}, "warning": "falls"}]
+    text = printed(a_summary(edge=rows))
+    assert "int8, not to be used: falls" in text
+    assert text.count("not to be used") == 2

@@ -1,6 +1,7 @@
 """Laws of the rows that tell of device files: what is written is read, and so is what older runs wrote."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -17,6 +18,12 @@ FILE = DeviceFile(
 
 def test_what_is_written_is_read():
     assert DeviceFile.from_json(json.loads(json.dumps(FILE.to_json()))) == FILE
+
+
+def test_a_file_that_is_not_to_be_used_says_so_wherever_it_is_named():
+    marked = replace(FILE, warning="accuracy falls by 30.1 points in litert, 2.0 allowed")
+    assert DeviceFile.from_json(json.loads(json.dumps(marked.to_json()))) == marked
+    assert marked.label == "int8, 50 % sparse, not to be used"
 
 
 def test_a_file_that_could_not_be_made_has_an_error_and_no_figures():
