@@ -2,6 +2,7 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 from rich.console import Console
@@ -9,6 +10,7 @@ from safetensors.numpy import load_file, save_file
 
 from fedkd.base.encoder import read_encoder
 from fedkd.base.errors import InputError
+from fedkd.compress.words import table_of
 from fedkd.config.model import ModelConfig
 from fedkd.data.tokens import Tokenizer
 from fedkd.distill.pretext import MaskedWords
@@ -148,13 +150,18 @@ def test_a_moved_folder_is_the_same_experiment_and_another_one_is_not(tmp_path):
     assert found[0] == found[1] != found[2]
 
 
-def test_a_federation_of_its_first_layers_learns(tmp_path):
-    settings = {"task": texts(tmp_path / "texts.npz"), "clients": 2, "rounds": 3, "edge.precisions": "none"}
+def test_a_federation_of_its_first_layers_learns_and_its_file_holds_the_words_in_use(tmp_path):
+    settings = {"task": texts(tmp_path / "texts.npz"), "clients": 2, "rounds": 3, "edge.precisions": "float32"}
     settings |= {"model.pretrained": str(write(tmp_path / "model")), "train.student_lr": 3e-3, "train.teacher_lr": 3e-3}
     settings |= {"train.epochs": 4}
     run(settings, "local", tmp_path / "run", False, False, Console(quiet=True))
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["quality"]["shared"] >= 0.9
+    (file,) = summary["edge"]
+    assert (file["quality"]["litert"], file["warning"]) == (summary["quality"]["shared"], None)
+    finished = keras.saving.load_model(tmp_path / "run" / "student_finished.keras", compile=False)
+    # Nobody met the marks of hidden and of unknown words.
+    assert len(table_of(finished)) == len(vocabulary("bert")) - 2
 
 
 @pytest.mark.parametrize("kind", KINDS)
