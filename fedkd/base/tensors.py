@@ -2,11 +2,14 @@
 
 import hashlib
 import math
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+
+_LARGE = 1 << 22  # bytes, from which numpy asks for larger pages
 
 Weights = list[np.ndarray]
 
@@ -60,6 +63,17 @@ def default_spec(shapes: Sequence[tuple[int, ...]]) -> Spec:
     return tuple(TensorSpec(f"tensor{i}", tuple(s), max(len(s) - 1, 0)) for i, s in enumerate(shapes))
 
 
+def zeros(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Return zeros of which the system holds the pages that are written, and no others.
+
+    numpy's own ask for pages of 2 MB, so that a few rows written here and there fill all of a table.
+    """
+    size = math.prod(shape) * dtype.itemsize
+    if size < _LARGE:
+        return np.zeros(shape, dtype)
+    return np.frombuffer(mmap.mmap(-1, size), dtype).reshape(shape)
+
+
 def digest(weights: Sequence[np.ndarray]) -> str:
     """SHA-256 (64 hex digits) of shapes and little-endian float32 bytes, in order."""
     sha = hashlib.sha256()
@@ -93,8 +107,11 @@ def weighted_mean(updates: Sequence[Sequence[np.ndarray]], weights: Sequence[flo
         weights: n positive numbers; only their ratios matter.
     """
     shares = np.asarray(weights, np.float64) / np.sum(np.asarray(weights, np.float64))
-    total = [np.zeros(a.shape, np.float64) for a in updates[0]]
-    for share, update in zip(shares, updates, strict=True):
-        for into, array in zip(total, update, strict=True):
-            into += share * array
-    return [a.astype(np.float32) for a in total]
+    return [_mean(arrays, shares) for arrays in zip(*updates, strict=True)]  # one by one: float64 takes twice the room
+
+
+def _mean(arrays: Sequence[np.ndarray], shares: np.ndarray) -> np.ndarray:
+    total = np.zeros(arrays[0].shape, np.float64)
+    for share, array in zip(shares, arrays, strict=True):
+        total += share * array
+    return total.astype(np.float32)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fedkd.base.tensors import Spec, Weights, add, subtract
+from fedkd.base.tensors import Spec, Weights, add, subtract, zeros
 from fedkd.exchange.transforms import Context, Sent, Transform
 
 
@@ -13,7 +13,7 @@ class ErrorFeedback(Transform):
 
     def initial(self, spec: Spec) -> Weights:
         """Return zeros."""
-        return [np.zeros(item.shape, np.float32) for item in spec]
+        return [zeros(item.shape, np.dtype(np.float32)) for item in spec]
 
     def apply(self, update: Weights, state: Weights, context: Context) -> tuple[Weights, Weights]:
         """Add the residual."""

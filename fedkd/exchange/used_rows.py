@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fedkd.base.tensors import Spec, TensorSpec
+from fedkd.base.tensors import Spec, TensorSpec, zeros
 from fedkd.exchange.blob import PayloadError
 
 Used = np.ndarray | None  # bool (P,): which rows of a matrix (P, Q) are sent; None for all
@@ -40,7 +40,7 @@ def spread(tensor: np.ndarray, used: Used, item: TensorSpec) -> np.ndarray:
     """Put the rows that were sent among zeros: float32 of the shape of the whole tensor."""
     if used is None:
         return tensor
-    whole = np.zeros(item.matrix, np.float32)
+    whole = zeros(item.matrix, np.dtype(np.float32))
     whole[used] = tensor
     return whole.reshape(item.shape)
 

@@ -23,22 +23,27 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
+# Bytes of decoded broadcasts that are kept beside the newest.
+_MOST = 1 << 27
+
+
 class Recent(Generic[K, V]):
     """The last few of what is made by keys; threads that ask for the same wait for the first of them to make it.
 
     Args:
         size: How many are kept.
+        room: Bytes of what is made; what is kept beside the newest takes at most ``_MOST``.
     """
 
-    def __init__(self, size: int) -> None:
-        self._size, self._kept, self._lock = size, OrderedDict[K, V](), threading.Lock()
+    def __init__(self, size: int, room: Callable[[V], int] = lambda _: 0) -> None:
+        self._size, self._room, self._kept, self._lock = size, room, OrderedDict[K, V](), threading.Lock()
 
     def get(self, key: K, make: Callable[[], V]) -> V:
         """Return what a key stands for, made now where it isn't kept."""
         with self._lock:
             if key not in self._kept:
                 made = make()  # may raise, and nothing is kept then
-                while len(self._kept) >= self._size:
+                while len(self._kept) >= self._size or sum(map(self._room, self._kept.values())) > _MOST:
                     self._kept.popitem(last=False)
                 self._kept[key] = made
             self._kept.move_to_end(key)
@@ -49,7 +54,7 @@ class RunCache:
     """What the process keeps of one run."""
 
     def __init__(self) -> None:
-        self._broadcasts = Recent[tuple[bytes, Spec], Weights](8)
+        self._broadcasts = Recent[tuple[bytes, Spec], Weights](8, lambda arrays: sum(array.nbytes for array in arrays))
         self._directions = Recent[tuple[Spec, int, int, bytes], Bases](2)
         self._sub_models = Recent[int, SubModel](2)
         self._locals = Recent[str, "Local"](sys.maxsize)
