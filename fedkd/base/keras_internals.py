@@ -42,6 +42,11 @@ def call_behind(tensor: keras.KerasTensor) -> Call:
     return Call(operation, operation._inbound_nodes[call].input_tensors)
 
 
+def given_to(layer: keras.layers.Layer) -> list[keras.KerasTensor]:
+    """Return the first symbolic tensor of each of a layer's calls."""
+    return [node.input_tensors[0] for node in layer._inbound_nodes]
+
+
 def run_graph(model: keras.Model, inputs: Sequence[keras.KerasTensor], call: Callable[..., Any]) -> Any:
     """Make the calls of a functional model again.
 

@@ -72,6 +72,12 @@ class Schedule:
         self.rows, self._own = batches(len(data), size, epochs, rng)
         self._others = self._drawn(rng)
 
+    @property
+    def inputs(self) -> list[np.ndarray]:
+        """All inputs that it takes batches of."""
+        held = self._data.unlabelled
+        return [self._data.x] if held is None or not self._ratio else [self._data.x, held]
+
     def __len__(self) -> int:
         """Number of batches."""
         return len(self.rows)

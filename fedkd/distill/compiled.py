@@ -6,7 +6,7 @@ stands for all shapes and dtypes.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import keras
@@ -33,13 +33,14 @@ class Compiled:
         self._traced: dict[object, _Traced] = {}
         self._tracing = threading.Lock()
 
-    def __call__(self, key: object, *args: Any) -> Any:
+    def __call__(self, key: object, *args: Any, varying: Collection[int] = ()) -> Any:
         """Call the function.
 
         Args:
             key: Stands for the structure, shapes and dtypes of the arguments; the first call of each compiles, one
                 thread at a time.
             args: Nested arrays or tensors.
+            varying: Identities of those that have other numbers of rows under the same key.
 
         Returns:
             What the function returns, as tensors.
@@ -48,7 +49,7 @@ class Compiled:
             # Traced for the plainest executor: loops of a function traced for another one can't run on it.
             with self._tracing, runtime.inline_operations():
                 if key not in self._traced:
-                    self._traced[key] = self._trace(args)
+                    self._traced[key] = self._trace(args, varying)
         function, dtypes, outputs = self._traced[key]
         flat = keras.tree.flatten(args)
         tensors = [array if isinstance(array, tf.Tensor) else tf.constant(array) for array in flat]
@@ -56,14 +57,16 @@ class Compiled:
         found = _inline(function, dtypes, tensors) if runtime.inline() else function(*tensors)
         return keras.tree.pack_sequence_as(outputs, found)
 
-    def _trace(self, args: Any) -> _Traced:
+    def _trace(self, args: Any, varying: Collection[int]) -> _Traced:
         outputs: list[Any] = []
 
         def flat(*tensors: Any) -> list[Any]:
             outputs[:] = [self._function(*keras.tree.pack_sequence_as(args, tensors))]
             return keras.tree.flatten(outputs[0])
 
-        given = [tf.TensorSpec(array.shape, array.dtype) for array in keras.tree.flatten(args)]
+        flat_args = keras.tree.flatten(args)
+        shapes = [(None, *array.shape[1:]) if id(array) in varying else array.shape for array in flat_args]
+        given = [tf.TensorSpec(shape, array.dtype) for shape, array in zip(shapes, flat_args, strict=True)]
         function = tf.function(flat, autograph=False).get_concrete_function(*given)
         shape = keras.tree.map_structure(lambda _: 0, outputs[0])
         return _Traced(function, [tensor.dtype for tensor in function.outputs], shape)

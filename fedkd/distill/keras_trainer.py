@@ -13,13 +13,15 @@ from fedkd.base import runtime
 from fedkd.base.tensors import State, Weights
 from fedkd.config.sections import LossConfig, TrainConfig
 from fedkd.data.dataset import EVALUATION_BATCH, Dataset
+from fedkd.distill import rows
+from fedkd.distill.adam import Adam
 from fedkd.distill.batches import Schedule, ratio_of, steps
 from fedkd.distill.checks import check_knowledge
 from fedkd.distill.class_weights import weigher
 from fedkd.distill.compiled import Compiled
 from fedkd.distill.learner import Learner, Tensors
 from fedkd.distill.losses import mutual_losses, projection_shapes
-from fedkd.distill.optimizers import PureOptimizer, optimizer_factory
+from fedkd.distill.optimizers import optimizer_factory, pure
 from fedkd.distill.trainer import Augment
 from fedkd.models.inspect import Outputs, split_outputs
 from fedkd.objectives.objective import Objective
@@ -106,7 +108,7 @@ class KerasTrainer:
         if self._projection:
             variables["projection"] = self._projection
         make = optimizer_factory(train.optimizer)
-        self._optimizers = {group: PureOptimizer(make(rates[group]), held) for group, held in variables.items()}
+        self._optimizers = {group: pure(make(rates[group]), held) for group, held in variables.items()}
         self._loss_scale = max(learner.loss_scale for learner in self.learners.values())
         tensors = sum(map(len, variables.values()))
         self._unroll = _UNROLL if tensors <= _UNROLL_TENSORS else 1
@@ -166,19 +168,34 @@ class KerasTrainer:
         schedule = Schedule(data, train.batch_size, self.ratio, train.epochs, self.weigh(data.y), rng)
         seeds = {role: learner.seeds(rng) for role, learner in self.learners.items()}
         bounds = Bounds(dict(masks or {}), dict(anchors or {}), dict(corrections or {}))
-        carry: Any = (state, seeds)
-        scale, start, losses = np.float32(rate), 0, []
+        # What holds weights back may move rows that no text has.
+        chosen = [] if any(bounds) or self._augment else rows.taken(state, self._tables(), schedule.inputs)
+        small = rows.reduced(state, chosen)
+        carry: Any = (small, seeds)
+        scale, start, losses, varying = np.float32(rate), 0, [], rows.varying(small, chosen)
         while start < len(schedule):
             count = self._unroll if len(schedule) - start >= self._unroll else 1
             lot = schedule.lot(start, count)
             x = lot.x if self._augment is None else self._augment(lot.x, rng)
             for batch in self._calls(x, lot.y, lot.shares, *([] if lot.task_shares is None else [lot.task_shares])):
-                carry, loss = self._step((len(batch[0]), *map(tuple, bounds)), carry, bounds, scale, *batch)
+                key = (len(batch[0]), *map(tuple, bounds), *(each.table for each in chosen))
+                carry, loss = self._step(key, carry, bounds, scale, *batch, varying=varying)
                 losses.append(loss)
             start += count
         after = {group: [np.asarray(tensor) for tensor in tensors] for group, tensors in carry[0].items()}
+        after = rows.restored(after, state, chosen)
         mean = {role: float(sum(loss[role].numpy() for loss in losses)) / len(schedule) for role in self.learners}
         return after, mean
+
+    def _tables(self) -> list[rows.Table]:
+        """Tables of words whose rows can be trained alone."""
+        found = []
+        for role in self.trained:
+            learner, optimizer = self.learners[role], self._optimizers[role]
+            if isinstance(optimizer, Adam) and len(learner.tables) == 1:
+                (weight,) = learner.tables.values()
+                found.append(rows.Table(role, weight, optimizer.moments_of(learner.place(weight))))
+        return found
 
     def _calls(self, *lot: np.ndarray) -> list[tuple[np.ndarray, ...]]:
         """Cut a lot of batches as the compiled function takes them: whole, or one by one."""
@@ -255,7 +272,8 @@ class KerasTrainer:
             for role, learner in self.learners.items():
                 moves = role in groups
                 values = groups[role] if moves else learner.trainable(state[role])
-                called = learner.call(state[role], values, seeds[role], x, training=moves)
+                where = state.get(f"{role}.where", ())
+                called = learner.call(state[role], values, seeds[role], x, training=moves, where=where)
                 outputs[role], own[role], fresh[role], drawn[role] = called
             losses = self._losses(outputs, groups.get("projection", []), y, share)
             losses = {role: loss + own[role] for role, loss in losses.items()}

@@ -8,10 +8,11 @@ import numpy as np
 import tensorflow as tf
 
 from fedkd.base.built_in import built_in_only
-from fedkd.base.keras_internals import all_layers
+from fedkd.base.keras_internals import all_layers, given_to
 from fedkd.base.tensors import Weights
 from fedkd.models.inspect import Outputs, get_weights, split_outputs, unfrozen
 from fedkd.models.pool_first import pooled_first
+from fedkd.models.transformer import Rows, TokenEmbedding, rows_instead
 
 Tensors = list[Any]
 
@@ -31,7 +32,7 @@ class Learner:
         weights = unfrozen(model)
         own = {id(w): i for i, w in enumerate(weights)}
         self._trainable = [own[id(v)] for v in model.trainable_variables]
-        self._dtypes = [w.dtype for w in weights]
+        self._dtypes, self._shapes = [w.dtype for w in weights], [tuple(w.shape) for w in weights]
         # What is called has the same variables and computes the same with less work.
         self._called = pooled_first(model)
         self._given = [own[id(v)] for v in self._called.trainable_variables]
@@ -42,6 +43,13 @@ class Learner:
         self._rest = [own.get(id(v)) for v in rest]
         self._frozen = {i: v for i, v in enumerate(rest) if id(v) in still}
         self._seed_shapes = [v.shape for v in rest if id(v) not in own and id(v) not in still]
+        # Places of tables of the words that the model is given, by the names of their layers.
+        tables = [layer for layer in model.layers if isinstance(layer, TokenEmbedding) and layer.words.trainable]
+        self.tables = {
+            layer.name: own[id(layer.words)]
+            for layer in tables
+            if all(ids is model.inputs[0] for ids in given_to(layer))
+        }
 
     def initial(self) -> Weights:
         """Copy of the weights the model was built with."""
@@ -55,10 +63,22 @@ class Learner:
         """Pick the trainable ones of a list in the order of ``unfrozen``."""
         return [values[i] for i in self._trainable]
 
+    def place(self, weight: int) -> int:
+        """Place among the trainable ones of a weight in the order of ``unfrozen``."""
+        return self._trainable.index(weight)
+
     def call(
-        self, weights: Tensors, trainable: Tensors, seeds: Tensors, x: Any, training: bool
+        self, weights: Tensors, trainable: Tensors, seeds: Tensors, x: Any, training: bool, where: Sequence[Any] = ()
     ) -> tuple[Outputs, Any, Tensors, Tensors]:
         """Run the model.
+
+        Args:
+            weights: All of them.
+            trainable: Those of them that are trained.
+            seeds: States of random layers.
+            x: Inputs (n, ...).
+            training: Whether layers do what they do in training alone.
+            where: For each of ``tables``, where its rows are among those that are given; empty where all are.
 
         Returns:
             Its outputs in float32, the sum of its own losses (regularisers, ``add_loss``), all weights with statistics
@@ -66,9 +86,16 @@ class Learner:
         """
         drawn = iter(seeds)
         by_place = dict(zip(self._trainable, trainable, strict=True))
+        rows = {
+            name: Rows(tf.cast(by_place[i], self._dtypes[i]), each)
+            for (name, i), each in zip(self.tables.items(), where, strict=bool(where))
+        }
+        for name in rows:  # the model wants a whole one, which nothing reads
+            by_place[self.tables[name]] = tf.zeros(self._shapes[self.tables[name]])
         given = [tf.cast(by_place[i], self._dtypes[i]) for i in self._given]
         rest = [self._other(place, i, weights, drawn) for place, i in enumerate(self._rest)]
-        output, rest, losses = self._called.stateless_call(given, rest, x, training=training, return_losses=True)
+        with rows_instead(rows):
+            output, rest, losses = self._called.stateless_call(given, rest, x, training=training, return_losses=True)
         after = list(weights)
         for i, value in zip(self._rest, rest, strict=True):
             if i is not None:

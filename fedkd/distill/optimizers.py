@@ -11,6 +11,7 @@ from fedkd.base.errors import InputError
 from fedkd.base.keras_internals import without_distribution
 from fedkd.base.tensors import Weights
 from fedkd.base.user_code import import_function
+from fedkd.distill.adam import Adam
 from fedkd.distill.compiled import Compiled
 
 
@@ -75,6 +76,15 @@ class PureOptimizer:
         after, variables = self._optimizer.stateless_apply(variables, list(gradients), list(values))
         del variables[self._rate]
         return after, variables
+
+
+def pure(optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]) -> Adam | PureOptimizer:
+    """Return an optimiser as a pure function: plain Adam by itself, any other of Keras' by what Keras does.
+
+    Raises:
+        InputError: See ``PureOptimizer``.
+    """
+    return (Adam if Adam.serves(optimizer, variables) else PureOptimizer)(optimizer, variables)
 
 
 def _check_options(optimizer: keras.optimizers.Optimizer) -> None:

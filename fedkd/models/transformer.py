@@ -1,6 +1,9 @@
 """Small transformers for sequences of word ids, which return all that ``fedkd.models`` names."""
 
-from typing import NamedTuple
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -9,6 +12,24 @@ from keras import layers
 from fedkd.base.encoder import Encoder
 
 HEADS = 2
+_instead = threading.local()
+
+
+class Rows(NamedTuple):
+    """Some rows of a table (r, width), and where each id is among them, int32 (vocabulary,)."""
+
+    table: Any
+    where: Any
+
+
+@contextmanager
+def rows_instead(rows: Mapping[str, Rows]) -> Iterator[None]:
+    """While it holds, layers of these names called by this thread look words up in some rows alone."""
+    _instead.rows = rows
+    try:
+        yield
+    finally:
+        _instead.rows = {}
 
 
 @keras.saving.register_keras_serializable("fedkd")
@@ -33,7 +54,9 @@ class TokenEmbedding(layers.Layer):
 
     def call(self, ids: tf.Tensor) -> tf.Tensor:
         """Look up ids of shape (n, ..., steps); returns (n, ..., steps, width)."""
-        return tf.gather(self.words, ids) + self.positions
+        rows = getattr(_instead, "rows", {}).get(self.name)
+        words = tf.gather(self.words, ids) if rows is None else tf.gather(rows.table, tf.gather(rows.where, ids))
+        return words + self.positions
 
     def get_config(self) -> dict[str, object]:
         """Return what a saved model needs to build this layer again."""
