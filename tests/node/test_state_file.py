@@ -1,9 +1,12 @@
 """Laws of the file of all clients."""
 
+import hashlib
+
 import numpy as np
 import pytest
 
 from clients.node.state_file import StateFile
+from fedkd.base.errors import RunError
 from fedkd.protocol.state import ClientState
 
 
@@ -62,3 +65,55 @@ def test_state_of_other_shapes_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(ValueError, match="other shapes"):
         vault.save(state(tensors=6))
     assert same(vault.load(), state())
+
+
+def with_table(seed, moved, rows=1000):
+    """A state whose tables are as they were built but for some rows."""
+    rng = np.random.default_rng(seed)
+    built = np.random.default_rng(99).normal(size=(rows, 40)).astype(np.float32)
+    tables = [built.copy(), np.zeros((rows, 40), np.float32)]
+    for table in tables:
+        chosen = rng.choice(rows, moved, replace=False)
+        table[chosen] = rng.normal(size=(moved, 40))
+    return ClientState(seed, [built], {"teacher": tables})
+
+
+@pytest.mark.parametrize("moved", [0, 1, 30, 500, 501, 1000])
+def test_of_large_tables_the_rows_that_moved_are_written(tmp_path, monkeypatch, moved):
+    monkeypatch.setattr("clients.node.moved_rows._LARGE", 1)
+    vault = StateFile(tmp_path / "all.state", "run", 0, with_table(0, 0))
+    for seed in (1, 2, 3):
+        vault.save(with_table(seed, moved))
+    assert same(vault.load(), with_table(3, moved))
+    assert same(vault.load(before=3), with_table(2, moved))
+    if moved <= 500:
+        assert (tmp_path / "all.state").stat().st_blocks * 512 < 4 * 4096 + 2 * 2 * (moved * 164 + 4096)
+
+
+def test_signs_of_zeros_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr("clients.node.moved_rows._LARGE", 1)
+    vault, before = StateFile(tmp_path / "all.state", "run", 0, with_table(0, 0)), with_table(1, 0)
+    before.local["teacher"][1][7] = -0.0
+    vault.save(before)
+    assert np.signbit(vault.load().local["teacher"][1]).sum() == 40
+
+
+@pytest.mark.parametrize("count, number", [(1001, 0), (-2, 0), (2, 1000), (2, -1)])
+def test_record_of_rows_that_can_not_be_is_none(tmp_path, monkeypatch, count, number):
+    monkeypatch.setattr("clients.node.moved_rows._LARGE", 1)
+    path = tmp_path / "all.state"
+    vault = StateFile(path, "run", 0, with_table(0, 0))
+    vault.save(with_table(1, 2))
+    with path.open("r+b") as file:
+        file.seek(40 + 4)  # of the teacher's table, behind that of the base
+        file.write(np.int32(count).tobytes())
+        file.seek(4096)
+        file.write(np.int32(number).tobytes())
+    assert vault.load() is None
+
+
+def test_record_of_an_older_build_is_named_instead_of_forgotten(tmp_path):
+    path = tmp_path / "all.state"
+    path.write_bytes((3).to_bytes(8, "little") + hashlib.sha256(b"run").digest() + bytes(4096))
+    with pytest.raises(RunError, match=r"all\.state: its records are an older fedkd's"):
+        StateFile(path, "run", 0, state()).load()
