@@ -74,7 +74,7 @@ class StateFile:
             if not rounds:
                 return None
             groups = self._read(file, slots[rounds[0]])
-            return groups and ClientState(rounds[0], groups.pop(_BASE), groups)
+            return None if groups is None else ClientState(rounds[0], groups.pop(_BASE), groups)
         finally:
             os.close(file)
 

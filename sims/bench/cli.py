@@ -27,26 +27,42 @@ RepeatsOption = Annotated[int, typer.Option(min=1, help="Runs of each; the media
 @app.command()
 def engine(
     clients: Annotated[list[int] | None, typer.Option(help="10, 100 or 1000; may be repeated. (default: 100)")] = None,
-    work: Annotated[list[str] | None, typer.Option(help="fedavg or fedkd; may be repeated. (default: both)")] = None,
+    work: Annotated[
+        list[str] | None,
+        typer.Option(help="fedavg, fedkd or, alone, text; may be repeated. (default: fedavg and fedkd)"),
+    ] = None,
     rounds: Annotated[int, typer.Option(min=3, help="Of each run; the first, which compiles, isn't counted.")] = 4,
     repeats: RepeatsOption = 3,
-    peers: Annotated[bool, typer.Option(help="Also run other simulators on the fedavg work.")] = False,
+    peers: Annotated[
+        bool, typer.Option(help="Also run other simulators on the fedavg work, a loop in torch on text.")
+    ] = False,
     environments: Annotated[
         Path, typer.Option(help="Where the peers' virtual environments are made and kept (some 6 GB).")
     ] = Path(".peers"),
+    pretrained: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Of text: a Hugging Face folder. (default: random weights)")
+    ] = None,
+    frozen: Annotated[bool, typer.Option("--frozen", help="Of text: its tables stay as they are.")] = False,
+    against: Annotated[Path | None, typer.Option(metavar="CHECKOUT", help="Of text: another build of fedkd.")] = None,
     json: JsonOption = False,
 ) -> None:
     """Client updates a second through ServerApp, grid and ClientApp, and of a loop by hand, against the floor."""
     counts, works = clients or [100], work or ["fedavg", "fedkd"]
 
     def measure() -> dict[str, Any]:
-        from sims.bench.compare import engine_report
+        from sims.bench.compare import engine_report, text_report
 
-        return engine_report(counts, works, rounds, repeats, environments if peers else None)
+        folder = environments if peers else None
+        if works == ["text"]:
+            return text_report(pretrained, frozen, against and against.absolute(), folder, rounds, repeats)
+        return engine_report(counts, works, rounds, repeats, folder)
 
     with errors_for_people():
         _known("--clients", counts, CLIENTS)
-        _known("--work", works, ("fedavg", "fedkd"))
+        _known("--work", works, ("fedavg", "fedkd", "text") if works == ["text"] else ("fedavg", "fedkd"))
+        _check_checkout(against)
+        if works != ["text"] and (pretrained or frozen or against):
+            raise InputError("--pretrained, --frozen and --against must be left out without --work text")
         _show(measure, json)
 
 
@@ -62,6 +78,13 @@ def codec(repeats: RepeatsOption = 20, json: JsonOption = False) -> None:
     """Megabytes a second through encode and decode, on one core."""
     with errors_for_people():
         _show(partial(_measure, "codec", threads=1, repeats=repeats), json)
+
+
+@app.command()
+def kernels(json: JsonOption = False) -> None:
+    """What FedKD's rule sends of a kernel of full rank and of a 3x3 convolution, and how much of them it loses."""
+    with errors_for_people():
+        _show(partial(_measure, "kernels", threads=1), json)
 
 
 @app.command()
@@ -161,8 +184,7 @@ def node(
             raise InputError("bench node must run on Linux: it reads /proc")
         where = _absolute(data)
         load_task(task, ModelConfig(), where)  # before minutes have passed
-        if against is not None and not (against / "fedkd").is_dir():
-            raise InputError(f"--against must be a checkout of fedkd, got {str(against)!r}")
+        _check_checkout(against)
         compared = sides(against.absolute() if against else None)
         with Terminal(stderr=True).status("four federations or more, which takes some minutes"):
             found = rows(task, where, compared, repeats)
@@ -196,6 +218,11 @@ def tiny(
 def _absolute(data: str) -> str:
     """Path of a data file for processes that run elsewhere; empty where there is none."""
     return str(Path(data).absolute()) if data else ""
+
+
+def _check_checkout(against: Path | None) -> None:
+    if against is not None and not (against / "fedkd").is_dir():
+        raise InputError(f"--against must be a checkout of fedkd, got {str(against)!r}")
 
 
 def _run_tiny(networks: list[str]) -> dict[str, Any]:

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from fedkd.protocol.experiment import Experiment
+from fedkd.protocol.resolve import experiment_of
+from sims.bench import text
 from sims.bench.alone import training_alone
 from sims.bench.bare import bare_loop
 from sims.bench.engine import whole_path, write_work
 from sims.bench.measure import Engine, Measured, SkippedError, compare, make_experiment
 from sims.bench.peers import environments, run
 from sims.bench.report import Row, report
+from sims.bench.text_engines import engines as text_engines
 
 # Seconds a peer may take to start, and one more for each client and round: the slowest does several a second.
 _PATIENCE = 300
@@ -48,6 +51,31 @@ def engine_report(
             rows += measured
             rates += matmul
     return report("engine", statistics.median(rates), [*rows, *skipped])
+
+
+def text_report(
+    pretrained: Path | None, frozen: bool, against: Path | None, folder: Path | None, rounds: int, repeats: int
+) -> dict[str, Any]:
+    """Measure builds and torch on the work ``text``.
+
+    Args:
+        pretrained: The encoder's folder; one of random weights is made where None.
+        frozen: Whether the tables of words and positions stay as they are.
+        against: Another checkout of fedkd; none where None.
+        folder: Folder of the peers' environments; no torch where None.
+        rounds: Rounds of each run; the first isn't counted.
+        repeats: Runs of each engine.
+    """
+    torch, skipped = None, list[Row]()
+    if folder:
+        try:
+            torch = environments.environment(environments.TORCH_TEXT, folder)
+        except environments.PeerError as error:
+            skipped.append({"engine": environments.TORCH_TEXT.name, "work": "text", "skipped": str(error)})
+    with tempfile.TemporaryDirectory(prefix="fedkd-text-") as work:
+        experiment = experiment_of({**text.write(Path(work), pretrained, frozen), "rounds": rounds})
+        measured, rates = compare("text", experiment, text_engines(against, torch), repeats, text.TOLERANCE)
+    return report("engine", statistics.median(rates), [*measured, *skipped])
 
 
 def _peers(folder: Path) -> tuple[dict[str, Engine], list[Row]]:

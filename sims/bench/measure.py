@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,10 +20,17 @@ from sims.bench.report import Row
 
 @dataclass(frozen=True)
 class Measured:
-    """One run of an engine: seconds of each round but the first, which compiles, and the weights it ended in."""
+    """One run of an engine.
+
+    Args:
+        seconds: Of each round but the first, which compiles.
+        weights: It ended in.
+        figures: What else was measured, by names for the table.
+    """
 
     seconds: Sequence[float]
     weights: Weights
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 class SkippedError(RunError):
@@ -34,11 +41,11 @@ Engine = Callable[[Experiment], Measured]
 
 
 class _Run(NamedTuple):
-    """One run beside others: seconds of a round, the machine's rate just before and after, the weights at the end."""
+    """One run beside others: seconds of a round, the machine's rate just before and after, and what it ended in."""
 
     seconds: float
     rate: float
-    weights: Weights
+    measured: Measured
 
 
 def make_experiment(name: str, clients: int, rounds: int) -> Experiment:
@@ -48,13 +55,13 @@ def make_experiment(name: str, clients: int, rounds: int) -> Experiment:
 
 
 def batch_order(experiment: Experiment, round_: int, client: int) -> np.ndarray:
-    """Rows (5, 32) of a client's batches in a round, as the trainer draws them."""
-    rng = generator(experiment.config.seed, Purpose.TRAINING, round_, client)
-    return batches(work.EXAMPLES, work.BATCH, 1, rng)[0]
+    """Rows (batches, size) of a client's batches in a round, as the trainer draws them."""
+    config, rng = experiment.config, generator(experiment.config.seed, Purpose.TRAINING, round_, client)
+    return batches(len(experiment.client_data(client)[0]), config.train.batch_size, config.train.epochs, rng)[0]
 
 
 def compare(
-    name: str, experiment: Experiment, engines: Mapping[str, Engine], repeats: int
+    name: str, experiment: Experiment, engines: Mapping[str, Engine], repeats: int, tolerance: float = 1e-4
 ) -> tuple[list[Row], list[float]]:
     """Run engines in turn, several times.
 
@@ -63,16 +70,17 @@ def compare(
         experiment: The work.
         engines: Engines by their names.
         repeats: Runs of each.
+        tolerance: How far weights may be apart where engines end, where nothing is lost in compression.
 
     Returns:
         One row per engine, with medians over its runs, and all rates of matrix products in 10⁹ operations a second.
 
     Raises:
-        RunError: Engines ended in weights that differ by more than 1e-4, where nothing is lost in compression.
+        RunError: Engines ended in weights that differ by more than the tolerance.
     """
     runs, failed, rates = _in_turn(experiment, engines, repeats)
     if experiment.config.exchange.up == "dense":
-        check_equal({engine: taken[-1].weights for engine, taken in runs.items()})
+        check_equal({engine: taken[-1].measured.weights for engine, taken in runs.items()}, tolerance)
     clients = experiment.config.clients
     rows = [_row(name, clients, engine, taken) for engine, taken in runs.items() if engine not in failed]
     for row in rows:
@@ -98,7 +106,7 @@ def _in_turn(
             failed[engine] = str(error)
             continue
         rates.append(matmul_gflops())
-        taken = _Run(statistics.median(measured.seconds), statistics.mean(rates[-2:]), measured.weights)
+        taken = _Run(statistics.median(measured.seconds), statistics.mean(rates[-2:]), measured)
         runs.setdefault(engine, []).append(taken)
     return runs, failed, rates
 
@@ -128,4 +136,5 @@ def _row(name: str, clients: int, engine: str, runs: Sequence[_Run]) -> dict[str
         "seconds_per_round": taken,
         "client_updates_per_second": clients / taken,
         "of_floor": statistics.median(gflop / run.rate / run.seconds for run in runs),
+        **{key: statistics.median(run.measured.figures[key] for run in runs) for key in runs[0].measured.figures},
     }

@@ -12,6 +12,7 @@ import numpy as np
 from fedkd.config.config import Scalar
 from fedkd.data.dataset import Dataset
 from fedkd.tasks.task import Task
+from sims.bench import text
 
 if TYPE_CHECKING:
     import keras
@@ -67,6 +68,8 @@ def client_mflop(work: str) -> float:
     >>> round(client_mflop("fedavg")), round(client_mflop("fedkd"))
     (954, 4954)
     """
+    if work == "text":
+        return text.client_mflop()
     models = [STUDENT] if work == "fedavg" else [STUDENT, TEACHER]
     return EXAMPLES * sum(mflop(*model) for model in models)
 

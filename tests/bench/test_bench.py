@@ -13,7 +13,7 @@ from rich.console import Console
 from fedkd.base.errors import RunError
 from fedkd.models.inspect import build_model, parameters
 from fedkd.results.round import Round
-from sims.bench import measure, step, work
+from sims.bench import kernels, measure, step, work
 from sims.bench.alone import training_alone
 from sims.bench.bare import bare_loop
 from sims.bench.engine import check_complete, whole_path, write_work
@@ -184,3 +184,13 @@ def test_other_build_that_is_none_is_refused_in_one_line(tmp_path):
     done = bench("node", "--against", str(tmp_path))
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "must be a checkout" in done.stderr
+
+
+def test_kernels_that_other_codes_lose_arrive():
+    """What docs/elsewhere.md says of this project's rule."""
+    found = {(row["kernel"].split()[0], row["energy"]): row for row in kernels.rows(1.0)}
+    for energy in (0.95, 0.98):
+        dense, convolution = found["dense", energy], found["convolution", energy]
+        assert (dense["kept"], dense["numbers"], dense["energy_lost"]) == (10, 640, 0.0)
+        assert (convolution["kept"], convolution["numbers"], convolution["numbers_dense"]) == (4, 704, 4608)
+        assert convolution["energy_lost"] < 1e-12

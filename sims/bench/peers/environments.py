@@ -41,6 +41,9 @@ PEERS: tuple[Peer, ...] = (
     Peer("fedjax", "FedJAX 0.0.17 (jax 0.10)", "fedjax.txt", "fedjax_fedavg.py"),
 )
 
+# The same for the work ``text``, which no simulator can be given: a loop by hand.
+TORCH_TEXT = Peer("torch", "torch and transformers, by hand", "torch_text.txt", "torch_text.py")
+
 
 def environment(peer: Peer, folder: Path) -> Path:
     """The python of a peer's environment, which is made first where it is missing or was left half-made.

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,6 @@ import numpy as np
 from sims.bench.peers.environments import Peer, PeerError, last_line
 
 _PROGRAMS = Path(__file__).parent / "programs"
-_WEIGHTS = 6
 # Read by the peers as they are imported: nothing is sent to anyone, little printed, no accelerator used.
 _SETTINGS = {
     "FLWR_TELEMETRY_ENABLED": "0",
@@ -94,4 +94,9 @@ def _run(command: list[str], environment: dict[str, str], errors: Path, timeout:
 
 def _read(result: Path) -> Result:
     with np.load(result, allow_pickle=False) as file:
-        return Result(file["seconds"], [file[f"weight_{i}"] for i in range(_WEIGHTS)])
+        return Result(file["seconds"], weights_of(file))
+
+
+def weights_of(file: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """Arrays ``weight_0``, ``weight_1``, ... of a result."""
+    return [file[f"weight_{i}"] for i in range(sum(name.startswith("weight_") for name in file))]
