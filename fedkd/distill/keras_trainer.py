@@ -14,7 +14,6 @@ from fedkd.base.tensors import State, Weights
 from fedkd.config.sections import LossConfig, TrainConfig
 from fedkd.data.dataset import EVALUATION_BATCH, Dataset
 from fedkd.distill import rows
-from fedkd.distill.adam import Adam
 from fedkd.distill.batches import Schedule, ratio_of, steps
 from fedkd.distill.checks import check_knowledge
 from fedkd.distill.class_weights import weigher
@@ -169,7 +168,8 @@ class KerasTrainer:
         seeds = {role: learner.seeds(rng) for role, learner in self.learners.items()}
         bounds = Bounds(dict(masks or {}), dict(anchors or {}), dict(corrections or {}))
         # What holds weights back may move rows that no text has.
-        chosen = [] if any(bounds) or self._augment else rows.taken(state, self._tables(), schedule.inputs)
+        tables = [] if any(bounds) or self._augment else rows.tables(self.learners, self._optimizers)
+        chosen = rows.taken(state, tables, schedule.inputs)
         small = rows.reduced(state, chosen)
         carry: Any = (small, seeds)
         scale, start, losses, varying = np.float32(rate), 0, [], rows.varying(small, chosen)
@@ -186,16 +186,6 @@ class KerasTrainer:
         after = rows.restored(after, state, chosen)
         mean = {role: float(sum(loss[role].numpy() for loss in losses)) / len(schedule) for role in self.learners}
         return after, mean
-
-    def _tables(self) -> list[rows.Table]:
-        """Tables of words whose rows can be trained alone."""
-        found = []
-        for role in self.trained:
-            learner, optimizer = self.learners[role], self._optimizers[role]
-            if isinstance(optimizer, Adam) and len(learner.tables) == 1:
-                (weight,) = learner.tables.values()
-                found.append(rows.Table(role, weight, optimizer.moments_of(learner.place(weight))))
-        return found
 
     def _calls(self, *lot: np.ndarray) -> list[tuple[np.ndarray, ...]]:
         """Cut a lot of batches as the compiled function takes them: whole, or one by one."""

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fedkd.base.tensors import State, Weights, zeros
+from fedkd.distill.adam import Adam
+from fedkd.distill.learner import Learner
 
 # Tables of fewer numbers aren't worth it.
 _LARGE = 1 << 20
@@ -36,6 +38,22 @@ class Taken(NamedTuple):
     table: Table
     rows: np.ndarray
     where: np.ndarray
+
+
+def tables(learners: Mapping[str, Learner], optimizers: Mapping[str, object]) -> list[Table]:
+    """Tables of words whose rows can be trained alone: those of models with one, which plain Adam trains.
+
+    Args:
+        learners: By role.
+        optimizers: Of those that are trained.
+    """
+    found = []
+    for role, learner in learners.items():
+        optimizer = optimizers.get(role)
+        if isinstance(optimizer, Adam) and len(learner.tables) == 1:
+            (weight,) = learner.tables.values()
+            found.append(Table(role, weight, optimizer.moments_of(learner.place(weight))))
+    return found
 
 
 def taken(state: State, tables: Sequence[Table], ids: Sequence[np.ndarray]) -> list[Taken]:

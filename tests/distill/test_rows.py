@@ -63,25 +63,25 @@ def test_rows_are_those_of_the_texts_and_of_texts_before(small_tables_count):
     trained = trainer()
     first, second = texts(0), texts(1)
     state, _ = trained.fit(trained.initial_state(), first, np.random.default_rng(0))
-    for each in rows.taken(state, trained._tables(), [second.x]):
+    for each in rows.taken(state, rows.tables(trained.learners, trained._optimizers), [second.x]):
         assert set(each.rows) == {*first.x.ravel(), *second.x.ravel()}
         assert np.array_equal(each.where[each.rows], np.arange(len(each.rows)))
-    assert len(rows.taken(state, trained._tables(), [second.x])) == 2
+    assert len(rows.taken(state, rows.tables(trained.learners, trained._optimizers), [second.x])) == 2
 
 
 def test_tables_that_are_small_or_mostly_in_use_are_trained_whole(monkeypatch):
     trained = trainer()
     state = trained.initial_state()
-    assert rows.taken(state, trained._tables(), [texts(0).x]) == []
+    assert rows.taken(state, rows.tables(trained.learners, trained._optimizers), [texts(0).x]) == []
     monkeypatch.setattr(rows, "_LARGE", 1)
     every = np.arange(WORDS // 2 + 1)
-    assert rows.taken(state, trained._tables(), [every]) == []
+    assert rows.taken(state, rows.tables(trained.learners, trained._optimizers), [every]) == []
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_optimisers_that_move_other_rows_get_whole_tables(small_tables_count, optimizer):
     trained = trainer(optimizer)
-    assert trained._tables() == []
+    assert rows.tables(trained.learners, trained._optimizers) == []
 
 
 def test_adam_takes_the_steps_of_keras_bit_for_bit():
