@@ -1,5 +1,6 @@
 """Laws of frozen layers: they stay as they were built, and nobody holds, trains or sends them."""
 
+import json
 from dataclasses import replace
 
 import keras
@@ -131,6 +132,9 @@ def test_a_run_with_frozen_tables_ends_with_the_folders_own(tmp_path):
         "edge.precisions": "none",
     }
     run(settings, "local", tmp_path / "run", False, False, Console(quiet=True))
+    moving = sum(array.size for array in resolve(settings).initial_shared())
+    traffic = json.loads((tmp_path / "run" / "summary.json").read_text())["traffic"]
+    assert traffic["dense_student_bytes_per_client"] == 2 * 4 * moving  # a table that nobody sends is no gain
     student = keras.saving.load_model(tmp_path / "run" / "student.keras")
     built = resolve(settings).build("student")
     words = [next(w for w in each.weights if w.shape[-1] == WIDTH) for each in (student, built)]

@@ -180,6 +180,11 @@ def parameters(model: keras.Model) -> int:
     return int(sum(np.prod(w.shape) for w in model.weights))
 
 
+def moving_parameters(model: keras.Model) -> int:
+    """Number of numbers in ``unfrozen``."""
+    return int(sum(np.prod(w.shape) for w in unfrozen(model)))
+
+
 def logits_model(model: keras.Model, weights: Weights | None = None, name: str = "student") -> keras.Model:
     """Return a copy of the model that returns logits alone, for saving and for the device.
 

@@ -1,6 +1,5 @@
 """A configuration made real, as server and clients share it: its task, who holds which rows, the models as built."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -23,12 +22,13 @@ from fedkd.objectives.metric import Metric
 from fedkd.objectives.objective import quality
 from fedkd.protocol.contents import contents_of, deal_of
 from fedkd.protocol.finishing import finishing, reshaped
-from fedkd.protocol.kinds import own_teacher, teaches
-from fedkd.protocol.local import Local, models_of, trainer_of
+from fedkd.protocol.kinds import own_teacher
+from fedkd.protocol.local import Local, trainer_of
 from fedkd.protocol.measuring import evaluation_interval
 from fedkd.protocol.rules import ROLES, Rules, held_apart
 from fedkd.protocol.run_cache import RunCache
 from fedkd.protocol.scaffold import CONTROL, control_spec
+from fedkd.protocol.sizes import counted
 from fedkd.protocol.stages import FINISHING, TEACHER, TOGETHER, stage_of, teacher_stage, with_teachers_layers
 from fedkd.tasks.task import Task
 
@@ -276,20 +276,22 @@ class Experiment(Rules):
         """Parameter counts of the teacher, the mean over clients that have one, and the student, trained or not."""
         from fedkd.models.inspect import parameters
 
-        found = {role: parameters(self._model(role)) for role in ROLES}
-        if "teacher" not in self.roles:
-            return found
-        count = Counter(kind for kind in map(self.kind, self._clients) if teaches(self.config, kind))
-        sizes = {kind: parameters(models_of(self, kind)["teacher"]) for kind in count}
-        total = sum(sizes[kind] * clients for kind, clients in count.items())
-        return found | ({"teacher": round(total / count.total())} if count else {})
+        return counted(self, parameters)
+
+    @cached_property
+    def moving_parameters(self) -> dict[str, int]:
+        """The same of what isn't frozen, which is what plain averaging would send."""
+        from fedkd.models.inspect import moving_parameters
+
+        return counted(self, moving_parameters)
 
     def taken_layers(self) -> tuple[int, int]:
         """Of how many of its hidden layers the student has the teacher's, and how many it has."""
         from fedkd.models.first_layers import first_layers, hidden_layers
 
-        teacher, student = (self._model(role) for role in ROLES)
+        teacher, student = (self.model(role) for role in ROLES)
         return len(first_layers(teacher, student)), len(hidden_layers(student))
 
-    def _model(self, role: str) -> "keras.Model":
+    def model(self, role: str) -> "keras.Model":
+        """Return a model as it was built, whether or not the experiment has a use for it."""
         return self.models[role] if role in self.models else self.build(role)
