@@ -221,7 +221,10 @@ def test_what_a_task_has_of_its_own_is_refused_by_name():
     with pytest.raises(InputError, match=r"augments by tests\.node\.test_by_file:shifted"):
         about(own, own, "")
     scored = replace(experiment, task=tiny.scored())
-    with pytest.raises(InputError, match="objective must be one of Classification, Regression, MultiLabel, got Scored"):
+    with pytest.raises(
+        InputError,
+        match="objective must be one of Classification, Detection, Regression, MultiLabel, Ranking, got Scored",
+    ):
         about(scored, scored, "")
 
 
