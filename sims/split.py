@@ -99,5 +99,5 @@ def _for_nodes(given: Mapping[str, Scalar], nodes: int) -> dict[str, Scalar]:
     """The settings with which nodes that hold the files come to what a run with the given ones comes to."""
     dealing = ("partition.clients", "partition.alpha", "partition.shards", "partition.minimum", "partition.library")
     kept = {key: value for key, value in given.items() if key not in dealing}
-    unlabelled = {"train.unlabelled": "nodes"} if kept.get("train.unlabelled") else {}
+    unlabelled = {"train.unlabelled": "nodes"} if kept.get("train.unlabelled", "none") not in ("", "none") else {}
     return kept | {"clients": nodes, "partition.kind": "nodes", **unlabelled}

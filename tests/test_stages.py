@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from fedkd.base.errors import InputError
 from fedkd.config.deciding import deciding, differing
+from fedkd.config.settings import to_settings
 from fedkd.models.first_layers import tensor_pairs
 from fedkd.protocol.reference import Federation
 from fedkd.protocol.resolve import resolve
@@ -169,6 +170,20 @@ def test_a_methods_stages_may_be_set_beside_it():
         {**given, "method": "fedkd_two_stage", "train.teacher_share": 0.625, "train.unlabelled_ratio": 2}
     ).config
     assert config.teacher_rounds == 5
+
+
+@pytest.mark.parametrize("none", ["none", ""])
+def test_a_method_that_wants_examples_without_labels_can_be_told_there_are_none(none):
+    """What is empty counts as not given in a Flower run, whose configuration the nodes get."""
+    given = {"task": "tests.tiny:task", "clients": 2, "rounds": 2, "method": "fedkd_two_stage"}
+    found = resolve({**given, "train.unlabelled": none})
+    assert found.config.train.unlabelled == "none"
+    assert found.task.train.unlabelled is None
+    passed_on = {key: value for key, value in to_settings(found.config).items() if value != ""}
+    assert resolve(passed_on).config == found.config
+    assert "train.unlabelled" not in deciding(found.config)
+    with pytest.raises(InputError, match=r"must be an \.npz file, nodes or none where"):
+        resolve(given)
 
 
 def test_a_longer_run_would_have_other_stages():

@@ -106,7 +106,7 @@ class Config:
             require(models == "both", f"loss.{key}", weight, f"0 where one model is trained alone ({models})")
         rule = f"empty where models don't teach each other (train.models = '{models}', or all of loss.* is off)"
         teach = models == "both" and self.loss.teaches
-        require(teach or not self.train.unlabelled, "train.unlabelled", self.train.unlabelled, rule)
+        require(teach or not self.train.without_labels, "train.unlabelled", self.train.unlabelled, rule)
         batches = {"train": self.train} | {f"classes.{held.name}": held.of(self.train) for held in self.classes}
         for key, least in (("distance", 2), ("angle", 3)):
             rule = f"at least {least} for loss.{key}, which compares the examples of a batch"

@@ -39,7 +39,9 @@ def deciding(config: Config) -> dict[str, Scalar]:
     settings = {key: value for key, value in to_settings(config).items() if key not in (*_FREE, *_PATHS)}
     settings = {key: value for key, value in settings.items() if value != _YOUNGER.get(key)}
     settings |= {key: "given" for key in _OPTIONAL_FILES if settings.get(key)}
-    if settings.get("train.unlabelled") not in (None, "nodes"):
+    if not config.train.without_labels:
+        settings.pop("train.unlabelled", None)
+    elif config.train.unlabelled != "nodes":
         settings["train.unlabelled"] = "given"
     if config.train.teacher_share:  # a longer run would have other stages
         settings["train.teacher_share"] = f"{config.teacher_rounds} rounds"

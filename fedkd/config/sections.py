@@ -54,7 +54,8 @@ class TrainConfig:
     ``engine`` is what runs its steps: ``tensorflow``, or ``litert``, a training file in the runtime of devices.
     ``unlabelled`` is where examples without labels come from, on which the two models teach each other and no task loss
     counts: ``rest``, those that ``partition.examples`` leaves out; an .npz file with ``x``; ``nodes``, each node's own;
-    empty for none. In each batch there are ``unlabelled_ratio`` of them for one with a label.
+    empty for none, ``none`` also where the method has some. In each batch there are ``unlabelled_ratio`` of them for
+    one with a label.
     ``control_variates`` are SCAFFOLD's, which correct each gradient of what is shared.
     In the first rounds, ``teacher_share`` of all, only the teacher is trained; then it stays as it is and teaches.
     """
@@ -88,8 +89,8 @@ class TrainConfig:
         require(0 < self.decay <= 1, "train.decay", self.decay, "in (0, 1] (last learning rate / first)")
         require(0 <= self.proximal < math.inf, "train.proximal", self.proximal, "0 (off) or more (FedProx's mu)")
         require(0 <= self.holdout < 1, "train.holdout", self.holdout, "in [0, 1)")
-        known = self.unlabelled in ("", *UNLABELLED) or self.unlabelled.endswith(".npz")
-        rule = f"{', '.join(UNLABELLED)}, an .npz file, or empty (none)"
+        known = self.unlabelled in ("", "none", *UNLABELLED) or self.unlabelled.endswith(".npz")
+        rule = f"{', '.join(UNLABELLED)}, an .npz file, or none"
         require(known, "train.unlabelled", self.unlabelled, rule)
         rule = "at least 1 (examples without labels for each with one)"
         require(self.unlabelled_ratio >= 1, "train.unlabelled_ratio", self.unlabelled_ratio, rule)
@@ -97,6 +98,11 @@ class TrainConfig:
         require(0 <= self.teacher_share < 1, "train.teacher_share", self.teacher_share, rule)
         rule = "0 (a tenth of the time at most) or more (rounds)"
         require(self.evaluate_every >= 0, "train.evaluate_every", self.evaluate_every, rule)
+
+    @property
+    def without_labels(self) -> str:
+        """Where examples without labels come from; empty where there are none, for whatever reason."""
+        return "" if self.unlabelled == "none" else self.unlabelled
 
 
 @dataclass(frozen=True)

@@ -109,4 +109,4 @@ class Schedule:
 
 def ratio_of(train: TrainConfig, models: int) -> int:
     """Examples without labels for each one with a label: none where a model has no other to learn from."""
-    return train.unlabelled_ratio if train.unlabelled and models == 2 else 0
+    return train.unlabelled_ratio if train.without_labels and models == 2 else 0

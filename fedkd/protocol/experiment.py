@@ -95,7 +95,7 @@ class Experiment(Rules):
 
     def _unlabelled(self, own: Dataset | None) -> np.ndarray | None:
         """What a client has without labels: its own examples, or those that all are given."""
-        if not self.config.train.unlabelled:
+        if not self.config.train.without_labels:
             return None
         return self.task.train.unlabelled if own is None or own.unlabelled is None else own.unlabelled
 

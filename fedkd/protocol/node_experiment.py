@@ -63,7 +63,7 @@ def about(first: "Experiment", now: "Experiment", kind: str) -> dict[str, Any]:
     if name and not name.startswith(_OWN_CODE):
         raise InputError(f"task {first.config.task!r} augments by {name}, which a node without the task's code lacks")
     alone = replace(now.config, train=now.config.train_of(kind), classes=())
-    unlabelled = {"train.unlabelled": "nodes"} if alone.train.unlabelled else {}
+    unlabelled = {"train.unlabelled": "nodes"} if alone.train.without_labels else {}
     return {
         "settings": {**to_settings(alone), **_NO_FILES, **unlabelled, "task": now.task.name},
         "fingerprint": first.fingerprint,
@@ -182,7 +182,7 @@ class NodeExperiment(Rules):
             raise InputError(f"client {partition_id}: a node without TensorFlow has its own examples: data=FILE.npz")
         rng = generator(self.config.seed, Purpose.HOLDOUT, partition_id)
         train, held_out = held_apart(own, np.arange(len(own)), self.config.train.holdout, rng)
-        return replace(train, unlabelled=own.unlabelled if self.config.train.unlabelled else None), held_out
+        return replace(train, unlabelled=own.unlabelled if self.config.train.without_labels else None), held_out
 
 
 def _augment(name: str) -> Augment | None:

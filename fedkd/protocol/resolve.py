@@ -38,6 +38,8 @@ def resolve(settings: Mapping[str, Scalar], load: Callable[..., Task] = load_tas
     first = build_of_task(given)
     task = load(first.task, first.model, first.data)
     preset = method(first.method)
+    if given.get("train.unlabelled") == "" and preset.settings.get("train.unlabelled"):
+        given["train.unlabelled"] = "none"  # what is empty counts as not given in a Flower run
     config = build({**task.defaults, **preset.settings, **given, **preset.fixed})
     # What is the user's own must be there before anything begins.
     chain_of(config.exchange)

@@ -23,13 +23,13 @@ def with_unlabelled(whole: Task, task: Task, chosen: np.ndarray | None, config: 
     Raises:
         InputError: The file can't be read or holds others, nothing is left out, or a ratio is set for none.
     """
-    source, ratio = config.train.unlabelled, config.train.unlabelled_ratio
-    rule = "1 where there are none (train.unlabelled is empty)"
+    source, ratio = config.train.without_labels, config.train.unlabelled_ratio
+    rule = "1 where there are none (train.unlabelled is empty or none)"
     require(bool(source) or ratio == 1, "train.unlabelled_ratio", ratio, rule)  # a method may say where they are from
     if source == "nodes" and config.partition.kind != "nodes":
         raise InputError(
-            f"train.unlabelled must be rest or an .npz file where partition.kind = {config.partition.kind!r} deals the"
-            " examples, got 'nodes'"
+            "train.unlabelled must be rest, an .npz file or none where"
+            f" partition.kind = {config.partition.kind!r} deals the examples, got 'nodes'"
         )
     if source in ("", "nodes"):
         return task
@@ -39,8 +39,8 @@ def with_unlabelled(whole: Task, task: Task, chosen: np.ndarray | None, config: 
     left = rows[:0] if chosen is None else np.setdiff1d(rows, chosen)
     if not len(left):
         raise InputError(
-            "train.unlabelled must be an .npz file or nodes where partition.examples leaves no training example out (of"
-            f" {len(rows)}), got 'rest'"
+            "train.unlabelled must be an .npz file, nodes or none where"
+            f" partition.examples leaves no training example out (of {len(rows)}), got 'rest'"
         )
     return _given(task, whole.train.x[left])
 
