@@ -47,11 +47,12 @@ def say(who, what, kernel, sent, decoded, expected):
 
 
 def fedpredict(kernel):
-    from fedpredict import fedkd_compression, layer_compression_range
+    import fedpredict as library
     from fedpredict.utils.compression_methods.parameters_svd import inverse_parameter_svd_reading
 
     logging.disable(logging.CRITICAL)
-    parts = fedkd_compression(layer_compression_range([kernel.shape]), 1, 1, [kernel])  # the last round: T = .95
+    ranges = library.layer_compression_range([kernel.shape])
+    parts = library.fedkd_compression(ranges, 1, 1, [kernel])  # the last round: T = .95
     return sum(part.size for part in parts), inverse_parameter_svd_reading(parts, [kernel.shape])[0]
 
 
