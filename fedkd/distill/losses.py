@@ -47,7 +47,7 @@ def projection_shapes(teacher: Outputs, student: Outputs) -> list[tuple[int, int
 def hidden_loss(teacher: Outputs, student: Outputs, projection: Sequence[tf.Tensor], share: tf.Tensor) -> tf.Tensor:
     """MSE(H_t, H_s W_h) + MSE(A_t, A_s), each summed over matched layers (eqs 3-4, before the weight 1/D)."""
     states = [
-        mse(teacher.hidden[t], _projected(student.hidden[s], w), share)
+        mse(teacher.hidden[t], student.hidden[s] @ w, share)
         for (t, s), w in zip(align(len(teacher.hidden), len(student.hidden)), projection, strict=True)
     ]
     maps = [
@@ -56,12 +56,6 @@ def hidden_loss(teacher: Outputs, student: Outputs, projection: Sequence[tf.Tens
         if teacher.attention[t].shape[2:] == student.attention[s].shape[2:]
     ]
     return tf.add_n([tf.zeros(()), *states, *maps])
-
-
-def _projected(states: tf.Tensor, projection: tf.Tensor) -> tf.Tensor:
-    """States (..., d_s) times (d_s, d_t), as one product: TensorFlow's for each example takes many times as long."""
-    product = tf.reshape(states, (-1, projection.shape[0])) @ projection
-    return tf.reshape(product, (*states.shape[:-1], projection.shape[1]))
 
 
 def confidence(task_teacher: tf.Tensor, task_student: tf.Tensor, config: LossConfig) -> tf.Tensor:
