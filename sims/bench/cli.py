@@ -59,7 +59,9 @@ def engine(
 
     with errors_for_people():
         _known("--clients", counts, CLIENTS)
-        _known("--work", works, ("fedavg", "fedkd", "text") if works == ["text"] else ("fedavg", "fedkd"))
+        _known("--work", works, ("fedavg", "fedkd", "text"))
+        if "text" in works and works != ["text"]:
+            raise InputError(f"--work text must be alone, got {', '.join(works)}")
         _check_checkout(against)
         if works != ["text"] and (pretrained or frozen or against):
             raise InputError("--pretrained, --frozen and --against must be left out without --work text")
