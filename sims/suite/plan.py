@@ -46,11 +46,13 @@ def with_data(cells: Sequence[Cell], data: Mapping[str, str]) -> tuple[Cell, ...
             raise InputError(
                 f"--data {task}={data[task]}: no cell has this task; tasks here: {', '.join(sorted(known))}"
             )
-    paths = [data.get(str(cell.settings["task"])) for cell in cells]
-    return tuple(
-        replace(cell, settings={**cell.settings, "data": path}) if path else cell
-        for cell, path in zip(cells, paths, strict=True)
-    )
+    return tuple(_with_data(cell, data) for cell in cells)
+
+
+def _with_data(cell: Cell, data: Mapping[str, str]) -> Cell:
+    path = data.get(str(cell.settings["task"]))
+    trials = tuple(_with_data(trial, data) for trial in cell.trials)
+    return replace(cell, settings={**cell.settings, **({"data": path} if path else {})}, trials=trials)
 
 
 def plan(cells: Sequence[Cell], out: Path) -> tuple[Job, ...]:

@@ -21,10 +21,11 @@ class SuiteProgress:
         total: Cells in all.
         done: Cells that were finished before.
         console: A terminal, or something that gets plain lines.
+        what: They are called.
     """
 
-    def __init__(self, total: int, done: int, console: Console) -> None:
-        self.total, self.done, self._console = total, done, console
+    def __init__(self, total: int, done: int, console: Console, what: str = "cell") -> None:
+        self.total, self.done, self._console, self._what = total, done, console, what
         self._started, self._running = time.monotonic(), dict[str, tuple[float, State]]()
         self._live: Live | None = None
 
@@ -50,7 +51,7 @@ class SuiteProgress:
         seconds = f"{time.monotonic() - started:.0f} s"
         _take_in(state)
         how = [("failed", "red"), f" after {seconds}"] if error else [f"{state.figures()} · {seconds}"]
-        line = Text.assemble(f"cell {self.done}/{self.total} ", (job.cell.name, "bold"), ": ", *how)
+        line = Text.assemble(f"{self._what} {self.done}/{self.total} ", (job.cell.name, "bold"), ": ", *how)
         self._console.print(line.append(f": {error}; see {job.log}" if error else ""), soft_wrap=True, highlight=False)
 
     def look(self) -> None:
@@ -64,7 +65,9 @@ class SuiteProgress:
         """The bar over cells, then two lines for each that runs."""
         line = Table.grid(padding=(0, 1))
         bar = ProgressBar(total=max(1, self.total), completed=self.done, width=22)
-        line.add_row(f"cell {self.done}/{self.total}", bar, f"{clock(time.monotonic() - self._started)} elapsed")
+        line.add_row(
+            f"{self._what} {self.done}/{self.total}", bar, f"{clock(time.monotonic() - self._started)} elapsed"
+        )
         parts = [part for name, (_, state) in self._running.items() for part in (Text(name, style="bold"), state)]
         return Group(line, *parts)
 

@@ -22,15 +22,17 @@ from sims.suite.results import (
 )
 from sims.suite.suite_file import file_name
 from sims.suite.table import markdown_table
+from sims.suite.trials import Choice, trials_table
 
 
-def write_results(out: Path, name: str, jobs: Sequence[Job], command: str) -> None:
+def write_results(out: Path, name: str, jobs: Sequence[Job], choices: Mapping[str, Choice], command: str) -> None:
     """Write ``results.csv``, ``results.md`` and pictures of each task from the cells that are finished.
 
     Args:
         out: The suite's folder.
         name: The suite's name.
         jobs: All its cells.
+        choices: What its trials came to; nothing where they haven't ended, or there are none.
         command: What repeats it.
     """
     varied = varied_keys(jobs)
@@ -40,7 +42,7 @@ def write_results(out: Path, name: str, jobs: Sequence[Job], command: str) -> No
     replace_file(out / "results.csv", csv_text(rows).encode())
     found = groups(jobs, summaries, rows)
     pictures = _pictures(out, name, found)
-    replace_file(out / "results.md", _page(name, jobs, rows, found, pictures, command).encode())
+    replace_file(out / "results.md", _page(name, jobs, rows, found, choices, pictures, command).encode())
 
 
 def _pictures(out: Path, name: str, found: Sequence[Group]) -> dict[str, str]:
@@ -89,6 +91,7 @@ def _page(
     jobs: Sequence[Job],
     rows: Sequence[Row],
     found: Sequence[Group],
+    choices: Mapping[str, Choice],
     pictures: Mapping[str, str],
     command: str,
 ) -> str:
@@ -102,6 +105,11 @@ def _page(
     parts += [f"![{text}]({picture})" for picture, text in pictures.items()]
     if missing := [line["cell"] for line in rows if line["status"] != "finished"]:
         parts.append(f"Not finished: {', '.join(missing)}.")
+    if choices:
+        parts.append(
+            "Trials, the best of which are followed: quality of the shared model on what clients hold out of their own"
+            f" examples, mean over these and the last quarter of the rounds.\n\n{trials_table(choices)}"
+        )
     parts.append(f"Command: `{command}`")
     origins = dict.fromkeys(
         ", ".join(in_words(origin_of(job)))

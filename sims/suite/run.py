@@ -15,6 +15,7 @@ from sims.suite.plan import Job, plan, side_by_side, with_data
 from sims.suite.progress import SuiteProgress
 from sims.suite.report import write_results
 from sims.suite.suite_file import read_suite
+from sims.suite.trials import Choice, choices_of, decided, trials_of
 from sims.track.tracker import Tracker
 from sims.track.trackers import log_run, opened
 
@@ -42,26 +43,28 @@ def run_suite(
 
     Raises:
         InputError: The file, a cell or the folder breaks a rule; nothing was written then.
-        RunError: Cells failed; the results of the others are written.
+        RunError: Cells or trials failed; the results of the others are written, of trials none.
         KeyboardInterrupt: Stopped by the user; the results of the finished cells are written.
     """
     trackers = opened(track)
     source = experiment_file(file)
     name, cells = read_suite(source)
     folder = out or Path("runs") / name
-    jobs = plan(with_data(cells, data), folder.absolute())
+    cells = with_data(cells, data)
+    trials = trials_of(cells, folder.absolute())
+    jobs, choices = plan(cells, folder.absolute()), dict[str, Choice]()
     with claimed(folder, source):
-        failures: dict[str, str] = {}
         try:
-            failures = _run_missing(jobs, console)
+            _run_missing([job for tried in trials.values() for job in tried], "trials", console)
+            choices = choices_of(trials)
+            jobs = plan(decided(cells, choices), folder.absolute())
+            _run_missing(jobs, "cells", console)
         except KeyboardInterrupt:
             done = sum(summary_of(job) is not None for job in jobs)
             raise KeyboardInterrupt(f"after {done} of {len(jobs)} cells; the same command goes on from there") from None
         finally:
-            write_results(folder, name, jobs, command(file, out, data))
+            write_results(folder, name, jobs, choices, command(file, out, data))
             _tell_of_cells(jobs, reports, trackers, console)
-    if failures:
-        raise RunError(f"{len(failures)} of {len(jobs)} cells failed: {', '.join(failures)}; see {folder / 'logs'}")
     return folder
 
 
@@ -83,10 +86,18 @@ def command(file: Path, out: Path | None, data: Mapping[str, str]) -> str:
     return shlex.join([*words, *(word for task, path in data.items() for word in ("--data", f"{task}={path}"))])
 
 
-def _run_missing(jobs: Sequence[Job], console: Console) -> dict[str, str]:
+def _run_missing(jobs: Sequence[Job], what: str, console: Console) -> None:
+    """Run the jobs that aren't finished.
+
+    Raises:
+        RunError: Some failed.
+    """
     missing = [job for job in jobs if summary_of(job) is None]
     if len(missing) < len(jobs):
-        console.print(f"{len(jobs) - len(missing)} of {len(jobs)} cells were finished before", highlight=False)
-    progress = SuiteProgress(len(jobs), len(jobs) - len(missing), console)
+        console.print(f"{len(jobs) - len(missing)} of {len(jobs)} {what} were finished before", highlight=False)
+    progress = SuiteProgress(len(jobs), len(jobs) - len(missing), console, what.removesuffix("s"))
     with progress.shown():
-        return run_cells(missing, side_by_side(jobs), progress)
+        failures = run_cells(missing, side_by_side(jobs), progress)
+    if failures:
+        logs = jobs[0].log.parent
+        raise RunError(f"{len(failures)} of {len(jobs)} {what} failed: {', '.join(failures)}; see {logs}")

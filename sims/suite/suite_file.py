@@ -13,9 +13,10 @@ from fedkd.config.config import Scalar
 from fedkd.config.methods import METHODS
 from fedkd.config.settings import flatten, keys, read_tables
 from fedkd.results.task_record import short_task
+from sims.suite.tuning import check_alike, check_free, trial_settings
 
 Table = Mapping[str, Any]
-TABLES = ("base", "grid", "tasks", "variants")
+TABLES = ("base", "grid", "tasks", "variants", "tuning")
 ALL = "*"
 
 # Keys that a table of results always shows.
@@ -32,21 +33,25 @@ class Cell:
         label: What the tables call it: its method, its variant, or both.
         varied: What the grid varies in it beside method, task and seed.
         settings: All that the suite's file sets for it, by dotted keys.
+        trials: Of its variant, one of which decides what else is set for it, see ``sims.suite.tuning``; cells that
+            differ in their seeds alone have the same.
     """
 
     name: str
     label: str
     varied: Mapping[str, Scalar]
     settings: Mapping[str, Scalar]
+    trials: "tuple[Cell, ...]" = ()
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A named set of settings: for all its cells, and for those of one task."""
+    """A named set of settings: for all its cells, for those of one task, and lists of those that trials decide on."""
 
     name: str = ""
     settings: Mapping[str, Scalar] = field(default_factory=dict)
     tasks: Mapping[str, Mapping[str, Scalar]] = field(default_factory=dict)
+    tuning: Mapping[str, list[Scalar]] = field(default_factory=dict)
 
 
 def is_suite(table: Table) -> bool:
@@ -82,6 +87,7 @@ def expand(tables: Table) -> tuple[Cell, ...]:
     """
     grid = _grid(tables.get("grid", {}))
     variants = [_variant(table) for table in tables.get("variants", [{}])]
+    check_alike({variant.name: variant.tuning for variant in variants}, tables.get("tuning"))
     several = [tuple(_cells(tables, grid, variant)) for variant in variants]
     cells = tuple(cell for of_variant in several for cell in of_variant)
     names = [cell.name for cell in cells]
@@ -109,7 +115,17 @@ def _cells(tables: Table, grid: Mapping[str, list[Scalar]], variant: Variant) ->
         settings = first | of_task[0] | dict(of_task[1]) | dict(of_task[2]) | point
         label = _label(str(settings["method"]), variant, "method" in axes)
         varied = {key: value for key, value in point.items() if key not in _AXES}
-        yield Cell(_name(label, varied, settings), label, varied, settings)
+        trials = _trials(tables, variant, Cell("", label, varied, settings))
+        yield Cell(_name(label, varied, settings), label, varied, settings, trials)
+
+
+def _trials(tables: Table, variant: Variant, cell: Cell) -> tuple[Cell, ...]:
+    """Return the cells of a variant's trials, which are none of the table's."""
+    check_free(variant.name, variant.tuning, cell.settings, {**variant.settings, **cell.varied})
+    found = []
+    for choice, settings in trial_settings(variant.tuning, flatten(tables.get("tuning", {})), cell.settings):
+        found.append(Cell(_name(cell.label, {**cell.varied, **choice}, settings), cell.label, choice, settings))
+    return tuple(found)
 
 
 def _label(method: str, variant: Variant, several: bool) -> str:
@@ -131,19 +147,28 @@ def file_name(text: str) -> str:
 
 
 def _grid(table: Table) -> dict[str, list[Scalar]]:
-    grid: dict[str, list[Scalar]] = {}
-    for key, values in flatten(table).items():
+    grid = _lists("grid", table)
+    return {key: list(METHODS) if key == "method" and values == [ALL] else values for key, values in grid.items()}
+
+
+def _lists(where: str, table: Any) -> dict[str, Any]:
+    """Read the lists of a table."""
+    if not isinstance(table, dict):
+        raise InputError(f"{where} must be a table, got {table!r}")
+    found = flatten(table)
+    for key, values in found.items():
         if not isinstance(values, list) or not values:
-            raise InputError(f"grid: {key} must be a list of one value or more, got {values!r}")
-        grid[key] = list(METHODS) if key == "method" and values == [ALL] else values
-    return grid
+            raise InputError(f"{where}: {key} must be a list of one value or more, got {values!r}")
+    return found
 
 
 def _variant(table: Table) -> Variant:
-    settings = {key: value for key, value in table.items() if key not in ("name", "tasks")}
-    _check_tasks(f"variant {table.get('name', '')!r}: ", table.get("tasks", {}))
+    settings = {key: value for key, value in table.items() if key not in ("name", "tasks", "tuning")}
+    where = f"variant {table.get('name', '')!r}: "
+    _check_tasks(where, table.get("tasks", {}))
     tasks = {name: flatten(inner) for name, inner in table.get("tasks", {}).items()}
-    return Variant(str(table.get("name", "")), flatten(settings), tasks)
+    tuning = _lists(f"{where}tuning", table.get("tuning", {}))
+    return Variant(str(table.get("name", "")), flatten(settings), tasks, tuning)
 
 
 def _check_tables(tables: Table) -> None:

@@ -181,7 +181,7 @@ def test_a_suites_table_and_pictures_are_of_its_metric(tmp_path: Path, monkeypat
     monkeypatch.setattr("sims.suite.report.summary_of", lambda job: read(job.folder).summary)
     drawn: list[Figure] = []
     monkeypatch.setattr("sims.suite.report.png", lambda figure: drawn.append(figure) or b"")
-    write_results(tmp_path, "s", jobs, "fedkd suite s.toml")
+    write_results(tmp_path, "s", jobs, {}, "fedkd suite s.toml")
     lines = (tmp_path / "results.md").read_text().splitlines()
     assert lines[2].split(" | ")[2:6] == [
         "mean absolute error (lower is better)",
