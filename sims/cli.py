@@ -154,10 +154,11 @@ def pretrain(
     left_out: Annotated[
         bool, typer.Option("--left-out", help="Use the examples that partition.examples leaves out of a run.")
     ] = False,
-    out: Annotated[
-        Path | None, typer.Option(help="File to write. (default: runs/TASK-teacher-SEED.weights.h5)")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write. (default: runs/TASK-MODEL-SEED.weights.h5)")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace the file where it exists.")] = False,
+    distil: Annotated[
+        bool, typer.Option("--distil", help="Train the student by the teacher instead, for model.student_weights.")
+    ] = False,
     set_: SetOption = None,
 ) -> None:
     """Train a task's teacher on examples without labels, for model.teacher_weights of a run."""
@@ -168,7 +169,7 @@ def pretrain(
         settings = {key: value for key, value in flags.items() if value is not None}
         settings |= dict(parse_assignment(text) for text in set_ or ())
         console = Terminal()
-        file = train(settings, epochs, left_out, out, overwrite, console)
+        file = train(settings, epochs, left_out, out, overwrite, console, distil)
         console.print(f"weights: {file}", highlight=False)
 
 

@@ -1,4 +1,4 @@
-"""From settings to a file of teacher's weights that were trained without labels."""
+"""From settings to a file of weights that were trained without labels: a teacher's, or a student's by its teacher."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -29,18 +29,25 @@ ENDING = ".weights.h5"
 
 
 def pretrain(
-    settings: Mapping[str, Scalar], epochs: int, left_out: bool, out: Path | None, overwrite: bool, console: Console
+    settings: Mapping[str, Scalar],
+    epochs: int,
+    left_out: bool,
+    out: Path | None,
+    overwrite: bool,
+    console: Console,
+    distil: bool = False,
 ) -> Path:
-    """Train a task's teacher on examples without their labels, and write its weights.
+    """Train a task's teacher on examples without their labels, or its student by the teacher, and write the weights.
 
     Args:
         settings: Dotted keys, see ``fedkd.config.settings``; ``partition.examples`` and ``train.batch_size``,
-            ``optimizer`` and ``teacher_lr`` count.
+            ``optimizer`` and the trained model's learning rate count.
         epochs: Passes over the examples.
         left_out: Train on the training examples that ``partition.examples`` keeps out of a run with these settings.
-        out: File to write; ``runs/TASK-teacher-SEED.weights.h5`` where None.
+        out: File to write; ``runs/TASK-MODEL-SEED.weights.h5`` where None.
         overwrite: Replace the file where it exists.
         console: Where to show progress.
+        distil: Train the student to have the teacher's hidden states.
 
     Returns:
         The file.
@@ -57,19 +64,24 @@ def pretrain(
     experiment = resolve(given, lambda *_: task)
     config = experiment.config
     x = _left_out(task, config) if left_out else experiment.task.train.x
-    file = out or Path(f"{run_path(None, replace(config, method='teacher'))}{ENDING}")
+    role = "student" if distil else "teacher"
+    file = out or Path(f"{run_path(None, replace(config, method=role))}{ENDING}")
     with reserved_file(file, ENDING, overwrite):
-        with console.status("starting TensorFlow and building the teacher"):
+        with console.status(f"starting TensorFlow and building the {role}"):
             runtime.configure()
-            from fedkd.distill.pretrain import pretrain as train
+            from fedkd.distill import pretrain as ways
 
-            teacher = experiment.build("teacher")
+            model = experiment.build(role)
+            teacher = experiment.build("teacher") if distil else model
         with _shown(console) as on_step:
             rng = generator(config.seed, Purpose.PRETRAINING)
-            outcome = train(teacher, x, config.train, epochs, rng, on_step, _marks(config))
+            if distil:
+                outcome = ways.distil(model, teacher, x, config.train, epochs, rng, on_step)
+            else:
+                outcome = ways.pretrain(model, x, config.train, epochs, rng, on_step, _marks(config))
         if not math.isfinite(outcome.after):
-            raise RunError(f"pretraining ended in a loss of {outcome.after}; take a smaller train.teacher_lr")
-        write_whole(file, teacher.save_weights)
+            raise RunError(f"pretraining ended in a loss of {outcome.after}; take a smaller train.{role}_lr")
+        write_whole(file, model.save_weights)
     console.print(
         f"{outcome.summary} of {outcome.examples:,} examples, {epochs} epochs:"
         f" loss {outcome.before:.4f} before, {outcome.after:.4f} after",

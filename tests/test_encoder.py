@@ -189,6 +189,19 @@ def test_pretraining_goes_on_from_the_folders_weights(tmp_path):
     assert not any(same[:2])
 
 
+def test_a_student_that_was_distilled_from_the_folder_begins_a_federation(tmp_path):
+    """Its file fits the student of the same settings, which differs from the folder's first layers."""
+    settings = {"task": texts(tmp_path / "texts.npz"), "model.pretrained": str(write(tmp_path / "model")), "clients": 2}
+    file = pretrain(settings, 2, False, tmp_path / "s.weights.h5", False, Console(quiet=True), distil=True)
+    given = {**settings, "method": "fedavg_student", "model.student_weights": str(file)}
+    taught, plain = (resolve(each).build("student") for each in (given, settings))
+    same = [np.array_equal(a, b) for a, b in zip(get_weights(taught), get_weights(plain), strict=True)]
+    assert not any(same[:-2])
+    assert all(same[-2:])
+    run(given | {"rounds": 1, "edge.precisions": "none"}, "local", tmp_path / "run", False, False, Console(quiet=True))
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["rounds"] == 1
+
+
 def test_norms_of_older_files_are_found_by_their_names(tmp_path):
     folder = write(tmp_path / "model")
     before = get_weights(build_model(FirstLayers(read_encoder(folder), LAYERS, 9, 2), 0))

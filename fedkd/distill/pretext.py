@@ -1,8 +1,11 @@
-"""What a model is asked of examples without labels: masked words, how an image was turned, masked parts of a window."""
+"""What a model is asked of examples without labels: masked words, how an image was turned, masked parts of a window.
 
-from collections.abc import Callable
+Or what a teacher makes of them.
+"""
+
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import keras
 import numpy as np
@@ -10,6 +13,7 @@ import tensorflow as tf
 
 from fedkd.base.errors import InputError
 from fedkd.data.words import WORDS_MARKS, Marks
+from fedkd.distill.losses import hidden_loss, projection_shapes
 from fedkd.models.inspect import head_and_input, split_outputs
 
 MASKED_WORDS = 0.15
@@ -38,8 +42,8 @@ class Pretext(Protocol):
         """Make a question of a batch of examples."""
         ...
 
-    def loss(self, features: tf.Tensor, answer: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
-        """Mean loss of the answers that count, a scalar."""
+    def loss(self, features: Any, answer: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+        """Mean loss of the answers that count, a scalar; ``features`` are all that the body returns, as float32."""
         ...
 
 
@@ -155,6 +159,44 @@ class MaskedPatches:
         guess = tf.reshape(self.head(features), (-1, *self._shape))
         errors = tf.reduce_mean((guess - answer) ** 2, axis=-1)
         return tf.reduce_sum(errors * counts) / tf.maximum(tf.reduce_sum(counts), 1.0)
+
+
+class Imitation:
+    """What hidden states and attention maps a teacher has of an example.
+
+    Of the pairs of layers that FedKD compares; between widths that differ stands a matrix that is learned, and in
+    the beginning is as far the identity as it can be.
+    """
+
+    summary = "a teacher's hidden states and attention maps"
+
+    def __init__(self, student: keras.Model, teacher: keras.Model) -> None:
+        models = [split_outputs(model.output) for model in (teacher, student)]
+        for model, outputs in zip((teacher, student), models, strict=True):
+            if not outputs.hidden:
+                raise InputError(f"{model.name}: a student can't be distilled without hidden states, it returns none")
+        self.body, self._teacher = student, teacher
+        self.head = _Projections(projection_shapes(*models))
+
+    def ask(self, x: np.ndarray, rng: np.random.Generator) -> Question:
+        """Ask for the examples as they are."""
+        return Question(x, x, np.ones(len(x), np.float32))
+
+    def loss(self, features: Any, answer: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+        """MSE of hidden states and of attention maps, each summed over layers (Wu et al. 2022, eqs 3-4)."""
+        still = split_outputs(self._teacher(answer, training=False)).map(tf.stop_gradient)
+        share = counts / tf.reduce_sum(counts)
+        return hidden_loss(still, split_outputs(features), [tf.convert_to_tensor(w) for w in self.head.weights], share)
+
+
+class _Projections(keras.layers.Layer):
+    """Matrices of shapes (student features, teacher features)."""
+
+    def __init__(self, shapes: Sequence[tuple[int, int]]) -> None:
+        super().__init__(dtype="float32")
+        for shape in shapes:
+            self.add_weight(shape=shape, initializer=lambda size, dtype=None: keras.ops.eye(*size, dtype=dtype))
+        self.built = True
 
 
 def _dense(units: int, seed: int) -> keras.layers.Layer:

@@ -1,4 +1,4 @@
-"""Self-supervised training of a teacher before the federation begins: no label is looked at."""
+"""Training before the federation begins, in which no label is looked at: of a teacher, or of a student by a teacher."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from fedkd.data.dataset import EVALUATION_BATCH
 from fedkd.data.words import WORDS_MARKS, Marks
 from fedkd.distill.batches import batches
 from fedkd.distill.optimizers import optimizer_factory
-from fedkd.distill.pretext import Pretext, Question, pretext_of
+from fedkd.distill.pretext import Imitation, Pretext, Question, pretext_of
 
 # Examples on which the loss is measured before and after.
 _MEASURED = 16 * EVALUATION_BATCH
@@ -52,10 +52,53 @@ def pretrain(
     """
     asked, seed = int(rng.integers(2**31)), int(rng.integers(2**31))
     pretext = pretext_of(model, x, seed, marks)
-    sample = x[rng.permutation(len(x))[:_MEASURED]]
     pretext.head.build(pretext.body.output.shape)
+    return _taught(pretext, x, train, train.teacher_lr, epochs, rng, asked, on_step)
+
+
+def distil(
+    student: keras.Model,
+    teacher: keras.Model,
+    x: np.ndarray,
+    train: TrainConfig,
+    epochs: int,
+    rng: np.random.Generator,
+    on_step: Callable[[int, int, float], None] = lambda step, steps, loss: None,
+) -> Outcome:
+    """Train all layers of a student but its head to have the hidden states and attention maps of a teacher.
+
+    Args:
+        student: Changed in place.
+        teacher: With hidden states; it stays as it is.
+        x: Examples without labels, as both models take them.
+        train: Optimiser, the student's learning rate, batch size.
+        epochs: Passes over the examples.
+        rng: Draws the order of the examples.
+        on_step: Called with each step, from 1, the number of all steps, and the step's loss.
+
+    Raises:
+        InputError: A model has no hidden states, or theirs differ in more than their features.
+
+    Reference:
+        Jiao et al., Findings of EMNLP 2020 (TinyBERT), eqs 7-8, on the layers that FedKD compares.
+    """
+    return _taught(Imitation(student, teacher), x, train, train.student_lr, epochs, rng, 0, on_step)
+
+
+def _taught(
+    pretext: Pretext,
+    x: np.ndarray,
+    train: TrainConfig,
+    rate: float,
+    epochs: int,
+    rng: np.random.Generator,
+    asked: int,
+    on_step: Callable[[int, int, float], None],
+) -> Outcome:
+    """Train a pretext's body and head; ``asked`` is the seed of the questions by which it is measured."""
+    sample = x[rng.permutation(len(x))[:_MEASURED]]
     before = measure(pretext, sample, np.random.default_rng(asked))
-    step = _compiled_step(pretext, optimizer_factory(train.optimizer)(train.teacher_lr))
+    step = _compiled_step(pretext, optimizer_factory(train.optimizer)(rate))
     rows, _ = batches(len(x), train.batch_size, epochs, rng)
     for i, take in enumerate(rows, 1):
         loss = step(*_tensors(pretext.ask(x[take], rng)))
@@ -68,7 +111,7 @@ def measure(pretext: Pretext, x: np.ndarray, rng: np.random.Generator) -> float:
     losses, sizes = [], []
     for start in range(0, len(x), EVALUATION_BATCH):
         inputs, answer, counts = _tensors(pretext.ask(x[start : start + EVALUATION_BATCH], rng))
-        losses.append(float(pretext.loss(tf.cast(pretext.body(inputs), tf.float32), answer, counts)))
+        losses.append(float(pretext.loss(_floats(pretext.body(inputs)), answer, counts)))
         sizes.append(len(inputs))
     return float(np.average(losses, weights=sizes))
 
@@ -80,7 +123,7 @@ def _compiled_step(pretext: Pretext, optimizer: keras.optimizers.Optimizer) -> A
     @tf.function(autograph=False)
     def step(inputs: Any, answer: Any, counts: Any) -> Any:
         with tf.GradientTape() as tape:
-            features = tf.cast(pretext.body(inputs, training=True), tf.float32)
+            features = _floats(pretext.body(inputs, training=True))
             loss = pretext.loss(features, answer, counts)
             total = tf.add_n([loss, *(tf.cast(own, tf.float32) for own in pretext.body.losses)])
         zero = tf.UnconnectedGradients.ZERO
@@ -89,6 +132,10 @@ def _compiled_step(pretext: Pretext, optimizer: keras.optimizers.Optimizer) -> A
         return loss
 
     return step
+
+
+def _floats(outputs: Any) -> Any:
+    return keras.tree.map_structure(lambda tensor: tf.cast(tensor, tf.float32), outputs)
 
 
 def _tensors(question: Question) -> list[tf.Tensor]:

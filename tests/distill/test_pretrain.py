@@ -10,10 +10,10 @@ from sklearn.preprocessing import StandardScaler
 
 from fedkd.base.errors import InputError
 from fedkd.config.sections import TrainConfig
-from fedkd.distill.pretext import MaskedPatches, MaskedWords, Rotation, pretext_of
-from fedkd.distill.pretrain import measure, pretrain
+from fedkd.distill.pretext import Imitation, MaskedPatches, MaskedWords, Rotation, pretext_of
+from fedkd.distill.pretrain import distil, measure, pretrain
 from fedkd.models import cnn, temporal, transformer
-from fedkd.models.inspect import build_model, get_weights, head_and_input
+from fedkd.models.inspect import build_model, get_weights, head_and_input, split_outputs
 from tests import tiny
 
 TRAIN = TrainConfig(batch_size=32, teacher_lr=3e-3)
@@ -118,6 +118,38 @@ def test_the_head_is_not_trained():
     after = get_weights(model)
     assert all(np.array_equal(a, b) for a, b in zip(before[-2:], after[-2:], strict=True))
     assert not np.array_equal(before[0], after[0])
+
+
+def test_a_student_is_distilled_into_the_teachers_hidden_states_the_same_twice():
+    teacher, x = build_model(lambda: transformer.teacher(STEPS, 2 + TOPICS * WORDS, TOPICS, 24), 3), texts(300, 0)[0]
+    held = get_weights(teacher)
+    students = [text_model(1) for _ in range(2)]
+    train = TrainConfig(batch_size=32, student_lr=3e-3)
+    first, second = (distil(student, teacher, x, train, 6, rng(7)) for student in students)
+    assert first == second
+    assert first.examples == 300
+    assert first.after < 0.5 * first.before
+    weights = [get_weights(student) for student in students]
+    assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(held, get_weights(teacher), strict=True))
+    head = get_weights(text_model(1))[-2:]
+    assert all(np.array_equal(a, b) for a, b in zip(head, weights[0][-2:], strict=True))
+
+
+def test_a_model_imitates_itself_from_the_start_and_its_loss_is_that_of_the_hidden_states_by_hand():
+    x, model, other = texts(20, 0)[0], text_model(1), text_model(2)
+    share = np.ones(len(x), np.float32)
+    own, theirs = (split_outputs(each(x)) for each in (model, other))
+    by_hand = sum(np.square(np.asarray(a) - b).mean() for a, b in zip(own.hidden, theirs.hidden, strict=True))
+    by_hand += sum(np.square(np.asarray(a) - b).mean() for a, b in zip(own.attention, theirs.attention, strict=True))
+    assert float(Imitation(model, model).loss(model(x), x, share)) == 0
+    assert float(Imitation(model, other).loss(model(x), x, share)) == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_models_without_hidden_states_teach_no_student():
+    bare = build_model(lambda: keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]), 0)
+    with pytest.raises(InputError, match="can't be distilled without hidden states"):
+        Imitation(text_model(), bare)
 
 
 @pytest.mark.parametrize(
