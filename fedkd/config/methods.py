@@ -79,6 +79,12 @@ _ALL = (
         {"train.models": "student", **_PLUS},
     ),
     Method(
+        "fedavg_teacher_plus",
+        "FedAvg of the teacher with fedkd_plus's codec: the larger model, where its bytes are affordable",
+        f"{_FEDAVG}; codec: see fedkd_plus",
+        {**_TEACHER, **_PLUS},
+    ),
+    Method(
         "fedkd_public",
         "FedKD whose models also teach each other on examples without labels: those that partition.examples leaves out",
         f"this project; {_FEDKD}",

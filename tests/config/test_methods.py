@@ -75,10 +75,12 @@ def test_a_round_decodes_no_update_twice_and_without_feedback_no_client_decodes_
     assert decoded[-1] == federation.server.update
 
 
-def test_the_student_s_row_beside_fedkd_plus_differs_in_the_teacher_alone():
-    """Same codec, same bytes but for what is in them, and no teacher to pay for."""
-    plus, student = (METHODS[name].settings for name in ("fedkd_plus", "fedavg_student_plus"))
+def test_rows_of_one_model_beside_fedkd_plus_differ_in_the_models_alone():
+    """Same codec, and where the student is alone, the same bytes but for what is in them and no teacher to pay for."""
+    names = ("fedkd_plus", "fedavg_student_plus", "fedavg_teacher_plus")
+    plus, student, teacher = (METHODS[name].settings for name in names)
     assert student == {**plus, "train.models": "student"}
+    assert teacher == {**plus, "train.models": "teacher", "exchange.shared": "teacher"}
     federation = run({"method": "fedavg_student_plus"}, [[0, 1, 2]])
     assert set(federation.clients[0].local) == {"student.moments", "projection", "residual"}
 
