@@ -29,9 +29,10 @@ def task_record(experiment: Experiment) -> TaskRecord:
 def traffic(experiment: Experiment, history: Sequence[Round]) -> dict[str, float | None]:
     """Bytes a client sent and received, beside those of FedAvg over the same rounds and clients.
 
-    All are means over the clients of the federation, of encoded payloads; FedAvg would send the whole model, but for
-    what is frozen in it, up and down as float32 in each round a client takes part in (first the initial model, which
-    here follows from the seed). Finishing rounds count on both sides. A reduction is None where nothing is sent.
+    All are means over the clients of the federation, of encoded payloads; FedAvg would send the whole model, without
+    adapters and but for what is frozen in it, up and down as float32 in each round a client takes part in (first the
+    initial model, which here follows from the seed). Finishing rounds count on both sides. A reduction is None where
+    nothing is sent.
     """
     clients = experiment.config.clients
     up, down = sum(r.up_bytes for r in history) / clients, sum(r.down_bytes for r in history) / clients

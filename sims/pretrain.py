@@ -18,6 +18,7 @@ from fedkd.config.config import Config, Scalar
 from fedkd.config.settings import build_of_task, check_settings
 from fedkd.data.tokens import Tokenizer
 from fedkd.data.words import WORDS_MARKS, Marks
+from fedkd.protocol.building import built
 from fedkd.protocol.resolve import chosen_rows, resolve
 from fedkd.results.run_folder import run_path
 from fedkd.tasks.registry import load_task
@@ -71,8 +72,8 @@ def pretrain(
             runtime.configure()
             from fedkd.distill import pretrain as ways
 
-            model = experiment.build(role)
-            teacher = experiment.build("teacher") if distil else model
+            model = built(experiment, role)  # without adapters: all of it is trained, and written
+            teacher = built(experiment, "teacher") if distil else model
         with _shown(console) as on_step:
             rng = generator(config.seed, Purpose.PRETRAINING)
             if distil:

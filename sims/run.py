@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
-from rich.text import Text
 
 from fedkd.base import runtime
 from fedkd.base.errors import InputError
 from fedkd.base.task_name import absolute_task
 from fedkd.config.config import Config, Scalar
-from fedkd.config.finish import rounds_in_words
 from fedkd.config.settings import check_settings, to_settings
 from fedkd.config.trust import trust_option
-from fedkd.protocol.calibration import calibration_rows, without_examples
+from fedkd.protocol.calibration import calibration_rows
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.resolve import experiment_of, hold, resolve
 from fedkd.results.folder_lock import reserved
@@ -28,7 +26,7 @@ from fedkd.results.resuming import resumable
 from fedkd.results.run_folder import FINAL_CHECKPOINT, RunFolder, is_run, run_path
 from fedkd.tasks.registry import OBJECT, checked_task
 from fedkd.tasks.task import Task
-from sims.terminal import warn
+from sims.introduction import introduce
 from sims.track.trackers import followed, opened
 
 if TYPE_CHECKING:
@@ -189,7 +187,7 @@ def _prepare(experiment: Experiment, console: Console) -> None:
     with console.status("starting TensorFlow and building the models"):
         runtime.configure()
         calibration_rows(experiment)  # may be a file that breaks a rule
-        _introduce(experiment, console)
+        introduce(experiment, console)
 
 
 def _drive(
@@ -230,45 +228,6 @@ def absolute(settings: Mapping[str, Scalar]) -> dict[str, Scalar]:
     if str(unlabelled := found.get("train.unlabelled", "")).endswith(".npz"):
         found["train.unlabelled"] = str(Path(str(unlabelled)).absolute())
     return found
-
-
-def _span(sizes: Sequence[int]) -> str:
-    least, most = min(sizes), max(sizes)
-    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
-
-
-def _kind(x: np.ndarray) -> str:
-    """Say what inputs (n, ...) were taken for."""
-    rows = "word ids" if x.dtype.kind == "i" else "rows of a table"
-    kind = {2: rows, 3: "windows", 4: "images"}.get(x.ndim, "arrays")
-    return f"{kind}, {' x '.join(map(str, x.shape[1:]))}"
-
-
-def _introduce(experiment: Experiment, console: Console) -> None:
-    from fedkd.protocol.finishing import check  # imports TensorFlow
-
-    lacking = without_examples(experiment, check(experiment))
-    config, count = experiment.config, experiment.parameters
-    sizes = [len(rows) for rows in experiment.rows]
-    said = (
-        f": {config.clients} clients with {_span(sizes)} examples ({_kind(experiment.task.train.x)}); teacher"
-        f" {count['teacher']:,}, student {count['student']:,} parameters"
-    )
-    names = (config.method, "bold"), " on ", (experiment.task.name, "bold")
-    console.print(Text.assemble(*names, said), highlight=False)
-    console.print(rounds_in_words(config), highlight=False)
-    for held in config.classes:
-        count_of = sum(experiment.kind(client) == held.name for client in range(config.clients))
-        console.print(f"class {held.name}: {count_of} client{'' if count_of == 1 else 's'}", highlight=False)
-    if config.model.student_weights:
-        console.print(f"the student starts from {config.model.student_weights}", highlight=False)
-    if config.model.student_init == "teacher_layers":
-        taken, hidden = experiment.taken_layers()
-        console.print(f"the student starts from the teacher's layers, {taken} of its {hidden}", highlight=False)
-    for why in lacking.values():
-        warn(console, f"no file: {why}")
-    if count["student"] > count["teacher"]:
-        warn(console, "the student is larger than the teacher: FedKD saves bytes by the reverse")
 
 
 def _storage(folder: Path, several: bool) -> dict[str, Scalar]:

@@ -24,6 +24,7 @@ class Purpose(IntEnum):
     CLASSES = 13
     SKETCH = 14
     UNITS = 15
+    ADAPTERS = 16
 
 
 def generator(seed: int, purpose: Purpose, *path: int) -> np.random.Generator:

@@ -50,6 +50,7 @@ class Config:
         started = models != "teacher" or not self.model.student_weights
         rule = f"empty where no student is trained (train.models = '{models}', as {self.method} has it)"
         require(started, "model.student_weights", self.model.student_weights, rule)
+        self._check_adapters()
         shares = shared != "none" or not self.edge.reshapes
         rule = "student, teacher or both where finishing rounds change it (edge.qat, edge.channels)"
         require(shares, "exchange.shared", shared, rule)
@@ -74,12 +75,23 @@ class Config:
             rule = f"a rule that needs {asked} (this one needs {self.guard.answers} answers)"
             require(enough, "guard.rule", self.guard.rule, rule)
 
+    def _check_adapters(self) -> None:
+        models = self.train.models
+        for role in ("teacher", "student"):
+            rule = f"0 where no {role} is trained (train.models = '{models}', as {self.method} has it)"
+            rank = self.model.lora_rank(role)
+            require(not rank or models in ("both", role), f"model.{role}_lora", rank, rule)
+
     def _check_stages(self) -> None:
         share = self.train.teacher_share
         rule = "0 where exchange.shared isn't both: the teacher of these rounds is that of all"
         require(not share or self.exchange.shared == "both", "train.teacher_share", share, rule)
         rule = f"a share that leaves the teacher a round and the students one, of {self.rounds}"
         require(not share or 0 < self.teacher_rounds < self.rounds, "train.teacher_share", share, rule)
+        begins = bool(self.model.pretrained) or self.model.student_init == "teacher_layers"
+        rule = "0 with train.teacher_share where the student begins with the teacher's layers: adapters freeze them"
+        rank = self.model.student_lora
+        require(not (share and begins and rank), "model.student_lora", rank, rule)
 
     def _check_control(self) -> None:
         train, shared, key = self.train, self.exchange.shared, "train.control_variates"
@@ -136,7 +148,20 @@ class Config:
     @property
     def total_rounds(self) -> int:
         """Rounds of training and of finishing together."""
-        return self.rounds + (self.edge.finish_rounds if self.edge.sparsity or self.edge.reshapes else 0)
+        return self.rounds + (self.edge.finish_rounds if self.edge.sparsity or self.reshapes else 0)
+
+    @property
+    def shown(self) -> str:
+        """Of the models that are shared the one that ships in the end; ``none`` where none is."""
+        return "student" if self.exchange.shared == "both" else self.exchange.shared
+
+    @property
+    def reshapes(self) -> bool:
+        """Whether finishing rounds train another model in the place of the one that ships.
+
+        So they do where it has adapters: their sums with the kernels are what can be pruned.
+        """
+        return self.edge.reshapes or bool(self.edge.sparsity and self.model.lora_rank(self.shown))
 
     @property
     def device_files(self) -> int:

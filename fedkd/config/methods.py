@@ -36,6 +36,7 @@ _ALONE: dict[str, Scalar] = {
     "edge.sparsity": 0.0,
     "edge.precisions": "none",
 }
+_LORA: dict[str, Scalar] = {"model.teacher_lora": 8}
 
 _FEW_BITS: dict[str, Scalar] = {
     "exchange.feedback": True,
@@ -145,6 +146,19 @@ _ALL = (
         "FedAvg of the teacher whose clients train and send three quarters of each layer's units, others in each round",
         "Caldas et al., arXiv:1812.07210, 2018",
         {**_TEACHER, **_DENSE, "exchange.units": 0.75},
+    ),
+    Method(
+        "fedlora",
+        "FedAvg of low-rank adapters in the teacher, and of its head; all else of it stays as it was built",
+        "Hu et al., ICLR 2022; averaged as by Zhang et al., ICASSP 2024",
+        {**_TEACHER, **_DENSE, **_LORA},
+    ),
+    Method(
+        "ffa_lora",
+        "fedlora whose adapters have their first matrix from the seed for good (FFA-LoRA): half the bytes, a mean of"
+        " adapters is that of their products",
+        "Sun et al., ICLR 2024",
+        {**_TEACHER, **_DENSE, **_LORA, "model.lora_freeze_a": True},
     ),
     Method(
         "local",

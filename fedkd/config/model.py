@@ -1,7 +1,9 @@
 """The section of a configuration that says which models are trained."""
 
+import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from fedkd.base.errors import require
 
@@ -18,6 +20,9 @@ class ModelConfig:
     its parts stay as they are in both: ``embedding``, ``embedding+N`` with the first N layers, or none where empty.
     ``teacher_weights`` and ``student_weights`` are files of Keras weights for every client's teacher and for the first
     student; empty for those of the seed.
+    ``teacher_lora`` and ``student_lora`` are the rank r of low-rank adapters beside that model's kernels, 0 for none:
+    with them all else of the model but its head stays as it is. Their products count ``lora_alpha`` / r;
+    ``lora_freeze_a`` has the first of their two matrices stay as it is, too.
     """
 
     teacher_width: int = 0
@@ -30,6 +35,10 @@ class ModelConfig:
     teacher_layers: int = 0
     student_layers: int = 0
     freeze: str = ""
+    teacher_lora: int = 0
+    student_lora: int = 0
+    lora_alpha: float = 16.0
+    lora_freeze_a: bool = False
 
     def __post_init__(self) -> None:
         """Check the rules."""
@@ -44,6 +53,7 @@ class ModelConfig:
         ways = ("random", "teacher_layers")
         require(self.student_init in ways, "model.student_init", self.student_init, "random or teacher_layers")
         self._check_pretrained()
+        self._check_lora()
         one = self.student_init == "random" or not self.student_weights
         require(one, "model.student_init", self.student_init, "random where model.student_weights names a file")
 
@@ -67,6 +77,25 @@ class ModelConfig:
         rule = "random with model.pretrained, whose first layers the student has anyway"
         began = self.student_init == "random" or not self.pretrained
         require(began, "model.student_init", self.student_init, rule)
+
+    def _check_lora(self) -> None:
+        for role in ("teacher", "student"):
+            rank = self.lora_rank(role)
+            require(rank >= 0, f"model.{role}_lora", rank, "0 (no adapters), or their rank, 1 or more")
+        require(0 < self.lora_alpha < math.inf, "model.lora_alpha", self.lora_alpha, "above 0")
+        some = bool(self.teacher_lora or self.student_lora)
+        rule = "false without adapters (model.teacher_lora, model.student_lora)"
+        require(some or not self.lora_freeze_a, "model.lora_freeze_a", self.lora_freeze_a, rule)
+
+    def lora_rank(self, role: str) -> int:
+        """Rank of the adapters of the ``teacher`` or the ``student``, 0 for none."""
+        return {"teacher": self.teacher_lora, "student": self.student_lora}.get(role, 0)
+
+    def without_lora(self, role: str) -> "ModelConfig":
+        """Return the same with a model of that role that has no adapters."""
+        ranks: dict[str, Any] = {f"{role}_lora": 0}
+        other = self.lora_rank("student" if role == "teacher" else "teacher")
+        return replace(self, lora_freeze_a=self.lora_freeze_a and other > 0, **ranks)
 
     @property
     def frozen_layers(self) -> int | None:

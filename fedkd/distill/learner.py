@@ -10,6 +10,7 @@ import tensorflow as tf
 from fedkd.base.built_in import built_in_only
 from fedkd.base.keras_internals import all_layers, given_to
 from fedkd.base.tensors import Weights
+from fedkd.models.adapters import adapters_of
 from fedkd.models.inspect import Outputs, get_weights, split_outputs, unfrozen
 from fedkd.models.pool_first import pooled_first
 from fedkd.models.transformer import Rows, TokenEmbedding, rows_instead
@@ -42,6 +43,8 @@ class Learner:
         rest = self._called.non_trainable_variables
         self._rest = [own.get(id(v)) for v in rest]
         self._frozen = {i: v for i, v in enumerate(rest) if id(v) in still}
+        self._adapters = {id(model.weights[adapter.place]): adapter for adapter in adapters_of(model)}
+        self._own = own
         self._seed_shapes = [v.shape for v in rest if id(v) not in own and id(v) not in still]
         # Places of tables of the words that the model is given, by the names of their layers.
         tables = [layer for layer in model.layers if isinstance(layer, TokenEmbedding) and layer.words.trainable]
@@ -93,7 +96,7 @@ class Learner:
         for name in rows:  # the model wants a whole one, which nothing reads
             by_place[self.tables[name]] = tf.zeros(self._shapes[self.tables[name]])
         given = [tf.cast(by_place[i], self._dtypes[i]) for i in self._given]
-        rest = [self._other(place, i, weights, drawn) for place, i in enumerate(self._rest)]
+        rest = [self._other(place, i, weights, drawn, by_place) for place, i in enumerate(self._rest)]
         with rows_instead(rows):
             output, rest, losses = self._called.stateless_call(given, rest, x, training=training, return_losses=True)
         after = list(weights)
@@ -106,18 +109,21 @@ class Learner:
         fresh = [v for place, (i, v) in places if i is None and place not in self._frozen]
         return outputs, own, after, [tf.cast(seed, tf.uint32) for seed in fresh]
 
-    def _other(self, place: int, weight: int | None, weights: Tensors, drawn: Iterator[Any]) -> Any:
+    def _other(self, place: int, weight: int | None, weights: Tensors, drawn: Iterator[Any], moving: Any) -> Any:
         """Return one of the model's variables that aren't trained: a statistic, a frozen weight, or a seed."""
         if weight is not None:
             return tf.cast(weights[weight], self._dtypes[weight])
         if place not in self._frozen:
             return next(drawn)
-        frozen = self._frozen[place].value
-        if not built_in_only():
-            return tf.convert_to_tensor(frozen)
-        with tf.init_scope():
-            value = frozen.numpy()
-        return tf.constant(value)
+        variable = self._frozen[place]
+        frozen, adapter = _still(variable), self._adapters.get(id(variable))
+        if adapter is None:
+            return frozen
+
+        def value(factor: keras.Variable) -> Any:
+            return moving[self._own[id(factor)]] if id(factor) in self._own else _still(factor)
+
+        return adapter.with_product(frozen, value)
 
     @property
     def loss_scale(self) -> float:
@@ -135,3 +141,12 @@ class Learner:
     def logits(self, weights: Tensors, seeds: Tensors, x: Any) -> Any:
         """Logits (n, classes) of inputs x, not in training."""
         return self.call(weights, self.trainable(weights), seeds, x, training=False)[0].logits
+
+
+def _still(variable: keras.Variable) -> Any:
+    """What a frozen variable holds: a constant where that is all that may be."""
+    if not built_in_only():
+        return tf.convert_to_tensor(variable.value)
+    with tf.init_scope():
+        value = variable.value.numpy()
+    return tf.constant(value)

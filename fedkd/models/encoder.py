@@ -49,11 +49,16 @@ def freeze(model: keras.Model, layers: int) -> keras.Model:
     Returns:
         The same model.
     """
-    for layer in model.layers:
+    for layer in pretrained_layers(model):
         below = re.match(r"layer(\d+)_", layer.name)
-        if layer.name.startswith("embedding") or (below and int(below[1]) < layers):
+        if below is None or int(below[1]) < layers:
             layer.trainable = False
     return model
+
+
+def pretrained_layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """Return the layers with weights of an encoder's folder, of a model of ``first_layers``."""
+    return [layer for layer in model.layers if re.match(r"embedding|layer\d+_", layer.name) and layer.weights]
 
 
 _OLDER = {"weight": "gamma", "bias": "beta"}

@@ -1,8 +1,11 @@
 """A student made of its teacher's first layers."""
 
+from collections.abc import Sequence
+
 import keras
 
 from fedkd.base.errors import InputError
+from fedkd.models.adapters import adapters_of
 from fedkd.models.inspect import head, unfrozen
 
 Pairs = list[tuple[keras.layers.Layer, keras.layers.Layer]]
@@ -46,22 +49,24 @@ def take_first_layers(teacher: keras.Model, student: keras.Model) -> None:
 
 
 def tensor_pairs(teacher: keras.Model, student: keras.Model) -> list[tuple[int, int]]:
-    """Pair the tensors of the layers that ``first_layers`` pairs, but those that are frozen in either model.
+    """Pair the tensors of the layers that ``first_layers`` pairs, but those that training changes in one model alone.
 
     Returns:
-        Places in ``fedkd.models.inspect.unfrozen`` of the teacher and of the student.
+        Places in ``fedkd.models.inspect.whole_weights`` of the teacher, whose adapters change kernels that are frozen,
+        and in ``unfrozen`` of the student.
     """
-    places = [{id(weight): i for i, weight in enumerate(unfrozen(model))} for model in (teacher, student)]
+    places, own = _places(teacher.weights), _places(unfrozen(student))
+    changed = {*_places(unfrozen(teacher)), *(id(teacher.weights[each.place]) for each in adapters_of(teacher))}
     tensors = (
         pair
         for source, target in first_layers(teacher, student)
         for pair in zip(source.weights, target.weights, strict=True)
     )
-    return [
-        (places[0][id(theirs)], places[1][id(own)])
-        for theirs, own in tensors
-        if id(theirs) in places[0] and id(own) in places[1]
-    ]
+    return [(places[id(a)], own[id(b)]) for a, b in tensors if id(a) in changed and id(b) in own]
+
+
+def _places(weights: Sequence[keras.Variable]) -> dict[int, int]:
+    return {id(weight): i for i, weight in enumerate(weights)}
 
 
 def hidden_layers(model: keras.Model) -> list[keras.layers.Layer]:

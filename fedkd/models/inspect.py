@@ -9,6 +9,7 @@ import numpy as np
 from fedkd.base.errors import InputError
 from fedkd.base.keras_internals import all_layers, call_behind, has_layers, layers_seeded
 from fedkd.base.tensors import Spec, TensorSpec, Weights
+from fedkd.models.adapters import adapters_of, factors_of, replaced_by_adapters
 
 
 class Outputs(NamedTuple):
@@ -125,7 +126,7 @@ def model_spec(model: keras.Model) -> Spec:
     leading: dict[int, int] = {}
     for layer in all_layers(model):
         for weight in getattr(layer, "weights", ()) if not has_layers(layer) else ():
-            leading[id(weight)] = _leading_axes(layer, weight)
+            leading[id(weight)] = leading_axes(layer, weight)
     trained = {id(weight) for weight in model.trainable_weights}
     return tuple(
         TensorSpec(
@@ -153,7 +154,8 @@ def is_kernel(weight: keras.Variable) -> bool:
     return len(weight.shape) >= 2 and (name in _KERNELS or (name == _UNNAMED and weight.trainable))
 
 
-def _leading_axes(layer: keras.layers.Layer, weight: keras.Variable) -> int:
+def leading_axes(layer: keras.layers.Layer, weight: keras.Variable) -> int:
+    """Return how many leading axes of a layer's weight become the rows of its matrix, see ``TensorSpec``."""
     rank = len(weight.shape)
     if isinstance(layer, keras.layers.EinsumDense):
         if weight is not layer.kernel:
@@ -176,17 +178,45 @@ def layer_modules(model: keras.Model) -> tuple[str, ...]:
 
 
 def parameters(model: keras.Model) -> int:
-    """Number of numbers in ``model.weights``."""
-    return int(sum(np.prod(w.shape) for w in model.weights))
+    """Number of numbers in a model's weights, without those of its adapters."""
+    return count(model.weights) - count(factors_of(model))
 
 
 def moving_parameters(model: keras.Model) -> int:
-    """Number of numbers in ``unfrozen``."""
-    return int(sum(np.prod(w.shape) for w in unfrozen(model)))
+    """Number of numbers that training changes of a model, or would without its adapters: what plain averaging sends."""
+    apart = {id(factor) for factor in factors_of(model)}
+    own = [weight for weight in unfrozen(model) if id(weight) not in apart]
+    return count(own) + replaced_by_adapters(model)
+
+
+def count(weights: Sequence[keras.Variable]) -> int:
+    """Number of numbers in some weights."""
+    return int(sum(np.prod(weight.shape) for weight in weights))
+
+
+def whole_weights(model: keras.Model, weights: Sequence[np.ndarray] | None = None) -> Weights:
+    """Return what all layers of a model hold, in the order of ``model.weights``: adapters in their kernels.
+
+    Args:
+        model: A model as it was built.
+        weights: Of what training changes, in the order of ``unfrozen``; the model's own where None.
+    """
+    given = dict(zip(map(id, unfrozen(model)), weights, strict=True)) if weights is not None else {}
+
+    def value(weight: keras.Variable) -> np.ndarray:
+        return given[id(weight)] if id(weight) in given else np.array(keras.ops.convert_to_numpy(weight))
+
+    apart = {id(factor) for factor in factors_of(model)}
+    found = [value(weight) for weight in model.weights if id(weight) not in apart]
+    for adapter in adapters_of(model):
+        found[adapter.place] = adapter.merged(found[adapter.place], value)
+    return found
 
 
 def logits_model(model: keras.Model, weights: Weights | None = None, name: str = "student") -> keras.Model:
     """Return a copy of the model that returns logits alone, for saving and for the device.
+
+    It has no adapters, but their sums as its kernels; layers that had adapters are frozen no more.
 
     Args:
         model: A model as a task builds it.
@@ -194,7 +224,10 @@ def logits_model(model: keras.Model, weights: Weights | None = None, name: str =
         name: Of the copy.
     """
     clone = keras.models.clone_model(model)
-    clone.set_weights(model.get_weights())
-    if weights is not None:
-        set_weights(clone, weights)
+    clone.set_weights(whole_weights(model, weights))
+    places = {adapter.place for adapter in adapters_of(model)}
+    adapted = {id(weight) for place, weight in enumerate(clone.weights) if place in places}
+    for layer in clone.layers:
+        if adapted & set(map(id, layer.weights)):
+            layer.trainable = True
     return keras.Model(clone.inputs[0], split_outputs(clone.output).logits, name=name)

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 from fedkd.base import runtime
 from fedkd.base.contents import hash_record
 from fedkd.base.errors import InputError
-from fedkd.base.seeding import Purpose, generator, integer
+from fedkd.base.seeding import Purpose, generator
 from fedkd.base.tensors import Spec, TensorSpec, Weights, digest
 from fedkd.config.config import Config
 from fedkd.config.deciding import deciding
@@ -20,9 +19,9 @@ from fedkd.data.dataset import Dataset
 from fedkd.exchange.sub_model import Units
 from fedkd.objectives.metric import Metric
 from fedkd.objectives.objective import quality
+from fedkd.protocol.building import adapted, built
 from fedkd.protocol.contents import contents_of, deal_of
 from fedkd.protocol.finishing import finishing, reshaped
-from fedkd.protocol.kinds import own_teacher
 from fedkd.protocol.local import Local, trainer_of
 from fedkd.protocol.measuring import evaluation_interval
 from fedkd.protocol.rules import ROLES, Rules, held_apart
@@ -182,29 +181,8 @@ class Experiment(Rules):
         return self.models[self.shown]
 
     def build(self, role: str, kind: str = "") -> "keras.Model":
-        """Build the teacher or the student with its initial weights: the seed's, a file's, the teacher's layers.
-
-        A teacher that only a kind of clients has is as its builder makes it; the file is for those of all others.
-        """
-        from fedkd.models.first_layers import take_first_layers
-        from fedkd.models.inspect import build_model
-        from fedkd.models.logits import with_logits
-        from fedkd.models.weights_file import load_weights
-
-        own = own_teacher(self.config, self.task, kind)
-        builder = {"teacher": own or self.task.teacher, "student": self.task.student}[role]
-        seed = integer(self.config.seed, Purpose.MODEL, ROLES.index(role))
-        model = with_logits(build_model(builder, seed), self.task.objective.links)
-        takes, row = tuple(model.inputs[0].shape[1:]), self.task.train.x.shape[1:]
-        if len(takes) != len(row) or any(a not in (None, b) for a, b in zip(takes, row, strict=True)):
-            raise InputError(f"the task's {role} takes inputs of shape {takes}, the task's examples have shape {row}")
-        if role == "teacher" and own is None and self.config.model.teacher_weights:
-            load_weights(model, Path(self.config.model.teacher_weights), "teacher")
-        if role == "student" and self.config.model.student_weights:
-            load_weights(model, Path(self.config.model.student_weights), "student")
-        if role == "student" and self.config.model.student_init == "teacher_layers":
-            take_first_layers(self.build("teacher"), model)
-        return model
+        """Build the teacher or the student of a kind of clients, see ``fedkd.protocol.building``."""
+        return adapted(self, role, kind, built(self, role, kind))
 
     @cached_property
     def spec(self) -> Spec:

@@ -148,6 +148,6 @@ def finishing(experiment: "Experiment", removed_channels: tuple[int, ...]) -> "E
         role: lambda: _reshaped(_plain(experiment, None), removed_channels, config.edge.qat),
     }
     files: dict[str, Any] = {f"{role}_weights": ""}
-    models = replace(config.model, student_init="random", **files)
+    models = replace(config.model.without_lora(role), student_init="random", **files)
     config = replace(config, model=models, loss=config.loss.of_logits)
     return replace(experiment, config=config, task=replace(experiment.task, **builder), stage=FINISHING)

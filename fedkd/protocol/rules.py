@@ -157,8 +157,7 @@ class Rules(ABC):
     @property
     def shown(self) -> str:
         """Of the models that are shared the one whose quality is a round's, and which ships in the end."""
-        shared = "student" if self.config.exchange.shared == "both" else self.config.exchange.shared
-        return "teacher" if self.stage == TEACHER else shared
+        return "teacher" if self.stage == TEACHER else self.config.shown
 
     @property
     def shares(self) -> bool:
@@ -218,7 +217,7 @@ class Rules(ABC):
         et al., ICLR 2020).
         """
         round_, rounds = within_stage(self.config, round_)
-        if self.config.edge.reshapes and round_ > rounds:
+        if self.config.reshapes and round_ > rounds:
             round_, rounds = round_ - rounds, self.config.edge.finish_rounds
         return 1.0 + (self.config.train.decay - 1.0) * schedule.progress(round_, rounds)
 

@@ -21,7 +21,7 @@ def stage_of(config: Config, round_: int) -> str:
     """Return the stage that a round is of; from 1."""
     if round_ <= config.teacher_rounds:
         return TEACHER
-    return FINISHING if config.edge.reshapes and round_ > config.rounds else TOGETHER
+    return FINISHING if config.reshapes and round_ > config.rounds else TOGETHER
 
 
 def begins(config: Config, round_: int) -> bool:
@@ -48,12 +48,14 @@ def with_teachers_layers(experiment: "Experiment", shared: Weights) -> Weights:
         shared: Both, as the rounds of the teacher alone have left them.
     """
     from fedkd.models.first_layers import tensor_pairs
+    from fedkd.models.inspect import whole_weights
 
     model = experiment.config.model
     if not model.pretrained and model.student_init != "teacher_layers":
         return shared
     parts = experiment.parts(shared)
-    pairs = tensor_pairs(*(experiment.models[role] for role in ("teacher", "student")))
-    for theirs, own in pairs:
-        parts["student"][own] = parts["teacher"][theirs]
+    teacher, student = (experiment.models[role] for role in ("teacher", "student"))
+    whole = whole_weights(teacher, parts["teacher"])
+    for theirs, own in tensor_pairs(teacher, student):
+        parts["student"][own] = whole[theirs]
     return experiment.joined(parts)

@@ -58,7 +58,8 @@ def _alone(config: Config, rounds: int) -> Config:
     exchange = replace(exchange, weighting="examples", momentum=0.0, units=1.0)
     train = replace(config.train, models="student", student_lr=_RATE * config.train.student_lr)
     train = replace(train, control_variates=False, teacher_share=0.0, unlabelled="")
-    model = replace(config.model, student_weights="", student_init="random")
+    plain = config.model.without_lora("teacher").without_lora("student")
+    model = replace(plain, student_weights="", student_init="random")
     return replace(config, rounds=rounds, model=model, train=train, exchange=exchange, loss=LossConfig())
 
 
