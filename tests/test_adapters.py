@@ -1,5 +1,6 @@
 """Laws of federations of low-rank adapters: what is sent and kept, and what the models that ship are."""
 
+import io
 import json
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from fedkd.base.errors import InputError
 from fedkd.config.deciding import deciding
+from fedkd.edge.ops import ops
 from fedkd.exchange.codec import decode
 from fedkd.models.adapters import adapters_of
 from fedkd.models.inspect import get_weights, logits_model, whole_weights
@@ -19,6 +21,7 @@ from fedkd.protocol.reference import Federation
 from fedkd.protocol.resolve import resolve
 from sims.cli import app
 from sims.edge.federated import by_clients
+from sims.introduction import introduce
 from sims.run import resume, run
 from tests import tiny
 from tests.pretrained_folder import INNER, LAYERS, WIDTH, write
@@ -172,18 +175,14 @@ def test_litert_trains_adapters_as_tensorflow_does():
 
 
 def test_a_device_file_has_no_trace_of_adapters(tmp_path):
-    """It is as large as that of the same model without them, and answers as the trained model does."""
-    sizes = []
-    for name, method in (("lora", "fedlora"), ("plain", "fedavg_teacher")):
-        settings = LORA | {"method": method, "edge.precisions": "float32", "rounds": 1}
-        run(settings, "local", tmp_path / name, False, False, QUIET)
-        sizes.append((tmp_path / name / "student_float32.tflite").stat().st_size)
-        (file,) = json.loads((tmp_path / name / "summary.json").read_text())["edge"]
-        assert file["agreement"] == {"litert": 1.0}
-    assert abs(sizes[0] - sizes[1]) < 256  # names of layers, which Keras numbers
-    held = keras.saving.load_model(tmp_path / "lora" / "student.keras")
-    plain = keras.saving.load_model(tmp_path / "plain" / "student.keras")
-    assert [weight.shape for weight in held.weights] == [weight.shape for weight in plain.weights]
+    """No product more than the layers have, and the answers of the model as it was trained."""
+    run(LORA | {"edge.precisions": "float32", "rounds": 1}, "local", tmp_path / "run", False, False, QUIET)
+    (file,) = json.loads((tmp_path / "run" / "summary.json").read_text())["edge"]
+    assert file["agreement"] == {"litert": 1.0}
+    found = {op.name: op.count for op in ops(tmp_path / "run" / "student_float32.tflite")}
+    assert found == {"CONV_2D": 1, "MAX_POOL_2D": 1, "RESHAPE": 1, "FULLY_CONNECTED": 1}
+    held = keras.saving.load_model(tmp_path / "run" / "student.keras")
+    assert [weight.shape for weight in held.weights] == [weight.shape for weight in tiny.network(12).weights]
 
 
 def test_a_run_that_was_cut_off_ends_in_the_same_bytes(tmp_path, monkeypatch):
@@ -202,6 +201,27 @@ def test_pretraining_and_the_search_of_small_models_know_no_adapters(tmp_path):
     before = get_weights(model)
     by_clients(experiment, 0, rounds=1)(model)
     assert not same(get_weights(model), before)
+
+
+def test_a_run_says_how_much_is_trained_and_warns_of_kernels_that_are_random():
+    digits = {"clients": 2, "rounds": 2, "method": "fedlora", "model.teacher_width": 4, "partition.examples": 100}
+    said = {}
+    for name, settings in (("own", LORA), ("digits", {**digits, "model.teacher_lora": 2})):
+        experiment, console = resolve(settings), Console(file=io.StringIO(), width=300)
+        introduce(experiment, console)
+        said[name] = console.file.getvalue()
+        numbers = sum(item.size for item in experiment.spec)
+        rank = experiment.config.model.teacher_lora
+        assert f"adapters of rank {rank} in the teacher: {numbers:,} numbers are trained" in said[name]
+    assert "the teacher's kernels stay as the seed drew them" in said["digits"]
+    assert "seed drew" not in said["own"]  # whose builder may have taken them from anywhere
+
+
+def test_bytes_are_compared_with_plain_averaging_of_the_model_without_adapters():
+    with_, without = (resolve(LORA | {"model.teacher_lora": rank}) for rank in (2, 0))
+    assert with_.moving_parameters == without.moving_parameters
+    assert with_.parameters == without.parameters
+    assert sum(item.size for item in with_.spec) < sum(item.size for item in without.spec)
 
 
 def test_settings_that_ask_for_nothing_decide_nothing():

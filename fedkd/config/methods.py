@@ -36,7 +36,7 @@ _ALONE: dict[str, Scalar] = {
     "edge.sparsity": 0.0,
     "edge.precisions": "none",
 }
-_LORA: dict[str, Scalar] = {"model.teacher_lora": 8}
+_LORA: dict[str, Scalar] = {"model.teacher_lora": 8, "train.teacher_lr": 1e-3}
 
 _FEW_BITS: dict[str, Scalar] = {
     "exchange.feedback": True,
