@@ -11,10 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fedkd.base.errors import InputError
+from fedkd.compress.grid import LEAST, rounded
 from fedkd.edge.litert_internals import packed, schema, unpacked
-
-_LEAST = 1024  # numbers of a constant that is worth it, as TensorFlow's converter has it
-_SHARES = np.linspace(1.0, 0.5, 21)  # of the largest number of a row that its steps may reach to
 
 
 class _Kind(NamedTuple):
@@ -49,37 +47,12 @@ def in_four_bits(content: bytes) -> bytes:
     found = list(graph.constants())
     if not any(bits == 4 for _, _, bits in found):
         raise InputError(
-            f"neither a word table nor a dense kernel of {_LEAST} numbers or more is there to have 4 bits; take dynamic"
+            f"neither a word table nor a dense kernel of {LEAST} numbers or more is there to have 4 bits; take dynamic"
         )
     for tensor, axis, bits in found:
         graph.round(tensor, axis, bits)
     graph.drop_unused()
     return packed(model)
-
-
-def rounded(matrix: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
-    """Round each row of a matrix to whole multiples of a step of its own, the one of the least squared error.
-
-    Args:
-        matrix: float32 (rows, n).
-        bits: Of the multiples, which go from -(2**(bits-1) - 1) to as much above 0.
-
-    Returns:
-        The multiples, int8 (rows, n), and the steps, float32 (rows,).
-    """
-    most = 2 ** (bits - 1) - 1
-    reach = np.abs(matrix).max(axis=1)
-    steps = np.where(reach > 0, reach / most, 1).astype(np.float32)
-    best, least = steps, np.full(len(matrix), np.inf)
-    for share in _SHARES if bits < 8 else _SHARES[:1]:
-        tried = steps * np.float32(share)
-        error = np.square(_multiples(matrix, tried, most) * tried[:, None] - matrix).sum(axis=1)
-        best, least = np.where(error < least, tried, best), np.minimum(error, least)
-    return _multiples(matrix, best, most).astype(np.int8), best
-
-
-def _multiples(matrix: np.ndarray, steps: np.ndarray, most: int) -> np.ndarray:
-    return np.clip(np.round(matrix / steps[:, None]), -most, most)
 
 
 class _Graph:
@@ -104,7 +77,7 @@ class _Graph:
         if data is None or tensor.type != self._schema.TensorType.FLOAT32:
             return None
         values = np.frombuffer(bytes(data), "<f4").reshape(tensor.shape)
-        return values if values.size >= _LEAST else None
+        return values if values.size >= LEAST else None
 
     def look_up(self) -> None:
         """Turn each gather of a row of a table by ids into a lookup, which takes the ids in a row."""

@@ -6,8 +6,9 @@ import pytest
 from keras import layers
 
 from fedkd.base.errors import InputError
+from fedkd.compress.grid import rounded
 from fedkd.edge.convert import convert_here
-from fedkd.edge.few_bits import in_four_bits, rounded
+from fedkd.edge.few_bits import in_four_bits
 from fedkd.edge.litert_internals import read_model, schema
 from fedkd.edge.runtime import describe, predict
 from fedkd.models import transformer
