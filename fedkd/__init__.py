@@ -48,18 +48,24 @@ _MODULES = {
     "fedkd.protocol.resolve": ("resolve",),
     "fedkd.protocol.experiment": ("Experiment",),
     "fedkd.protocol.federation": ("client_round", "server_round"),
+    "fedkd.compress.awq": ("awq", "awq_scaled"),
     "fedkd.compress.channels": ("channels",),
     "fedkd.compress.cluster": ("cluster",),
     "fedkd.compress.constraints": ("GradualPruning", "keep_clusters", "keep_filterlets", "keep_sparse", "rewind"),
     "fedkd.compress.cost": ("cost",),
+    "fedkd.compress.drop_blocks": ("block_angles", "drop_blocks"),
     "fedkd.compress.filterlets": ("filterlet_bytes",),
     "fedkd.compress.fold": ("folded",),
+    "fedkd.compress.gptq": ("gptq",),
     "fedkd.compress.importance": ("MEASURES", "dead"),
     "fedkd.compress.low_rank": ("low_rank",),
+    "fedkd.compress.moments": ("merged_moments", "moments"),
     "fedkd.compress.qat": ("learned_scales", "quantize_aware"),
     "fedkd.compress.reconstruct": ("lasso", "reconstructed"),
     "fedkd.compress.remove_channels": ("remove_channels",),
+    "fedkd.compress.sparse_gpt": ("sparse_gpt",),
     "fedkd.compress.structured": ("prune_channels",),
+    "fedkd.compress.wanda": ("wanda",),
     "fedkd.compress.words": ("with_words",),
     "fedkd.models.transformer": ("IntegerFriendlyNorm", "SelfAttention", "TokenEmbedding"),
     "fedkd.edge.c_array": ("write_c_array",),
@@ -72,7 +78,7 @@ _MODULES = {
 }
 _PLACES = {name: module for module, names in _MODULES.items() for name in names}
 # Names that are shorter, or plainer, where they live.
-_NAMES_THERE = {"encode_words": "encode", "words_of_most": "length"}
+_NAMES_THERE = {"encode_words": "encode", "merged_moments": "merged", "words_of_most": "length"}
 
 __all__ = ["__version__", *_PLACES]
 

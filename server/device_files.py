@@ -13,11 +13,13 @@ from fedkd.base.tensors import Weights
 from fedkd.compress.cost import cost
 from fedkd.compress.prune import prune, sparsity_of
 from fedkd.compress.qat import skipped, stand_in_rows
+from fedkd.config.edge import NEAREST
 from fedkd.edge.convert import convert
 from fedkd.edge.judged import judged, loses
 from fedkd.edge.measure import measure
 from fedkd.models.inspect import layer_modules, logits_model
 from fedkd.protocol.calibration import calibration_rows, without_examples
+from fedkd.protocol.device_rounding import for_four_bits
 from fedkd.protocol.device_words import for_devices
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.federation import kernels
@@ -103,6 +105,8 @@ def to_device(experiment: Experiment, state: ServerState, folder: Path) -> tuple
         wanted = [precision for precision in source.precisions if precision not in lacking]
         for file in _measured(experiment, source._replace(precisions=wanted), folder, expected, size):
             files[file.precision] = file
+    if _rounds_by_examples(experiment) and "int4" not in lacking:
+        files["int4"] = _rounded_by_examples(experiment, plain, folder, expected, size)
     return tuple(files[precision] for precision in edge.wanted)
 
 
@@ -118,6 +122,8 @@ def _size(model: "keras.Model") -> dict[str, Any]:
 def _sources(experiment: Experiment, plain: "keras.Model", trained: "keras.Model", learned: bool) -> Iterator[Source]:
     """What each precision is made from: int8 from the model that was trained rounded, all else from it unrounded.
 
+    But for int4 where that is rounded by examples.
+
     Args:
         experiment: The first round's.
         plain: The final model, unrounded.
@@ -126,11 +132,30 @@ def _sources(experiment: Experiment, plain: "keras.Model", trained: "keras.Model
     """
     edge, examples = experiment.config.edge, calibration_rows(experiment)
     rounded = [precision for precision in edge.wanted if edge.qat and precision == "int8"]
-    yield Source("student_finished.keras", plain, examples, [p for p in edge.wanted if p not in rounded])
+    others = [*rounded, *(["int4"] if _rounds_by_examples(experiment) else [])]
+    yield Source("student_finished.keras", plain, examples, [p for p in edge.wanted if p not in others])
     if rounded:
         rng = generator(experiment.config.seed, Purpose.CALIBRATION)
         shown = stand_in_rows(trained, rng) if learned else examples
         yield Source("student_aware.keras", trained, shown, rounded)
+
+
+def _rounds_by_examples(experiment: Experiment) -> bool:
+    edge = experiment.config.edge
+    return edge.rounding != NEAREST and "int4" in edge.wanted
+
+
+def _rounded_by_examples(
+    experiment: Experiment, plain: "keras.Model", folder: Path, expected: np.ndarray, size: Mapping[str, Any]
+) -> DeviceFile:
+    """The int4 file whose kernels are rounded as ``edge.rounding`` says."""
+    examples = calibration_rows(experiment)
+    try:
+        source = Source("student_int4.keras", for_four_bits(experiment, plain, examples), examples, ["int4"])
+    except InputError as error:
+        return DeviceFile("int4", error=str(error))
+    (file,) = _measured(experiment, source, folder, expected, size)
+    return file
 
 
 def _measured(

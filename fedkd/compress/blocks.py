@@ -52,7 +52,8 @@ def _behind_weights(nodes: Sequence[Node]) -> list[Node]:
     found: list[Node] = []
     names: set[str] = set()
     for node in nodes:
-        if names & set(node.sources) or (not names and getattr(node.operation, "weights", ())):
+        begins = not names and bool(getattr(node.operation, "weights", ()))
+        if begins or names & set(node.sources):
             found.append(node)
             names.add(node.name)
     return found

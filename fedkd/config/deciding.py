@@ -34,6 +34,7 @@ _YOUNGER = {
     "exchange.momentum": 0.0,
     "exchange.units": 1.0,
     "edge.words": "all",
+    "edge.rounding": "nearest",
     "edge.drop": 2.0,
 }
 

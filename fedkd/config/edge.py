@@ -12,6 +12,8 @@ PRECISIONS = ("float32", "float16", "dynamic", "int4", "int8", "int8_per_tensor"
 CALIBRATED = ("int8", "int8_per_tensor", "int16x8")  # whose ranges of activations are taken from examples
 
 ALL, USED = "all", "used"  # words that a device file's table may hold
+NEAREST, GPTQ, AWQ = "nearest", "gptq", "awq"  # how dense kernels of 4 bits are rounded
+ROUNDINGS = (NEAREST, GPTQ, AWQ)
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class EdgeConfig:
     simulation's server holds for the ranges of int8; none where clients learn them or a file has them.
 
     ``words`` is which words the table of a device file holds: ``all`` of the model's, or those ``used`` in training; to
-    such a file each of the others is the used word most like it.
+    such a file each of the others is the used word most like it. ``rounding`` is how the dense kernels of ``int4`` are
+    rounded: to the ``nearest``, or by ``gptq`` or ``awq``, which look at what kernels read over the server's examples.
     ``drop`` is how much a file may lose against the model it is made of before it is marked as not to be used: points
     of a share, per cent of any other figure.
     """
@@ -36,6 +39,7 @@ class EdgeConfig:
     calibration_file: str = ""
     precisions: str = "float32 float16 dynamic int8"
     words: str = ALL
+    rounding: str = NEAREST
     drop: float = 2.0
 
     def __post_init__(self) -> None:
@@ -50,6 +54,11 @@ class EdgeConfig:
         rule = f"none, or some of these, separated by spaces: {' '.join(sorted(PRECISIONS))}"
         require(set(self.wanted) <= set(PRECISIONS), "edge.precisions", self.precisions, rule)
         require(self.words in (ALL, USED), "edge.words", self.words, f"{ALL} or {USED}")
+        require(self.rounding in ROUNDINGS, "edge.rounding", self.rounding, f"one of {', '.join(ROUNDINGS)}")
+        rounds = self.rounding == NEAREST or not self.wanted or "int4" in self.wanted
+        require(
+            rounds, "edge.rounding", self.rounding, f"{NEAREST}, or edge.precisions must have int4, which it rounds"
+        )
         require(0 <= self.drop < math.inf, "edge.drop", self.drop, "0 or more (points of a share)")
 
     @property

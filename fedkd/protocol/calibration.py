@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fedkd.base.errors import InputError
-from fedkd.config.edge import CALIBRATED
+from fedkd.config.edge import CALIBRATED, NEAREST
 from fedkd.protocol.experiment import Experiment
 
 
@@ -38,6 +38,9 @@ def without_examples(experiment: Experiment, skipped: Mapping[str, str]) -> dict
     found = {
         p: f"{p} takes its ranges from examples and there are none: {help_}" for p in edge.wanted if p in CALIBRATED
     }
+    if "int4" in edge.wanted and edge.rounding != NEAREST:
+        why = f"int4 is rounded by {edge.rounding} over examples and there are none"
+        found["int4"] = f"{why}: give --calibration FILE.npz; edge.rounding = {NEAREST} needs none"
     if "int8" in found and edge.qat and not skipped:
         del found["int8"]
     elif "int8" in found and edge.qat:

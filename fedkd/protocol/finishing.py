@@ -30,10 +30,11 @@ def check(experiment: "Experiment") -> dict[str, str]:
     Raises:
         InputError: The task's builders don't make the same models anew each time they are called, the models can't
             learn from each other, or the shared one can't be copied, or made aware of rounding, or it has no channels
-            or units to spare, or no words to leave out.
+            or units to spare, no words to leave out, or no kernels to round by examples.
     """
     from fedkd.compress.qat import skipped
     from fedkd.compress.structured import in_turn
+    from fedkd.protocol.device_rounding import check_rounding
     from fedkd.protocol.device_words import check_words
 
     check_builders(experiment)
@@ -41,6 +42,7 @@ def check(experiment: "Experiment") -> dict[str, str]:
     if experiment.shares:
         check_copied(experiment)
         check_words(experiment)
+        check_rounding(experiment)
     edge = experiment.config.edge
     experiment.sub_model(1)
     if edge.channels:

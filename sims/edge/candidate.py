@@ -1,7 +1,7 @@
 """Files of one Keras model: written, run in every runtime, held against the budget."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,6 +79,8 @@ class Bench:
         budget: To be met.
         objective: The task's.
         reference: Quality of the model that the search began with, in Keras.
+        four_bits: Rounds the dense kernels of a model by examples, for its int4 file; None where that rounds them to
+            the nearest.
     """
 
     folder: Path
@@ -88,6 +90,7 @@ class Bench:
     budget: Budget
     objective: Objective
     reference: float
+    four_bits: Callable[[keras.Model], keras.Model] | None = None
 
     @property
     def metric(self) -> Metric:
@@ -107,12 +110,21 @@ class Bench:
 
     def convert(self, trained: Trained, rows: np.ndarray, precisions: Sequence[str]) -> list[Conversion]:
         """Write a file for each precision; those that can't be written have an error."""
+        stem = trained.variant.stem(self.stem)
+        if self.four_bits is None or "int4" not in precisions:
+            return self._convert(trained.model, rows, precisions, stem)
+        done = self._convert(trained.model, rows, [each for each in precisions if each != "int4"], stem)
+        try:
+            return done + self._convert(self.four_bits(trained.model), rows, ["int4"], stem)
+        except InputError as error:
+            return [*done, Conversion("int4", None, str(error))]
+
+    def _convert(self, model: keras.Model, rows: np.ndarray, precisions: Sequence[str], stem: str) -> list[Conversion]:
         with work_folder(self.folder, "keras") as work:
             path = Path(work) / "model.keras"
-            trained.model.save(path)
-            modules, stem = layer_modules(trained.model), trained.variant.stem(self.stem)
+            model.save(path)
             # Who loaded the model has trusted what is in it.
-            return convert(path, rows, self.folder, precisions, stem, modules, self.x, trust=True)
+            return convert(path, rows, self.folder, precisions, stem, layer_modules(model), self.x, trust=True)
 
     def measured(self, trained: Trained, precision: str, path: Path) -> Measured:
         """Run a file over the test set in every runtime, and hold it against the budget.
@@ -127,7 +139,9 @@ class Bench:
         arena = found.arena.total if found.arena else None
         done = checks(self.budget, Facts(found.flash_bytes, arena, None if size.uncounted else size.macs, drop))
         said, too_much = self.budget.drop is not None, loses(plain, self.metric, EdgeConfig.drop)
-        rows = _layers(trained.model, path, self.x[:_COMPARED], "litert_reference" in found.errors)
+        # Channels of kernels that were rounded by examples may be scaled, so that layers aren't the model's.
+        apart = "litert_reference" in found.errors or (precision == "int4" and self.four_bits is not None)
+        rows = _layers(trained.model, path, self.x[:_COMPARED], apart)
         candidate = Candidate(
             **vars(plain)
             | {"quality": {"keras": trained.quality} | _all(plain.quality), "agreement": _all(plain.agreement)},
@@ -170,7 +184,7 @@ def _layers(model: keras.Model, path: Path, x: np.ndarray, silent: bool) -> list
         model: That the file was made of.
         path: The file.
         x: A few examples.
-        silent: Whether it is known that the file can't be run there.
+        silent: Whether it is known that the file can't be run there, or that its layers can't be compared.
     """
     for file in (None,) if silent else (path, None):
         try:

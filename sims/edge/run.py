@@ -131,7 +131,7 @@ def _bench(source: "Source", budget: Budget, folder: Path) -> "Bench":
         raise InputError(
             f"{source.path}: {error}; train it with a smaller learning rate, or on inputs of a smaller range"
         ) from None
-    return Bench(folder, source.stem, test.x, test.y, budget, objective, reference)
+    return Bench(folder, source.stem, test.x, test.y, budget, objective, reference, source.four_bits)
 
 
 def _search(source: "Source", bench: "Bench", kept: "Kept", console: Console) -> "Found":

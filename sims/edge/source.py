@@ -1,6 +1,6 @@
 """Where a search begins: a run of ``fedkd run``, or any Keras model beside a task."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -10,11 +10,13 @@ import numpy as np
 
 from fedkd.base.errors import InputError
 from fedkd.base.seeding import Purpose, generator
+from fedkd.config.edge import NEAREST
 from fedkd.config.model import ModelConfig
 from fedkd.config.trust import trusted_settings
 from fedkd.edge.inference import plain_input
 from fedkd.models.logits import with_logits
 from fedkd.protocol.calibration import calibration_rows, read_rows
+from fedkd.protocol.device_rounding import for_four_bits
 from fedkd.protocol.device_words import for_devices
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.resolve import experiment_of
@@ -68,6 +70,18 @@ class Source:
     experiment: Experiment | None = None
     finished: Finished | None = None
     in_words: keras.Model | None = None
+
+    @property
+    def four_bits(self) -> Callable[[keras.Model], keras.Model] | None:
+        """Rounds dense kernels as the run's ``edge.rounding`` says; None where that is to the nearest.
+
+        Where the server has no examples, the run's clients sum up what kernels read of theirs.
+        """
+        run, rows = self.experiment, self.calibration
+        if run is None or run.config.edge.rounding == NEAREST:
+            return None
+        held = [rows] if len(rows) else [run.task.train.x[each] for each in run.rows]
+        return lambda model: for_four_bits(run, model, *held)
 
     @property
     def stem(self) -> str:
