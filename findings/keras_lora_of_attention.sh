@@ -5,7 +5,7 @@
 #
 #     findings/keras_lora_of_attention.sh
 #
-# Seen with Keras 3.15.1 on Python 3.11, Linux x86-64, numpy as its backend:
+# Seen with keras 3.15.1, tensorflow 2.21.0 on Python 3.11, Linux x86-64:
 #     query kernel (768, 12, 64), rank 8: A (768, 12, 8), B (8, 64), 74,240 numbers; the paper's are 12,288
 #     trained beside them: query/bias; adapters of a copy: 0
 # Exits with 1 where that changes.
@@ -13,9 +13,9 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/env"
-"$folder/env/bin/pip" install --quiet keras==3.15.1 numpy==2.2.6
+"$folder/env/bin/pip" install --quiet keras==3.15.1 tensorflow==2.21.0
 cd "$folder"
-KERAS_BACKEND=numpy "$folder/env/bin/python" - <<'PYTHON'
+TF_CPP_MIN_LOG_LEVEL=3 CUDA_VISIBLE_DEVICES=-1 "$folder/env/bin/python" - 2>"$folder/log" <<'PYTHON' || { tail -3 "$folder/log"; exit 1; }
 import sys
 
 import keras
