@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -39,6 +40,31 @@ def test_the_small_model_is_half_the_work_and_decides_as_well_in_int8(tmp_path, 
     assert fewer <= macs / 2
     assert "0 layers skipped" in aware
     assert figures(int8)[0] > before - 0.02
+
+
+@pytest.mark.slow
+def test_a_transformer_on_a_device_by_what_it_reads(tmp_path, monkeypatch, capsys):
+    """Texts of a few words whose first decides, in a run of a round."""
+    monkeypatch.chdir(tmp_path)
+    x = np.random.default_rng(0).integers(1, 60, (300, 6)).astype(np.int32)
+    y = x[:, 0] % 2
+    np.savez("texts.npz", x_train=x[:200], y_train=y[:200], x_test=x[200:], y_test=y[200:], classes=["even", "odd"])
+    settings = {"model.student_width": 32, "edge.precisions": "none", "edge.sparsity": 0.0}
+    given = {"method": "fedavg_student", "clients": 2, "rounds": 1, "finish": "none", "out": "run", "progress": False}
+    fedkd.run("npz:texts.npz", settings=settings, **given)
+    capsys.readouterr()
+    script = str(ROOT / "examples/transformer_on_device.py")
+    monkeypatch.setattr(sys, "argv", [script, "run", "--task", "npz:texts.npz", "--rows", "64"])
+    runpy.run_path(script, run_name="__main__")
+    head, _, *lines = capsys.readouterr().out.splitlines()
+    assert head in (ROOT / "docs/edge.md").read_text()
+    rows = {name: cells for name, *cells in (line.strip("| ").split(" | ") for line in lines)}
+    assert rows["float32"][3] == "100.0%"
+    sizes = {name: int(cells[0].replace(",", "")) for name, cells in rows.items()}
+    assert sizes["int4, GPTQ"] == sizes["int4, AWQ"] == sizes["int4, to the nearest"] < sizes["dynamic"]
+    assert sizes["float32, one layer dropped"] < sizes["float32, Wanda 2:4"] == sizes["float32"]
+    ratios = {name: float(cells[4]) for name, cells in rows.items()}
+    assert ratios["float32"] > ratios["float32, SparseGPT 50 %"] > 0
 
 
 def figures(line):
