@@ -1,21 +1,31 @@
 """Models, examples and roundings that tests of methods which look at activations have in common."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 from keras import layers
 from sklearn.datasets import load_digits
 
+from fedkd.base.encoder import Encoder
 from fedkd.compress.dense_kernels import copied, dense_kernels
 from fedkd.compress.grid import rounded
 from fedkd.compress.moments import Moment
-
-RNG = np.random.default_rng(0)
+from fedkd.models import transformer
+from fedkd.models.inspect import logits_model
 
 
 def correlated(rows, inputs, seed=0):
     """Vectors in which each number is like its neighbours."""
     rng = np.random.default_rng(seed)
     return rng.normal(size=(rows, inputs)) @ (np.eye(inputs) + rng.normal(0, 0.5, (inputs, inputs)))
+
+
+def encoder():
+    """Two layers as BERT has them, of which it gives the logits alone."""
+    keras.utils.set_random_seed(0)
+    config = Encoder(Path(), None, 2, 48, 2, 96, "gelu", 1e-12, 6, 100, 0, 0, 2)
+    return logits_model(transformer.encoder_network(config, 2, 6, 4))
 
 
 def moment(x):

@@ -12,7 +12,7 @@ from fedkd.compress.scalable import scalable
 from fedkd.models import transformer
 from fedkd.models.graph import functional
 from fedkd.models.inspect import logits_model
-from tests.compress.activations import in_four, lost
+from tests.compress.activations import encoder, in_four, lost
 
 IDS = np.random.default_rng(0).integers(1, 100, (120, 6)).astype(np.int32)
 
@@ -61,6 +61,13 @@ def test_all_kernels_of_a_pre_norm_transformer_read_channels_that_can_be_scaled(
     attention = [f"layer0_attention/{part}" for part in ("query", "key", "value")]
     first = [attention, ["layer0_attention/attention_output"], ["layer0_dense0"], ["layer0_dense1"]]
     assert names(text_model())[:4] == first
+
+
+def test_of_an_encoder_as_bert_is_the_values_can_be_scaled_and_no_more():
+    model = encoder()
+    assert names(model) == [[f"layer{i}_attention/attention_output"] for i in range(2)]
+    expected, found = np.asarray(model(IDS)), np.asarray(awq_scaled(model, moments(model, IDS))(IDS))
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 
 def test_channels_that_others_read_too_stay():

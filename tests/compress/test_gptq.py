@@ -15,7 +15,7 @@ from fedkd.edge.convert import convert_here
 from fedkd.edge.litert_internals import read_model, schema
 from fedkd.models import transformer
 from fedkd.models.inspect import logits_model
-from tests.compress.activations import correlated, in_four, lost, moment, trained
+from tests.compress.activations import correlated, encoder, in_four, lost, moment, trained
 
 
 def errors(matrix, held, damping=0.01):
@@ -98,6 +98,13 @@ def test_a_trained_model_answers_more_as_it_did_on_examples_that_nobody_showed()
     for now, was in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(now, was)
     np.testing.assert_array_equal(found.get_layer("head").kernel, model.get_layer("head").kernel)
+
+
+def test_an_encoder_as_bert_is_answers_more_as_it_did():
+    ids = np.random.default_rng(0).integers(1, 100, (200, 6)).astype(np.int32)
+    model = encoder()
+    found = gptq(model, moments(model, ids[:150]))
+    assert lost(found, model, ids[150:]) < lost(in_four(model), model, ids[150:]) / 1.5
 
 
 def test_the_file_holds_the_integers_that_were_chosen(tmp_path):
