@@ -51,7 +51,12 @@ def _is_ours(out: Path) -> bool:
 
 
 def summary_of(job: Job) -> Summary | None:
-    """The summary of a cell that ran to its end with exactly the job's settings; None for any other."""
+    """The summary of a cell that ran to its end with exactly the job's settings; None for any other.
+
+    Settings that trials have still to decide are nobody's.
+    """
+    if job.cell.trials:
+        return None
     try:
         written = build(read_toml(job.folder / "config.toml"))
         summary = RunFolder(job.folder).summary

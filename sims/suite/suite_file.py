@@ -87,7 +87,7 @@ def expand(tables: Table) -> tuple[Cell, ...]:
     """
     grid = _grid(tables.get("grid", {}))
     variants = [_variant(table) for table in tables.get("variants", [{}])]
-    check_alike({variant.name: variant.tuning for variant in variants}, tables.get("tuning"))
+    check_alike([(variant.name, variant.tuning) for variant in variants], flatten(tables.get("tuning", {})))
     several = [tuple(_cells(tables, grid, variant)) for variant in variants]
     cells = tuple(cell for of_variant in several for cell in of_variant)
     names = [cell.name for cell in cells]
@@ -121,7 +121,8 @@ def _cells(tables: Table, grid: Mapping[str, list[Scalar]], variant: Variant) ->
 
 def _trials(tables: Table, variant: Variant, cell: Cell) -> tuple[Cell, ...]:
     """Return the cells of a variant's trials, which are none of the table's."""
-    check_free(variant.name, variant.tuning, cell.settings, {**variant.settings, **cell.varied})
+    of_task = variant.tasks.get(str(cell.settings["task"]), {})
+    check_free(variant.name, variant.tuning, {**variant.settings, **of_task, **cell.varied})
     found = []
     for choice, settings in trial_settings(variant.tuning, flatten(tables.get("tuning", {})), cell.settings):
         found.append(Cell(_name(cell.label, {**cell.varied, **choice}, settings), cell.label, choice, settings))

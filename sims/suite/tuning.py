@@ -14,47 +14,55 @@ from fedkd.objectives.metric import Scale
 from fedkd.results.round import Round
 
 _SEED: dict[str, Scalar] = {"seed": 1000}  # of trials that name none: another one than those of tables
-_FIXED = ("method", "task", "data", "seed")
+_FIXED = ("method", "task", "data")
+_SAME = ("clients", "partition.", "train.holdout")  # what decides on which examples trials are judged
 _LAST = 0.25  # of the rounds in which clients measured: a single one swings by more than settings differ
 
 Grid = Mapping[str, Sequence[Scalar]]
 
 
-def check_alike(tuning: Mapping[str, Grid], common: object) -> None:
-    """Check that all variants which are tuned have the same number of trials.
+def check_alike(tuning: Sequence[tuple[str, Grid]], common: Mapping[str, Scalar]) -> None:
+    """Check that all variants which are tuned have the same number of trials, no two of them the same.
 
     Args:
-        tuning: What each of them chooses from, by its name; nothing for one that isn't tuned.
-        common: What the suite sets for trials, None for nothing.
+        tuning: Name of each variant and what it chooses from, nothing for one that isn't tuned.
+        common: What the suite sets for trials, nothing where it says nothing.
 
     Raises:
-        InputError: They haven't, or the suite sets something for trials and has none.
+        InputError: They haven't, or the suite sets for trials what isn't theirs to set, or has none.
     """
-    counts = {name: prod(map(len, grid.values())) for name, grid in tuning.items() if grid}
-    if len(set(counts.values())) > 1:
-        told = ", ".join(f"{name!r} {count}" for name, count in counts.items())
+    counts = [(name, prod(map(len, grid.values()))) for name, grid in tuning if grid]
+    if len({count for _, count in counts}) > 1:
+        told = ", ".join(f"{name!r} {count}" for name, count in counts)
         raise InputError(f"tuning: each variant that is tuned must have the same number of trials, got {told}")
-    if common is not None and not counts:
+    if common and not counts:
         raise InputError("tuning is for the trials of variants, and none has a table variants.tuning of lists")
+    for name, grid in tuning:
+        for key, values in grid.items():
+            if any(values.count(value) > 1 for value in values):
+                raise InputError(f"variant {name!r}: tuning.{key} must have each value once, got {list(values)}")
+            if key in common:
+                raise InputError(f"tuning: {key} is what variant {name!r} is tuned over, so no trial is to set it")
+    if fixed := [key for key in common if key in _FIXED or key.startswith(_SAME)]:
+        raise InputError(f"tuning: trials must have the {fixed[0]} of the cells that they decide on")
 
 
-def check_free(name: str, grid: Grid, settings: Mapping[str, Scalar], set_: Mapping[str, Scalar]) -> None:
+def check_free(name: str, grid: Grid, set_: Mapping[str, Scalar]) -> None:
     """Check that trials are free to choose what they choose.
 
     Args:
         name: Of the variant.
         grid: What it chooses from.
-        settings: Of one of its cells.
-        set_: What the variant and the grid set in it.
+        set_: What the variant and the grid set in one of its cells.
 
     Raises:
-        InputError: It chooses what is set, or what no trial may change; or clients hold nothing out.
+        InputError: It chooses what is set, or what must be the same for trials that are held against each other.
     """
     for key in grid:
-        if key in _FIXED or key in set_:
+        if key in set_:
             raise InputError(f"variant {name!r}: tuning can't choose {key}, which is set for its cells")
-    if grid and settings.get("train.holdout") == 0:
-        raise InputError(f"variant {name!r}: train.holdout must be above 0, trials are judged by what clients hold out")
+        if key in (*_FIXED, "seed") or key.startswith(_SAME):
+            raise InputError(f"variant {name!r}: tuning can't choose {key}, which trials must have in common")
 
 
 def trial_settings(

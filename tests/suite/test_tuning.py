@@ -1,6 +1,7 @@
 """Laws of a suite's trials: alike for every variant, judged by what clients hold out, and followed."""
 
 import re
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -10,8 +11,10 @@ from fedkd.config.settings import build, read_toml
 from fedkd.objectives.metric import ACCURACY, Scale
 from fedkd.results.round import Round
 from fedkd.results.run_folder import read
+from sims.suite.plan import Job
 from sims.suite.run import run_suite
-from sims.suite.suite_file import expand
+from sims.suite.suite_file import Cell, expand
+from sims.suite.trials import Choice, trials_table
 from sims.suite.tuning import best, held_out
 
 TUNED = """
@@ -90,12 +93,33 @@ def test_trials_of_a_variant_are_the_product_of_its_lists_with_a_seed_of_their_o
         (two_of({"name": "a", "tuning": {"x": [1]}}, grid={"x": [1, 2]}), "can't choose x"),
         (two_of({"name": "a", "tuning": {"x": 1}}), "x must be a list"),
         (two_of({"name": "a", "tuning": [1]}), "tuning must be a table"),
-        (two_of({"name": "a", "train.holdout": 0, "tuning": {"x": [1, 2]}}), "train.holdout must be above 0"),
+        (two_of({"name": "a", "tuning": {"x": [1]}, "tasks": {"digits": {"x": 2}}}), "can't choose x, which is set"),
+        (two_of({"name": "a", "tuning": {"train.holdout": [0.1, 0.2]}}), "must have in common"),
+        (two_of({"name": "a", "tuning": {"x": [1e-3, 0.001]}}), "tuning.x must have each value once"),
+        (two_of({"name": "a", "tuning": {"x": [1, 2]}}, tuning={"x": 3}), "so no trial is to set it"),
+        (
+            two_of({"name": "a", "tuning": {"x": [1, 2]}}, tuning={"method": "local"}),
+            "must have the method of the cells",
+        ),
+        (two_of({"tuning": {"x": [1, 2]}}, {"method": "local", "tuning": {"x": [1, 2, 3]}}), "'' 2, '' 3"),
     ],
 )
 def test_trials_that_would_not_be_alike_or_free_are_refused(tables, words):
     with pytest.raises(InputError, match=re.escape(words)):
         expand(tables)
+
+
+@pytest.mark.parametrize(
+    "old, new, words",
+    [
+        ("[tuning]\nrounds = 3", "[tuning]\nrounds = 1", "rounds must be 2 or more: clients measure"),
+        ("train.holdout = 0.3", "train.holdout = 0", "train.holdout must be above 0: trials are judged by"),
+    ],
+)
+def test_trials_that_can_not_be_judged_are_refused_before_any_runs(tmp_path, old, new, words):
+    with pytest.raises(InputError, match=rf"^trial student-task-student_lr=1e_09-seed1000: .*{words}"):
+        run(tmp_path, TUNED.replace(old, new))
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_clients_hold_out_is_weighed_by_their_examples_and_meant_over_the_last_quarter_of_the_rounds():
@@ -128,7 +152,7 @@ def test_cells_follow_the_best_trial_and_those_without_trials_are_as_they_were(t
         for rate, chosen in (("0.02", "yes"), ("1e-09", "")):
             trial = out / "trials" / "cells" / f"{method}-task-{key}={rate.replace('-', '_')}-seed1000"
             figure = 100 * held_out(read(trial).history, ACCURACY)
-            assert f"| {method} | train.{key} {rate} | {figure:.2f} | {chosen} |" in page
+            assert f"| {method} | train.{key} {rate} | 3 | 1000 | {figure:.2f} | {chosen} |" in page
 
 
 def test_a_suite_goes_on_without_its_finished_trials_and_leaves_the_same_table(tmp_path):
@@ -141,6 +165,24 @@ def test_a_suite_goes_on_without_its_finished_trials_and_leaves_the_same_table(t
     said = (tmp_path / "said.txt").read_text()
     assert "trial 4/4" in said
     assert "4 of 4 trials were finished before" in said
+
+
+def test_a_trial_that_can_not_be_read_is_named_and_what_others_decided_stays_in_the_table(tmp_path):
+    out = run(tmp_path)
+    broken = out / "trials" / "cells" / "teacher-task-teacher_lr=0.02-seed1000"
+    (broken / "history.jsonl").write_text("junk\n{}\n")
+    with pytest.raises(InputError, match=rf"^trial {broken.name}: .*; remove .*{broken.name} to run it again$"):
+        run(tmp_path)
+    page = (out / "results.md").read_text()
+    assert re.search(r"\| student \| [\d.]+ ± ", page)
+    assert "Not finished: teacher-task-seed0, teacher-task-seed1." in page
+    figures = Choice(tuple(read_job(name) for name in "ab"), ACCURACY, (0.5, 0.5))
+    assert "| first of 2 equal |" in trials_table({"a": figures})
+
+
+def read_job(name):
+    cell = Cell(name, name, {"x": name}, {"task": "digits"})
+    return Job(cell, build({}), Path(name), Path(name))
 
 
 def test_cells_wait_for_trials_that_failed(tmp_path):
