@@ -40,9 +40,7 @@ def inverse_factor(moment: Moment, damping: float = DAMPING) -> np.ndarray:
     if not 0 <= damping < np.inf:
         raise InputError(f"damping must be 0 or more (a share of the moments' mean), got {damping}")
     damped = moment.second.copy()
-    diagonal = np.diag(damped)
-    unseen = diagonal <= 0
-    damped[np.diag_indices_from(damped)] += damping * diagonal.mean() + unseen
+    damped[np.diag_indices_from(damped)] += damping * np.diag(damped).mean() + moment.unseen
     try:
         # With rows and columns turned round: H = R R^T of an upper R, whose inverse is the factor.
         upper = np.linalg.cholesky(damped[::-1, ::-1])[::-1, ::-1]

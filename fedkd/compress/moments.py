@@ -32,6 +32,11 @@ class Moment:
     second: np.ndarray
     magnitude: np.ndarray
 
+    @property
+    def unseen(self) -> np.ndarray:
+        """Which inputs were 0 throughout, bool (inputs,)."""
+        return np.asarray(np.diag(self.second) <= 0)
+
     def __add__(self, other: "Moment") -> "Moment":
         """The sums over both."""
         if self.second.shape != other.second.shape:

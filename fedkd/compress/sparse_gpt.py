@@ -43,7 +43,8 @@ def sparse_gpt_pruned(
 ) -> np.ndarray:
     """Prune a kernel so that its outputs change little over examples.
 
-    A share is chosen among all outputs and 16 inputs at a time, when their turn comes, a group's weights likewise.
+    A share is chosen among all outputs and 16 inputs at a time, when their turn comes, a group's weights likewise. The
+    first to go are zeros, for pruning has set them, then weights of inputs that examples never showed.
 
     Args:
         matrix: The kernel, float32 (inputs, outputs).
@@ -61,12 +62,14 @@ def sparse_gpt_pruned(
         Frantar & Alistarh, ICML 2023, algorithm 1, and section 3.3 for N:M.
     """
     factor, width = inverse_factor(moment, damping), pattern.group or _BLOCK
-    stay = np.ones(matrix.T.shape, bool)
+    there = matrix.T != 0
+    stay = there.copy()
 
     def settle(column: int, left: np.ndarray) -> np.ndarray:
         if column % width == 0:
-            scores = np.square(left[:, column : column + width] / np.diag(factor)[column : column + width])
-            stay[:, column : column + width] = _stay(scores, pattern)
+            block = slice(column, column + width)
+            scores = np.square(left[:, block] / np.diag(factor)[block]) * ~moment.unseen[block]
+            stay[:, block] &= _stay(np.where(there[:, block], scores, -1), pattern)
         return np.where(stay[:, column], left[:, column], 0.0)
 
     return compensated(matrix.T.astype(np.float64), factor, settle).T.astype(np.float32)

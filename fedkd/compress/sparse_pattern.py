@@ -9,6 +9,8 @@ import numpy as np
 from fedkd.base.errors import InputError
 from fedkd.compress.prune import check_sparsity
 
+_SLACK = 1e-9  # of a weight: 0.29 * 100 is less than 29 in floats
+
 
 class SparsePattern(NamedTuple):
     """How many weights go, and among which they are chosen.
@@ -30,7 +32,8 @@ class SparsePattern(NamedTuple):
             scores: float64 (rows, n), compared within each row. A last group of fewer inputs keeps as many as others.
         """
         if not self.group:
-            return _largest(scores, scores.shape[1] - math.floor(self.share * scores.shape[1]))
+            gone = math.floor(self.share * scores.shape[1] + _SLACK)
+            return _largest(scores, scores.shape[1] - gone)
         starts = range(0, scores.shape[1], self.group)
         return np.hstack([_largest(scores[:, i : i + self.group], self.kept) for i in starts])
 

@@ -93,6 +93,41 @@ def test_weights_of_zero_share_stay_bit_for_bit():
         np.testing.assert_array_equal(kernel_of(method(model, moments(model, x), 0.0)), kernel_of(model))
 
 
+@pytest.mark.parametrize("scale", [1, 1e-3])
+@pytest.mark.parametrize("method", METHODS)
+def test_weights_of_inputs_that_nobody_showed_go_first_whatever_the_scale(method, scale):
+    model, x = one_layer()
+    x[:, ::4] = 0
+    model.get_layer("a").kernel.assign(kernel_of(model) / scale)
+    found = kernel_of(method(model, moments(model, x * np.float32(scale)), 0.5))
+    assert not found[::4].any()
+    assert (found == 0).mean() == 0.5
+
+
+def test_what_sparse_gpt_prunes_does_not_depend_on_the_scale_of_the_inputs():
+    model, x, _ = trained()
+    kernel, pattern = kernel_of(model, "hidden"), sparse_pattern(0.7)
+    plain, scaled = (sparse_gpt_pruned(kernel / by, moment(x[:50] * by), pattern) for by in (1, 2.0**-7))
+    np.testing.assert_array_equal(scaled == 0, plain == 0)
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.7, "2:4"])
+@pytest.mark.parametrize("method", METHODS)
+def test_zeros_stay_zeros_and_count(method, sparsity):
+    model, x = one_layer()
+    kernel = prune([kernel_of(model)], 0.5)[0]
+    model.get_layer("a").kernel.assign(kernel)
+    found = kernel_of(method(model, moments(model, x), sparsity))
+    assert not found[kernel == 0].any()
+    if sparsity == 0.7:
+        assert (found == 0).mean() == pytest.approx(0.7, abs=0.02)
+
+
+def test_a_share_that_floats_have_a_little_less_of_is_whole():
+    """In floats 0.29 * 100 is 28.999..."""
+    assert (~sparse_pattern(0.29).stay(np.ones((1, 100)))).sum() == 29
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_what_cannot_be_pruned_is_refused(method):
     model, x = one_layer()
