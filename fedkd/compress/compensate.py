@@ -1,6 +1,7 @@
 """What a kernel's outputs lose by a change of its weights, and how the weights that are still free make up for it."""
 
 from collections.abc import Callable
+from numbers import Real
 
 import numpy as np
 
@@ -37,7 +38,7 @@ def inverse_factor(moment: Moment, damping: float = DAMPING) -> np.ndarray:
         Frantar et al., ICLR 2023 (GPTQ), step 3: the rows of this factor are what the inverses of one column less each
         would have to be computed for.
     """
-    if not 0 <= damping < np.inf:
+    if not isinstance(damping, Real) or not 0 <= damping < np.inf:
         raise InputError(f"damping must be 0 or more (a share of the moments' mean), got {damping}")
     damped = moment.second.copy()
     damped[np.diag_indices_from(damped)] += damping * np.diag(damped).mean() + moment.unseen

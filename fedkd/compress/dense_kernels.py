@@ -11,7 +11,7 @@ from keras import layers
 from fedkd.base.errors import InputError
 from fedkd.base.keras_internals import all_layers
 from fedkd.compress.grid import LEAST
-from fedkd.models.graph import functional
+from fedkd.models.graph import copy, functional
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,11 +59,19 @@ def dense_kernels(model: keras.Model) -> list[DenseKernel]:
     """Find the dense kernels of a model that are worth fewer bits or numbers.
 
     Raises:
-        InputError: There is none of 1,024 numbers or more, or the model's graph can't be seen.
+        InputError: There is none of 1,024 numbers or more, one isn't a plain kernel of floats, or the model's graph
+            can't be seen.
     """
     found = [kernel for kernel in all_dense_kernels(model) if kernel.worth]
     if not found:
         raise InputError(f"the model must have a dense kernel of {LEAST:,} numbers or more, got none")
+    for kernel in found:
+        layer = kernel.layer
+        if layer.lora_enabled or layer.quantization_mode:
+            what = "Keras' own LoRA" if layer.lora_enabled else f"one of {layer.quantization_mode} (model.quantize)"
+            raise InputError(
+                f"{kernel.name} must have a plain kernel of floats, got {what}; give the model before that"
+            )
     return found
 
 
@@ -101,7 +109,12 @@ def _summed(layer: Any) -> int:
 
 
 def copied(model: keras.Model) -> keras.Model:
-    """A model of the same layers and weights."""
-    twin = keras.models.clone_model(model)
+    """A model of the same layers and weights.
+
+    Raises:
+        InputError: The model's graph can't be seen, or a layer can't be made again from its settings.
+    """
+    functional(model)
+    twin = keras.models.clone_model(model, clone_function=copy)
     twin.set_weights(model.get_weights())
     return twin

@@ -5,6 +5,7 @@ Reference:
 """
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import keras
@@ -51,13 +52,14 @@ def block_angles(model: keras.Model, x: np.ndarray, real: np.ndarray | None = No
         real: bool (n, steps), which steps of each count, so that padding doesn't; all where None.
 
     Raises:
-        InputError: There is no example, ``real`` doesn't fit, a state isn't finite, or there aren't two blocks alike.
+        InputError: There is no example or none of its steps counts, they don't fit the model or ``real`` them, a state
+            isn't finite, or there aren't two blocks alike.
 
     Reference:
         Gromov et al. 2024, eq. 5; over all steps that count, since these models read all of them.
     """
-    check_examples(x, real)
     plain = functional(model)
+    check_examples(plain, x, real)
     made = {call.operation.name: tensor for tensor, call in calls_behind(plain.outputs)}
     states = keras.Model(plain.inputs[0], [made[name] for name in blocks(plain)])
     total, rows = 0.0, 0
@@ -88,7 +90,7 @@ def drop_blocks(model: keras.Model, shown: Angles, count: int = 1) -> keras.Mode
     ends = blocks(plain)
     if shown.total.shape != (len(ends), len(ends)):
         raise InputError(f"angles must be of this model, of {len(ends) - 1} blocks, got {len(shown.total) - 1}")
-    if not 1 <= count < len(ends) - 1:
+    if not isinstance(count, Integral) or not 1 <= count < len(ends) - 1:
         raise InputError(f"count must be from 1 to {len(ends) - 2} (of {len(ends) - 1} blocks), got {count}")
     first = int(np.argmin(np.diag(shown.total, count)))
     return _without(plain, ends[first], ends[first + count])

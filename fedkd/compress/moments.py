@@ -53,7 +53,7 @@ def moments(model: keras.Model, x: np.ndarray, real: np.ndarray | None = None) -
     """Sum up what the dense kernels of a model read over examples.
 
     Args:
-        model: Of one input.
+        model: Functional or Sequential, of one input.
         x: Examples (n, *input_shape); some hundreds do.
         real: bool (n, steps), which steps of each count, so that padding doesn't; all where None. Kernels whose inputs
             have no such steps count all that they read.
@@ -62,24 +62,50 @@ def moments(model: keras.Model, x: np.ndarray, real: np.ndarray | None = None) -
         By the layer's name, see ``DenseKernel``, sums for each dense kernel of 1,024 numbers or more.
 
     Raises:
-        InputError: There is no example, ``real`` doesn't fit, what is read isn't finite, or there is no such kernel.
+        InputError: There is no example or none of its steps counts, they don't fit the model or ``real`` them, what is
+            read isn't finite, or there is no such kernel or one that isn't called with what it is multiplied by.
     """
-    check_examples(x, real)
+    kernels = dense_kernels(model)
+    check_examples(model, x, real)
     found: dict[str, Moment] = {}
     for start in range(0, len(x), _ROWS):
         rows = slice(start, start + _ROWS)
         counted = None if real is None else real[rows]
-        for name, part in _read(model, x[rows], counted):
+        for name, part in _read(model, kernels, x[rows], counted):
             found[name] = found[name] + part if name in found else part
+    if unread := [kernel.name for kernel in kernels if kernel.name not in found]:
+        raise InputError(f"dense layers must be called in the model for moments to be taken, {unread[0]} wasn't")
     return found
 
 
-def check_examples(x: np.ndarray, real: np.ndarray | None) -> None:
-    """Raise InputError unless there are examples, and ``real`` says which of the steps of each count."""
+def check_examples(model: keras.Model, x: np.ndarray, real: np.ndarray | None) -> None:
+    """Raise InputError unless there are examples for a model's one input, and ``real`` says which of their steps count.
+
+    Args:
+        model: Functional or Sequential.
+        x: Examples.
+        real: bool (n, steps), or None.
+    """
+    if len(model.inputs) != 1:
+        raise InputError(f"{model.name}: must have 1 input for its states to be looked at, got {len(model.inputs)}")
+    wanted, got = tuple(model.inputs[0].shape[1:]), np.shape(x)[1:] if isinstance(x, np.ndarray) else None
+    if got is None or len(got) != len(wanted) or any(n not in (None, m) for n, m in zip(wanted, got, strict=True)):
+        shape = ", ".join(["n", *("any" if n is None else str(n) for n in wanted)])
+        raise InputError(f"x must be an array ({shape}), as the model reads it, got {_described(x)}")
     if not len(x):
         raise InputError("x must have at least 1 row (examples that show what the model holds), got 0")
-    if real is not None and (real.dtype != bool or len(real) != len(x)):
-        raise InputError(f"real must be bool ({len(x)}, steps), got {real.dtype} of shape {real.shape}")
+    if real is None:
+        return
+    if not isinstance(real, np.ndarray) or real.dtype != bool or real.shape != x.shape[:2]:
+        raise InputError(f"real must be an array of x's steps, bool of shape {x.shape[:2]}, got {_described(real)}")
+    if not real.any():
+        raise InputError("real must have at least 1 step that counts, got none")
+
+
+def _described(value: object) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} of shape {value.shape}"
+    return f"a {type(value).__name__}"
 
 
 def merged(*parts: Moments) -> Moments:
@@ -115,9 +141,11 @@ def moment_of(found: Moments, kernel: DenseKernel) -> Moment:
     return held
 
 
-def _read(model: keras.Model, x: np.ndarray, real: np.ndarray | None) -> Iterator[tuple[str, Moment]]:
+def _read(
+    model: keras.Model, kernels: list[DenseKernel], x: np.ndarray, real: np.ndarray | None
+) -> Iterator[tuple[str, Moment]]:
     """The sums over a few examples, one for each call of a kernel."""
-    with _watched(dense_kernels(model)) as calls:
+    with _watched(kernels) as calls:
         model(x, training=False)
     for kernel, tensor in calls:
         vectors = _vectors(kernel, np.asarray(tensor, np.float64), real)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 
 import numpy as np
 
@@ -137,7 +138,7 @@ def _flags(weights: Sequence[np.ndarray], kernels: Sequence[bool] | None) -> Seq
 
 def check_sparsity(value: float) -> None:
     """Raise InputError unless `value` is in [0, 1); NaN is refused too."""
-    if not 0.0 <= value < 1.0:
+    if not isinstance(value, Real) or not 0.0 <= value < 1.0:
         raise InputError(f"sparsity must be in [0, 1), got {value}")
 
 

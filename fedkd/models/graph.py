@@ -222,8 +222,19 @@ def activation_name(operation: keras.Operation) -> str:
 
 
 def copy(operation: keras.Operation) -> keras.Operation:
-    """An operation of the same class and settings, with weights of its own."""
-    return type(operation).from_config(operation.get_config())
+    """An operation of the same class and settings, with weights of its own.
+
+    Raises:
+        InputError: Its class doesn't take its settings.
+    """
+    try:
+        return type(operation).from_config(operation.get_config())
+    except (TypeError, NotImplementedError):
+        kind = type(operation).__name__
+        raise InputError(
+            f"layer {operation.name!r} must be one that its settings make again; have {kind}.get_config() return all"
+            f" that {kind}() takes, and {kind}() take Keras' own (name, dtype, trainable), too"
+        ) from None
 
 
 def _rebuilt(

@@ -52,7 +52,8 @@ def for_four_bits(experiment: Experiment, model: "keras.Model", *held: np.ndarra
     rounding = experiment.config.edge.rounding
     if rounding == NEAREST or not any(kernel.worth for kernel in all_dense_kernels(model)):
         return model
-    shown = merged(*(moments(model, x, _real(experiment, x)) for x in held if len(x)))
+    pairs = [(x, _real(experiment, x)) for x in held if len(x)]
+    shown = merged(*(moments(model, x, real) for x, real in pairs if real is None or real.any()))
     return (awq if rounding == AWQ else gptq)(model, shown)
 
 

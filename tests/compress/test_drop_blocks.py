@@ -116,7 +116,7 @@ def test_what_is_left_is_the_model_of_fewer_layers_bit_for_bit():
 def test_what_has_no_blocks_to_spare_is_refused():
     model = text_model()
     shown = block_angles(model, IDS)
-    for count in (0, 4):
+    for count in (0, 4, 1.0, "one"):
         with pytest.raises(InputError, match=rf"count must be from 1 to 3 \(of 4 blocks\), got {count}"):
             drop_blocks(model, shown, count)
     with pytest.raises(InputError, match="angles must be of this model, of 2 blocks, got 4"):

@@ -86,8 +86,9 @@ def test_fewer_examples_than_inputs_take_damping():
     assert made_up < nearest / 2
     with pytest.raises(InputError, match="moments of 10 rows don't tell 48 inputs apart with damping 0; take more"):
         gptq_rounded(matrix, held, damping=0)
-    with pytest.raises(InputError, match=r"damping must be 0 or more .*, got -1"):
-        gptq_rounded(matrix, held, damping=-1)
+    for wrong in (-1, "a", None):
+        with pytest.raises(InputError, match=rf"damping must be 0 or more .*, got {wrong}"):
+            gptq_rounded(matrix, held, damping=wrong)
 
 
 def test_a_trained_model_answers_more_as_it_did_on_examples_that_nobody_showed():

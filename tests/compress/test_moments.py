@@ -6,7 +6,10 @@ import pytest
 from keras import layers
 
 from fedkd.base.errors import InputError
+from fedkd.compress.awq import awq
 from fedkd.compress.dense_kernels import dense_kernels
+from fedkd.compress.drop_blocks import block_angles
+from fedkd.compress.gptq import gptq
 from fedkd.compress.moments import merged, moments
 from fedkd.models import transformer
 from fedkd.models.inspect import logits_model
@@ -88,11 +91,81 @@ def test_what_cannot_be_summed_up_is_refused():
         moments(model, np.zeros((0, 32), np.float32))
     with pytest.raises(InputError, match="what a reads must be finite"):
         moments(model, np.full((2, 32), np.nan, np.float32))
-    with pytest.raises(InputError, match=r"real must be bool \(2, steps\), got int64 of shape \(2, 6\)"):
-        moments(text_model(), IDS[:2], np.ones((2, 6), np.int64))
     small = keras.Sequential([keras.Input((8,)), layers.Dense(4)])
     with pytest.raises(InputError, match="must have a dense kernel of 1,024 numbers or more, got none"):
         moments(small, np.zeros((2, 8), np.float32))
+
+
+@pytest.mark.parametrize("sums", [moments, block_angles])
+def test_examples_and_steps_that_do_not_fit_are_refused(sums):
+    model, x = text_model(), IDS[:2]
+    for real, got in (
+        (np.ones((2, 6), np.int64), r"int64 of shape \(2, 6\)"),
+        (np.ones((2, 5), bool), r"bool of shape \(2, 5\)"),
+        (np.ones(2, bool), r"bool of shape \(2,\)"),
+        ([[True] * 6] * 2, "a list"),
+    ):
+        with pytest.raises(InputError, match=rf"real must be .* bool of shape \(2, 6\), got {got}"):
+            sums(model, x, real)
+    with pytest.raises(InputError, match="real must have at least 1 step that counts, got none"):
+        sums(model, x, np.zeros((2, 6), bool))
+    for wrong, got in (
+        (x.tolist(), "a list"),
+        (IDS[:2, :5], r"int32 of shape \(2, 5\)"),
+        (x[0], r"int32 of shape \(6,\)"),
+    ):
+        with pytest.raises(InputError, match=rf"x must be an array \(n, 6\), as the model reads it, got {got}"):
+            sums(model, wrong)
+
+
+def test_a_model_of_two_inputs_is_refused():
+    one, other = keras.Input((32,)), keras.Input((32,))
+    model = keras.Model([one, other], layers.Dense(40)(one + other))
+    with pytest.raises(InputError, match=r"must have 1 input .*, got 2"):
+        moments(model, np.ones((2, 32), np.float32))
+
+
+def test_kernels_that_are_not_plain_floats_are_refused():
+    adapted, whole, x = chain(), chain(), np.ones((2, 32), np.float32)
+    adapted.get_layer("a").enable_lora(2)
+    with pytest.raises(InputError, match="a must have a plain kernel of floats, got Keras' own LoRA"):
+        moments(adapted, x)
+    with pytest.raises(InputError, match="a must have a plain kernel of floats, got Keras' own LoRA"):
+        gptq(adapted, moments(chain(), x))
+    whole.quantize("int8")
+    with pytest.raises(InputError, match=r"a must have a plain kernel of floats, got one of int8"):
+        moments(whole, x)
+
+
+def test_a_kernel_that_is_never_called_is_refused():
+    class Silent(layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.dense = layers.Dense(40, name="inner")
+
+        def build(self, shape):
+            self.dense.build(shape)
+
+        def call(self, x):
+            return x @ self.dense.kernel
+
+    model = keras.Sequential([keras.Input((32,)), Silent(name="outer")])
+    with pytest.raises(InputError, match="outer/inner wasn't"):
+        moments(model, np.ones((2, 32), np.float32))
+
+
+@pytest.mark.parametrize("method", [gptq, awq])
+def test_a_layer_that_does_not_take_its_own_settings_is_refused(method):
+    class Narrow(layers.Layer):
+        def __init__(self):
+            super().__init__(name="narrow")
+
+        def call(self, x):
+            return x * 2
+
+    model = keras.Sequential([keras.Input((32,)), Narrow(), layers.Dense(40)])
+    with pytest.raises(InputError, match=r"layer 'narrow' must be one that its settings make again; have Narrow"):
+        method(model, moments(model, np.ones((2, 32), np.float32)))
 
 
 def test_moments_of_different_models_are_not_merged():

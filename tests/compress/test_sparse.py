@@ -132,7 +132,7 @@ def test_a_share_that_floats_have_a_little_less_of_is_whole():
 def test_what_cannot_be_pruned_is_refused(method):
     model, x = one_layer()
     shown = moments(model, x)
-    for wrong in (1.0, -0.1, float("nan")):
+    for wrong in (1.0, -0.1, float("nan"), None):
         with pytest.raises(InputError, match=r"sparsity must be in \[0, 1\)"):
             method(model, shown, wrong)
     for wrong in ("4:2", "2:2", "0:4", "half", "2:4:8"):
