@@ -12,7 +12,8 @@ def rounded(matrix: np.ndarray, bits: int, weights: np.ndarray | None = None) ->
     """Round each row of a matrix to whole multiples of a step of its own, the one of the least squared error.
 
     A row of whole multiples of some step keeps them, whatever the largest of them is: who has chosen the multiples of
-    a kernel by other means finds them in the file.
+    a kernel by other means finds them in the file. Rows too small for a step that is a normal float become zeros, for
+    LiteRT runs no file of others.
 
     Args:
         matrix: float32 (rows, n).
@@ -22,8 +23,7 @@ def rounded(matrix: np.ndarray, bits: int, weights: np.ndarray | None = None) ->
     Returns:
         The multiples, int8 (rows, n), and the steps, float32 (rows,).
     """
-    reach, largest = np.abs(matrix).max(axis=1), most(bits)
-    steps = np.where(reach > 0, reach / largest, 1).astype(np.float32)
+    steps = _steps(matrix, most(bits))
     best, least = steps, np.full(len(matrix), np.inf)
     for share in _SHARES if bits < 8 else _SHARES[:1]:
         tried = steps * np.float32(share)
@@ -36,6 +36,12 @@ def rounded(matrix: np.ndarray, bits: int, weights: np.ndarray | None = None) ->
 def multiples(matrix: np.ndarray, steps: np.ndarray, bits: int) -> np.ndarray:
     """The nearest multiples of each row's step, whole numbers (rows, n), for a matrix and steps of float32."""
     return np.clip(np.round(matrix / steps[:, None]), -most(bits), most(bits))
+
+
+def _steps(matrix: np.ndarray, largest: int) -> np.ndarray:
+    """Of each row, the step of which its largest number is so many; 1 where that or half of it isn't a normal float."""
+    steps = np.abs(matrix).max(axis=1) / largest
+    return np.where(steps >= 2 * np.finfo(np.float32).tiny, steps, 1).astype(np.float32)
 
 
 def most(bits: int) -> int:
@@ -51,9 +57,9 @@ def _error(matrix: np.ndarray, steps: np.ndarray, bits: int, weights: np.ndarray
 
 def _kept(matrix: np.ndarray, steps: np.ndarray, bits: int) -> np.ndarray:
     """The steps, but for rows that are multiples of a wider one: of the widest there is."""
-    allowed, reach = _EXACT * np.square(matrix).sum(axis=1), np.abs(matrix).max(axis=1)
+    allowed = _EXACT * np.square(matrix).sum(axis=1)
     lossy = _error(matrix, steps, bits) > allowed
     for largest in range(most(bits), 0, -1) if bits < 8 and lossy.any() else ():
-        wide = np.where(reach > 0, reach / largest, 1).astype(np.float32)
+        wide = _steps(matrix, largest)
         steps = np.where(lossy & (_error(matrix, wide, bits) <= allowed), wide, steps)
     return steps

@@ -76,6 +76,20 @@ def test_a_transformer_of_four_bits_is_close_to_that_of_floats(kernels, tmp_path
 
 
 @pytest.mark.parametrize("kernels", KERNELS)
+def test_a_file_runs_whose_kernel_has_a_row_of_next_to_nothing(kernels, tmp_path):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((32,)), layers.Dense(32, name="a")])
+    kernel = np.array(model.get_layer("a").kernel)
+    kernel[:, 5] = 1e-44
+    model.get_layer("a").kernel.assign(kernel)
+    x = np.random.default_rng(0).normal(size=(8, 32)).astype(np.float32)
+    (path,) = converted(model, x, tmp_path, "int4")
+    found, expected = predict(path, x, kernels), np.asarray(model(x))
+    assert not found[:, 5].any()
+    assert np.square(found - expected).sum() < np.square(expected).sum() / 20
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
 def test_convolutions_get_eight_bits(kernels, tmp_path):
     keras.utils.set_random_seed(0)
     steps = [layers.Conv2D(32, 3), layers.DepthwiseConv2D(3), layers.Conv2D(32, 3, activation="relu")]
