@@ -77,11 +77,11 @@ def drop_blocks(model: keras.Model, shown: Angles, count: int = 1) -> keras.Mode
 
     Args:
         model: Functional or Sequential; not changed. The copy isn't trained further.
-        shown: How states turn, of ``block_angles``.
+        shown: How states turn, of ``block_angles`` of this model: nothing but the number of blocks is compared.
         count: How many blocks go, at least 1 and fewer than there are.
 
     Raises:
-        InputError: ``count`` breaks its rule, the angles are of another model, or there aren't two blocks alike.
+        InputError: ``count`` breaks its rule, the angles are of another number of blocks, or there aren't two alike.
 
     Reference:
         Gromov et al. 2024, section 3.2.
