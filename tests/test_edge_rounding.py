@@ -35,6 +35,7 @@ def files(folder, four_bits):
     return bench.convert(Trained(Variant(), model(), IDS, 0.0), IDS, ["int4", "float32"])
 
 
+@pytest.mark.slow
 def test_the_file_of_four_bits_alone_is_made_of_the_rounded_model(tmp_path):
     rounded = gptq(model(), moments(model(), IDS))
     rounded.save(tmp_path / "rounded.keras")

@@ -71,6 +71,7 @@ def test_a_model_whose_kernels_are_all_small_is_rounded_to_the_nearest(tmp_path)
     assert for_four_bits(found, small, found.task.train.x) is small
 
 
+@pytest.mark.slow
 def test_a_runs_file_is_that_of_the_rounded_model(tmp_path):
     made = {}
     for rounding in ("nearest", "gptq"):
