@@ -15,7 +15,7 @@ from sims.suite.plan import Job, plan, side_by_side, with_data
 from sims.suite.progress import SuiteProgress
 from sims.suite.report import write_results
 from sims.suite.suite_file import read_suite
-from sims.suite.trials import choices_of, decided, known_choices, trials_of
+from sims.suite.trials import Choice, choices_of, decided, known_choices, trials_of
 from sims.track.tracker import Tracker
 from sims.track.trackers import log_run, opened
 
@@ -52,18 +52,21 @@ def run_suite(
     folder = out or Path("runs") / name
     cells = with_data(cells, data)
     trials = trials_of(cells, folder.absolute())
-    jobs = plan(cells, folder.absolute())
+    jobs, choices = plan(cells, folder.absolute()), dict[str, Choice]()
     with claimed(folder, source):
         try:
-            _run_missing([job for tried in trials.values() for job in tried], "trials", console)
-            jobs = plan(decided(cells, choices_of(trials)), folder.absolute())
+            if trials:
+                _run_missing([job for tried in trials.values() for job in tried], "trials", console)
+                choices = choices_of(trials)
+                jobs = plan(decided(cells, choices), folder.absolute())
             _run_missing(jobs, "cells", console)
         except KeyboardInterrupt:
             done = sum(summary_of(job) is not None for job in jobs)
             raise KeyboardInterrupt(f"after {done} of {len(jobs)} cells; the same command goes on from there") from None
         finally:
-            choices = known_choices(trials)
-            jobs = plan(decided(cells, choices), folder.absolute())
+            if len(choices) < len(trials):
+                choices = known_choices(trials)
+                jobs = plan(decided(cells, choices), folder.absolute())
             write_results(folder, name, jobs, choices, command(file, out, data))
             _tell_of_cells(jobs, reports, trackers, console)
     return folder
