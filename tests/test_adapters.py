@@ -185,6 +185,7 @@ def test_a_device_file_has_no_trace_of_adapters(tmp_path):
     assert [weight.shape for weight in held.weights] == [weight.shape for weight in tiny.network(12).weights]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_off_ends_in_the_same_bytes(tmp_path, monkeypatch):
     settings = LORA | {"method": "ffa_lora", "exchange.bits": 4, "exchange.feedback": True, "edge.precisions": "none"}
     whole = run(settings | {"rounds": 3}, "local", tmp_path / "whole", False, False, QUIET)

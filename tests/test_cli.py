@@ -192,6 +192,7 @@ def test_interrupted_run_leaves_its_history_and_says_how_far_it_came(tmp_path):
     assert call("report", run).exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_run_in_the_background_leaves_ctrl_c_to_others_and_ends_in_order_by_kill(tmp_path):
     run = tmp_path / "run"
     background = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); from sims.cli import main; main()"

@@ -105,6 +105,7 @@ def test_the_engine_of_a_class_is_that_of_its_clients_alone():
             assert same(arrays, mixed.clients[client].local[group]), (client, group)
 
 
+@pytest.mark.slow
 def test_a_class_trains_for_epochs_and_in_batches_of_its_own():
     mixed = trained(**{"classes.slow.clients": "1", "classes.slow.epochs": 2, "classes.slow.batch_size": 4})
     all_so = trained(**{"train.epochs": 2, "train.batch_size": 4})
@@ -233,6 +234,7 @@ def deployed(tmp_path):
     forget()
 
 
+@pytest.mark.slow
 def test_a_node_is_of_the_class_that_it_says(deployed, tmp_path):
     settings = {"clients": 2, "classes.zero.teacher": "none", "train.evaluate_every": 1}
     experiment = experiment_of(**settings)
@@ -262,6 +264,7 @@ def test_a_node_of_an_unknown_class_is_refused_in_one_line(deployed):
     assert "says it is of class 'one'; known: zero" in [entry["why"] for entry in rounds[0].refused]
 
 
+@pytest.mark.slow
 def test_a_node_that_trains_by_a_file_gets_that_of_its_class(deployed, tmp_path):
     experiment = experiment_of(**{"clients": 2, "rounds": 1, "classes.zero.teacher": "none"})
     write_own(tmp_path / "own.npz", experiment.task.train.take(experiment.rows[1]))

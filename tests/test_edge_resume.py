@@ -92,6 +92,7 @@ def cut_off(monkeypatch, place, name, after):
 
 
 @quickly
+@pytest.mark.slow
 def test_it_ends_with_the_same_bytes_however_often_it_was_cut_off(model, tmp_path, monkeypatch):
     whole, out = tmp_path / "whole", tmp_path / "parts"
     assert searched(model, whole).exit_code == 0

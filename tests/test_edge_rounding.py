@@ -45,6 +45,7 @@ def test_the_file_of_four_bits_alone_is_made_of_the_rounded_model(tmp_path):
     np.testing.assert_allclose(predict(float32.path, IDS), np.asarray(model()(IDS)), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_where_it_cannot_be_rounded_the_other_files_are_made(tmp_path):
     def fails(_):
         raise InputError("a must be finite")

@@ -189,6 +189,7 @@ def test_pretraining_goes_on_from_the_folders_weights(tmp_path):
     assert not any(same[:2])
 
 
+@pytest.mark.slow
 def test_a_student_that_was_distilled_from_the_folder_begins_a_federation(tmp_path):
     """Its file fits the student of the same settings, which differs from the folder's first layers."""
     settings = {"task": texts(tmp_path / "texts.npz"), "model.pretrained": str(write(tmp_path / "model")), "clients": 2}

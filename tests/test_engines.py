@@ -86,6 +86,7 @@ def test_same_seed_gives_the_same_bytes_whatever_the_threads(reference, tmp_path
     assert {s["shared_sha256"] for s in again} == {summary["shared_sha256"]}
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_bytes(reference, tmp_path):
     assert run_in(tmp_path / "run", seed=1)["shared_sha256"] != reference[1]["shared_sha256"]
 
@@ -125,7 +126,8 @@ def test_teachers_alone_need_not_be_measured_every_round(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name, figure, most", [("brier", "Brier score {:.3g}", 2), ("worst", "worst loss {:.3g} nats", 99)]
+    "name, figure, most",
+    [pytest.param("brier", "Brier score {:.3g}", 2, marks=pytest.mark.slow), ("worst", "worst loss {:.3g} nats", 99)],
 )
 def test_further_metrics_of_a_task_are_in_everything_a_run_leaves(name, figure, most, tmp_path):
     """One that all classes have, and one of the task's own."""
@@ -152,7 +154,8 @@ def words(path, rng):
     np.savez(path, x_train=x, y_train=y, x_test=x, y_test=y, classes=["no", "yes"], client_train=np.arange(60) % 2)
 
 
-@pytest.mark.parametrize("make", [windows, pytest.param(words, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [windows, words])
 def test_npz_of_sensor_windows_or_words_trains_to_int8(make, tmp_path):
     make(tmp_path / "data.npz", np.random.default_rng(0))
     settings = {"task": f"npz:{tmp_path / 'data.npz'}", "partition.kind": "natural", "fraction": 1.0, "clients": 2}

@@ -111,6 +111,7 @@ def test_a_run_that_stopped_gives_what_it_has_reached(tmp_path, monkeypatch):
     assert "teacher-1 after round 2: " in said
 
 
+@pytest.mark.slow
 def test_clients_that_are_kept_and_finishing_rounds(tmp_path):
     settings = SETTINGS | {"rounds": 1, "edge.sparsity": 0.5, "edge.finish_rounds": 1}
     folder = run(settings, "local", tmp_path / "run", False, True, Console(quiet=True))

@@ -121,6 +121,7 @@ def test_a_pretrained_models_tables_stay_at_home(freeze, sizes, tmp_path):
     assert [tensor.shape for tensor in update.tensors] == [array.shape for array in experiment.initial_shared()]
 
 
+@pytest.mark.slow
 def test_a_run_with_frozen_tables_ends_with_the_folders_own(tmp_path):
     folder = write(tmp_path / "model")
     settings = {

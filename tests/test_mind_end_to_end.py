@@ -25,7 +25,9 @@ def folder(tmp_path_factory):
     return mind_folder.write(tmp_path_factory.mktemp("mind") / "data", train=200)
 
 
-@pytest.fixture(scope="module", params=["fedavg_student", pytest.param("fedkd", marks=pytest.mark.slow)])
+@pytest.fixture(
+    scope="module", params=[pytest.param(each, marks=pytest.mark.slow) for each in ("fedavg_student", "fedkd")]
+)
 def done(request, folder, tmp_path_factory):
     said, out = io.StringIO(), tmp_path_factory.mktemp("run") / "run"
     settings = {**SETTINGS, "data": str(folder), "edge.precisions": "float32 int8", "method": request.param}

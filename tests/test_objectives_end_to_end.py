@@ -23,9 +23,7 @@ KINDS = {
 }
 
 
-@pytest.fixture(
-    scope="module", params=[k if k == "regression" else pytest.param(k, marks=pytest.mark.slow) for k in KINDS]
-)
+@pytest.fixture(scope="module", params=[pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS])
 def done(request, tmp_path_factory):
     folder, arrays = tmp_path_factory.mktemp(request.param), dict(KINDS[request.param])
     y = arrays.pop("y")

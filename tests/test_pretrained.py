@@ -79,6 +79,7 @@ def test_run_writes_the_absolute_path_and_says_what_the_student_took(weights, tm
     assert read_toml(tmp_path / "run/config.toml")["model.teacher_weights"] == str(weights)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_another_runs_student(tmp_path):
     """Server and clients start from the file; its content, and not its path, is part of what the run is."""
     settings = {"task": "tests.tiny:task", "clients": 2, "rounds": 1, "edge.sparsity": 0, "edge.precisions": "none"}

@@ -124,6 +124,7 @@ class Crash(Exception):
     """Stands in for the end of a process."""
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_in_either_stage_as_if_it_had_never_stopped(tmp_path, monkeypatch):
     settings = {**STAGES, "model.student_init": "random", "edge.precisions": "float32"}
     run(settings, "local", tmp_path / "whole", False, False, QUIET)
@@ -153,6 +154,7 @@ def test_a_run_goes_on_in_either_stage_as_if_it_had_never_stopped(tmp_path, monk
     assert rows[3]["teacher_mean"] == rows[1]["shared_accuracy"]  # the teacher is what it became in round 2
 
 
+@pytest.mark.slow
 def test_both_methods_run(tmp_path):
     few = {"task": "tests.tiny:task", "clients": 2, "rounds": 2, "edge.sparsity": 0.0, "edge.precisions": "none"}
     for method in ("fedkd_both", "fedkd_two_stage"):

@@ -110,6 +110,7 @@ def test_numbers_are_never_cut_in_two(capsys):
     assert capsys.readouterr().out.count("1.23e-06") == 12
 
 
+@pytest.mark.slow
 def test_step_by_a_file_ends_as_near_to_tensorflow_as_tensorflow_to_itself():
     rows = step.rows(100.0, 1, "digits", "")
     assert [row["optimizer"] for row in rows] == ["adam", "sgd"]

@@ -163,8 +163,7 @@ def int8(model, rows, folder, precision="int8"):
     "make",
     [
         *(pytest.param(m, marks=SLOW) for m in (cnn, depthwise, residual, temporal, softmax_end, words, augmented)),
-        *(pytest.param(m, marks=SLOW) for m in (dense_norm_of_steps, dense_norms)),
-        ceilings,
+        *(pytest.param(m, marks=SLOW) for m in (dense_norm_of_steps, dense_norms, ceilings)),
     ],
 )
 def test_no_scale_of_the_file_comes_from_the_calibration_set(make, tmp_path):
@@ -184,6 +183,7 @@ def test_no_scale_of_the_file_comes_from_the_calibration_set(make, tmp_path):
     assert np.abs(predict(path, x) - aware.predict(x, verbose=0)).max() <= 2.01 * step
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [cnn, pytest.param(temporal, marks=SLOW)])
 def test_clusters_stay_from_training_to_the_file(make, digits, tmp_path):
     """With one scale a kernel, 8 values are 8 integers at the most: in training, and in the file."""

@@ -64,6 +64,7 @@ def test_its_file_takes_the_same_ids_and_has_the_rows_that_are_left(tmp_path):
     assert saved == pytest.approx((3000 - len(np.unique(USED))) * 8 * 4 - 2 * 3000, abs=1000)
 
 
+@pytest.mark.slow
 def test_rows_beyond_two_bytes_are_counted_in_four():
     ids = keras.Input((2,), dtype="int32")
     x = layers.Embedding(40_000, 1)(ids)

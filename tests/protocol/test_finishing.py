@@ -116,6 +116,7 @@ def test_ranges_of_activations_are_averaged_over_clients(finished):
         assert server.shared[i] == mean[i] > 0
 
 
+@pytest.mark.slow
 def test_int8_is_made_without_an_example_on_the_server(finished, tmp_path):
     experiment = replace(finished.experiment, config=precisions(finished.experiment, "float32 int8 int16x8"))
     assert len(experiment.calibration) == 0
@@ -155,6 +156,7 @@ def test_layers_that_cannot_learn_their_ranges_need_examples(tmp_path):
         assert works or "no recipe for LayerNormalization (1)" in made.error
 
 
+@pytest.mark.slow
 def test_models_whose_graph_is_not_followed_have_files_all_the_same(tmp_path):
     """A layer that is called twice can't be pruned or rounded, which this run doesn't ask for."""
     settings = {

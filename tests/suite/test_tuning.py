@@ -151,6 +151,7 @@ def test_the_best_is_the_first_among_equals_and_the_least_where_less_is_better()
     assert best([0.2, 0.1, 0.3, 0.1], Scale("mae", "mean absolute error", better="lower")) == 1
 
 
+@pytest.mark.slow
 def test_cells_follow_the_best_trial_and_those_without_trials_are_as_they_were(finished):
     out = finished
     rates = {
@@ -168,6 +169,7 @@ def test_cells_follow_the_best_trial_and_those_without_trials_are_as_they_were(f
             assert f"| {method} | train.{key} {rate} | 3 | 1000 | {figure:.2f} | {chosen} |" in page
 
 
+@pytest.mark.slow
 def test_a_suite_goes_on_without_its_finished_trials_and_leaves_the_same_table(finished, again, tmp_path):
     run(tmp_path)
     before, after = (without_command(out / "results.md") for out in (finished, again))
@@ -180,6 +182,7 @@ def without_command(page):
     return [line for line in page.read_text().splitlines() if not line.startswith("Command: ")]
 
 
+@pytest.mark.slow
 def test_a_trial_that_can_not_be_read_is_named_and_what_others_decided_stays_in_the_table(again, tmp_path):
     out = again
     broken = out / "trials" / "cells" / "teacher-task-teacher_lr=0.02-seed1000"
@@ -198,6 +201,7 @@ def read_job(name):
     return Job(cell, build({}), Path(name), Path(name))
 
 
+@pytest.mark.slow
 def test_cells_wait_for_trials_that_failed(tmp_path):
     text = TUNED.replace('method = "fedavg_teacher"', 'method = "fedavg_teacher"\ntask = "tests.tiny:raising"')
     with pytest.raises(RunError, match=r"^2 of 4 trials failed: .*trials.logs$"):

@@ -204,6 +204,7 @@ def test_what_cant_be_had_is_said_in_one_line_before_anything_is_written(
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_run_is_tracked_while_it_runs(tmp_path: Path) -> None:
     """What its tables hold is what its history and summary hold."""
     out = tmp_path / "run"
