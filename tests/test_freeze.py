@@ -147,7 +147,6 @@ def test_a_run_with_frozen_tables_ends_with_the_folders_own(tmp_path):
     [
         ("head", r"model.freeze must be embedding, embedding\+N .* got 'head'"),
         ("embedding+0", "model.freeze must be embedding"),
-        ("embedding+3", r"model.freeze must leave the student's 2 layers or fewer, got 'embedding\+3'"),
     ],
 )
 def test_what_cannot_be_frozen_is_refused_in_one_line(freeze, match, tmp_path):
@@ -156,6 +155,19 @@ def test_what_cannot_be_frozen_is_refused_in_one_line(freeze, match, tmp_path):
         resolve({"task": texts(tmp_path / "texts.npz"), **given})
     with pytest.raises(InputError, match=r"empty without model\.pretrained"):
         resolve({"task": "digits", "model.freeze": "embedding"})
+
+
+def test_no_more_layers_are_frozen_than_a_model_has_unless_nobody_trains_it(tmp_path):
+    """The folder has three layers, the student two of them."""
+    given = {"task": texts(tmp_path / "texts.npz"), "model.pretrained": str(write(tmp_path / "model"))}
+    given |= {"model.freeze": "embedding+3", "clients": 2}
+    alone = resolve({**given, "method": "fedavg_teacher"})
+    assert len(alone.models) == 1
+    assert alone.initial_shared()
+    with pytest.raises(InputError, match=r"model\.freeze must leave at most all layers .* has 2, got 'embedding\+3'"):
+        _ = resolve(given).models
+    with pytest.raises(InputError, match=r"one that is trained has 3, got 'embedding\+5'"):
+        _ = resolve({**given, "method": "fedavg_teacher", "model.freeze": "embedding+5"}).models
 
 
 def test_a_training_file_holds_what_is_frozen(experiment):

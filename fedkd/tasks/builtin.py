@@ -63,7 +63,16 @@ class FirstLayers:
     history: int = 0
 
     def __call__(self) -> "keras.Model":
-        """Build it."""
+        """Build it.
+
+        Raises:
+            InputError: More layers should stay as they are than it has; a model that nobody trains is never built.
+        """
+        if (self.frozen or 0) > self.layers:
+            raise InputError(
+                f"model.freeze must leave at most all layers of a model as they are: one that is trained has"
+                f" {self.layers}, got 'embedding+{self.frozen}'"
+            )
         module = importlib.import_module("fedkd.models.encoder")
         model = module.first_layers(self.encoder, self.layers, self.steps, self.outputs, self.history)
         return model if self.frozen is None else module.freeze(model, self.frozen)
@@ -86,7 +95,7 @@ def first_layers(
         Builder of the teacher, of the student, and the settings that suit them.
 
     Raises:
-        InputError: It has fewer layers than asked for, or than are to stay as they are.
+        InputError: It has fewer layers than asked for.
     """
     wanted = {"teacher": models.teacher_layers or encoder.layers, "student": models.student_layers or _STUDENT_LAYERS}
     for role, layers in wanted.items():
@@ -95,8 +104,6 @@ def first_layers(
                 f"{source}: model.{role}_layers must be at most {encoder.layers}, as many as model.pretrained has, got"
                 f" {layers}"
             )
-        if (models.frozen_layers or 0) > layers:
-            raise InputError(f"model.freeze must leave the {role}'s {layers} layers or fewer, got {models.freeze!r}")
     frozen = models.frozen_layers
     teacher, student = (FirstLayers(encoder, layers, steps, outputs, frozen, history) for layers in wanted.values())
     return teacher, student, _DEFAULTS["encoder"]
