@@ -174,6 +174,7 @@ def test_litert_trains_adapters_as_tensorflow_does():
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_device_file_has_no_trace_of_adapters(tmp_path):
     """No product more than the layers have, and the answers of the model as it was trained."""
     run(LORA | {"edge.precisions": "float32", "rounds": 1}, "local", tmp_path / "run", False, False, QUIET)

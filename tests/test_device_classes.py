@@ -79,6 +79,7 @@ def test_those_beside_them_train_as_ever_and_all_share_the_student():
     assert mixed.experiment.local(1).teacher_quality(None, tiny.examples(3, 0)) == {}
 
 
+@pytest.mark.slow
 def test_threads_change_no_bit_of_a_federation_of_classes():
     settings = ZERO | {"classes.small.clients": "2", "classes.small.teacher": "tests.test_device_classes:small"}
     one, two = (trained(threads, 2, **settings) for threads in (1, 2))
@@ -186,6 +187,7 @@ def test_state_of_one_class_is_not_read_by_another(tmp_path):
     assert owner_of("run", "print", "1") == owner_of("run", "print", "")
 
 
+@pytest.mark.slow
 def test_a_training_file_is_for_its_class_and_says_nothing_of_others():
     experiment = experiment_of(**ZERO, **{"classes.zero.epochs": 3})
     found = about(experiment, experiment, "zero")

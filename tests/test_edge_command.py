@@ -114,6 +114,7 @@ def test_intervals_hold_their_accuracies(searched):
     )
 
 
+@pytest.mark.slow
 def test_an_impossible_budget_is_exit_3_and_one_line_with_what_to_relax(in_vain):
     said, out = in_vain
     assert said.exit_code == 3

@@ -29,6 +29,7 @@ def accuracy(model, experiment):
     return float(np.mean(model.predict(test.x, verbose=0).argmax(-1) == test.y))
 
 
+@pytest.mark.slow
 def test_clients_train_what_rounds_and_learn_its_ranges_alike_each_time(experiment):
     first, second = (quantize_aware(network()).model for _ in range(2))
     for model in (first, second):

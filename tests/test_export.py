@@ -62,6 +62,7 @@ def answers(model, x, folder, imports=""):
     return np.load(folder / "y.npy"), done.stdout.strip() == "True"
 
 
+@pytest.mark.slow
 def test_teachers_are_those_that_were_measured_and_load_without_fedkd(finished, tmp_path):
     found = [exported(finished, tmp_path / f"{i}.keras", "--teacher", i) for i in range(2)]
     assert [f"teacher-{i} after round 2: " in said for i, (_, said) in enumerate(found)] == [True, True]

@@ -58,7 +58,8 @@ def test_its_file_ranks_as_the_model_does(done, folder):
     assert files["int8"].quality["litert"] > auc - 0.05
 
 
-@pytest.mark.parametrize("method", ["fedavg_student", pytest.param("fedkd", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["fedavg_student", "fedkd"])
 def test_both_engines_train_alike(folder, method):
     """Mutual losses, hidden states and attention maps included; LiteRT sums in another order."""
     small = {**SETTINGS, "data": f"{folder}#history=3", "model.teacher_width": 8, "model.student_width": 8}

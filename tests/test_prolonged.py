@@ -188,6 +188,7 @@ def test_a_run_whose_finishing_rounds_have_begun_keeps_its_length(stopped, data,
         go_on(folder, rounds=6)
 
 
+@pytest.mark.slow
 def test_a_run_goes_back_to_a_round_that_is_kept(data, tmp_path):
     settings = {"task": f"npz:{data.path}", **SETTINGS}
     folder = run(settings, "local", tmp_path / "run", False, False, QUIET)

@@ -72,7 +72,9 @@ def test_students_begin_with_the_first_layers_of_what_the_teacher_has_become():
     assert not same(parts["teacher"], experiment.parts(experiment.initial_shared())["teacher"])
 
 
-@pytest.mark.parametrize("more", [{}, {"edge.qat": True}, {"edge.channels": 0.3}])
+@pytest.mark.parametrize(
+    "more", [{}, *(pytest.param(each, marks=pytest.mark.slow) for each in ({"edge.qat": True}, {"edge.channels": 0.3}))]
+)
 def test_clients_that_miss_rounds_hold_the_servers_bits_in_every_stage(more):
     federation = Federation(staged(**more))
     for participants in ([0, 1], [1, 2], [1], [0, 1], [0, 1, 2]):

@@ -49,6 +49,7 @@ def test_a_word_that_is_left_out_is_the_one_whose_vector_points_where_its_own_di
         assert 5 not in same
 
 
+@pytest.mark.slow
 def test_its_file_takes_the_same_ids_and_has_the_rows_that_are_left(tmp_path):
     keras.utils.set_random_seed(0)
     model = logits_model(transformer.student(4, 3000, 3, 8))

@@ -99,6 +99,7 @@ def test_a_rare_class_is_found_more_often(setting, roles):
         assert recall(*weighed, role) > recall(*plain, role) + 0.2
 
 
+@pytest.mark.slow
 def test_weights_of_one_change_no_bit():
     plain, ones = (trained(setting)[1] for setting in ("", "a=1"))
     assert all(np.array_equal(a, b) for group in plain for a, b in zip(plain[group], ones[group], strict=True))

@@ -117,6 +117,7 @@ def test_nodes_end_in_the_bits_of_a_simulation_that_trains_by_the_same_file(tmp_
     assert len(files) == stages * (SETTINGS | settings)["clients"]
 
 
+@pytest.mark.slow
 def test_a_node_that_lost_its_folder_gets_file_and_model_again(tmp_path):
     (tmp_path / "a").mkdir()
     _, rounds = by_file(tmp_path / "a/run", lose=(0, 3), **PLAIN, rounds=3)  # asked, asked again with the file

@@ -189,6 +189,7 @@ def test_a_file_that_takes_its_runtime_down_is_a_line_and_the_server_goes_on(fin
     assert made.quality == {}
 
 
+@pytest.mark.slow
 def test_runs_repeat_their_bytes_whatever_the_threads(tmp_path):
     """Clients keep their state in a file of all, or in a file each."""
     ends = []

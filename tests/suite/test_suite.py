@@ -112,6 +112,7 @@ def test_the_page_holds_the_table_command_machine_and_picture(done):
     assert (out / re.search(r"\((frontier-.*\.png)\)", text)[1]).exists()
 
 
+@pytest.mark.slow
 def test_only_what_isnt_finished_runs_again_and_ends_in_the_same_table(done, tmp_path):
     """A cell without its summary, and one with other settings, run again; the finished one stays."""
     out = tmp_path / "out"
