@@ -58,6 +58,8 @@ def main(grid: Grid, context: Context) -> None:
     else:
         RunFolder.create(out, experiment.config, bool(options.get("overwrite", False)))
     with alone(out, _ENDING if engine == "deployment" else 0.0):
+        if options.get("resume", False):
+            check_resumable(out, experiment.config, back)  # who held the folder until now may have ended the run
         folder = RunFolder(out)
         progress = _begin(experiment, folder, back)
         _run(experiment, grid, folder, progress, engine)

@@ -19,6 +19,7 @@ _MARK = "FEDKD_PROCESSES"
 # Seconds to end in order; Flower's SuperExec takes longer, once its SuperNode is gone, and holds nothing by then.
 _PATIENCE = 5.0
 _WORDS = 300
+_OURS = re.compile(r"fedkd\.base\.errors\.\w+: (.+)")  # the last line of a traceback
 
 
 class Processes:
@@ -94,9 +95,11 @@ class Processes:
 
 
 def last_message(log: Path) -> str:
-    """What a log says of why its process ended: Flower's own words, else the last line about an error."""
+    """What a log says of why its process ended: our own words, else Flower's, else the last line about an error."""
     lines = [" ".join(line.split()) for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
     lines = [line for line in lines if line and "retrying in" not in line]
+    if ours := [found[1] for line in lines if (found := _OURS.fullmatch(line))]:
+        return ours[-1][:_WORDS]
     for number, line in enumerate(lines):
         if "Exit Code:" in line:
             return " ".join(lines[number + 1 : number + 3])[:_WORDS]

@@ -115,7 +115,12 @@ def test_a_run_that_is_stopped_goes_on_at_once_to_the_same_bits(federation, kill
     with pytest.raises(StoppedError):
         federation.wait(run_id, folder)
     run_id, folder = submit(federation, "stopped", resume=True)
-    federation.wait(run_id, folder)
+    late = None
+    try:
+        federation.wait(run_id, folder)
+    except RunError as error:  # on a busy machine the process ends the run in the seconds that Flower leaves it
+        late = str(error)
+    assert late is None or "this run has finished" in late
     assert [row["shared_sha256"] for row in history(folder)] == [row["shared_sha256"] for row in history(killed[0])]
 
 
