@@ -92,7 +92,7 @@ def test_flowers_own_words_are_preferred(tmp_path):
 
 def test_what_a_server_app_refuses_is_said_rather_than_that_it_raised(tmp_path):
     (tmp_path / "log").write_text(
-        "Traceback (most recent call last):\n  raise InputError(text)\nfedkd.base.errors.InputError: out: has finished\n"
+        "Traceback (most recent call last):\n  raise InputError(text)\nfedkd.base.errors.InputError: out: finished\n"
         "ERROR: Exit Code: 201\n\nAn unhandled exception occurred in the ServerApp.\n"
     )
-    assert last_message(tmp_path / "log") == "out: has finished"
+    assert last_message(tmp_path / "log") == "out: finished"
