@@ -81,7 +81,8 @@ class PollingGrid:
     def _sent_again(self, missing: Mapping[str, Message]) -> dict[str, Message]:
         """Send messages once more, after the SuperLink was away: what a node was about to fetch then it never gets."""
         outstanding = list({id(message): message for message in missing.values()}.values())
-        return dict(zip(self._grid.push_messages(map(_copy, outstanding)), outstanding, strict=True))
+        copies = [_copy(message) for message in outstanding]  # a list, for Flower goes through them twice
+        return dict(zip(self._grid.push_messages(copies), outstanding, strict=True))
 
 
 def _copy(message: Message) -> Message:

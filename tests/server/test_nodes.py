@@ -73,6 +73,7 @@ def test_what_a_superlink_that_was_away_has_lost_is_sent_again_and_answered_once
             self.pushed, self.looks = [], 0
 
         def push_messages(self, messages):
+            assert all(message.metadata.ttl for message in messages)  # Flower, too, goes through them twice
             new = list(messages)
             names = [f"{message.metadata.dst_node_id}-{len(self.pushed) + i}" for i, message in enumerate(new)]
             self.pushed += zip(names, new, strict=True)
