@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Flower's Grid.push_messages takes an Iterable of messages, and goes through it twice: once to check each, once to send them.
 # Of a generator or a map nothing is left the second time, so a request without messages is sent. A SuperLink answers that
-# with status 500 ("messages_list must not be empty"), which ends the ServerApp; simulations have another grid and go on.
+# with status 500 ("messages_list must not be empty"), which ends the ServerApp.
 #
 #     findings/flower_grid_messages_twice.sh
 #
@@ -41,11 +41,11 @@ def messages():
         yield Message(RecordDict(), dst_node_id=node, message_type="train")
 
 
-sent = []
 class Recording(HttpGrid):
     _runtime_client = Client()
 
 
+sent = []
 grid = Recording(insecure=True, token="t")
 grid.set_run(Run.create_empty(run_id=1))
 grid.push_messages(list(messages()))
