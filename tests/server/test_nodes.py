@@ -3,11 +3,14 @@
 import time
 from types import SimpleNamespace
 
+import httpx
 import pytest
 from flwr.app import Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
+from flwr.superlink.grid import HttpGrid
 
-from server.nodes import PollingGrid
+from fedkd.base.errors import RunError
+from server.nodes import Outages, PollingGrid
 
 
 class Nodes:
@@ -62,35 +65,69 @@ def test_what_is_posted_is_sent_at_once_and_once():
     assert sent == [1, 0, 1]
 
 
-def test_what_a_superlink_that_was_away_has_lost_is_sent_again_and_answered_once(monkeypatch):
+@pytest.mark.parametrize("posted", [False, True])
+def test_what_a_superlink_that_was_away_has_lost_is_sent_again_once_and_answered_once(posted):
     """A node had fetched a message when the SuperLink was killed: Flower counts it as delivered, and it never comes."""
-    monkeypatch.setattr("server.nodes._AWAY", 0.2)
     TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1  # what Flower's messages are of
     messages = [Message(RecordDict(), dst_node_id=node, message_type="train", ttl=9.0) for node in (1, 2)]
-
-    class Lossy:
-        def __init__(self):
-            self.pushed, self.looks = [], 0
-
-        def push_messages(self, messages):
-            assert all(message.metadata.ttl for message in messages)  # Flower, too, goes through them twice
-            new = list(messages)
-            names = [f"{message.metadata.dst_node_id}-{len(self.pushed) + i}" for i, message in enumerate(new)]
-            self.pushed += zip(names, new, strict=True)
-            return names
-
-        def pull_messages(self, names):
-            self.looks += 1
-            if self.looks == 2:
-                time.sleep(0.3)
-            first = [name for name in names if name == "1-0" and self.looks > 3]
-            lost = [name for name in names if name.startswith("2-") and name != "2-1"]
-            return [SimpleNamespace(metadata=SimpleNamespace(reply_to_message_id=name)) for name in first + lost]
-
     grid = Lossy()
-    replies = list(PollingGrid(grid).send_and_receive(messages, timeout=60))
+    polling = PollingGrid(grid)
+    if posted:
+        polling.post(messages[0])
+        grid.fail(1)  # while other replies are waited for
+        grid.away = 0
+    replies = list(polling.send_and_receive(messages, timeout=60))
     assert [reply.metadata.reply_to_message_id for reply in replies] == ["2-3", "1-0"]
     assert [name for name, _ in grid.pushed] == ["1-0", "2-1", "1-2", "2-3"]
     again = grid.pushed[3][1]
     assert (again.metadata.dst_node_id, again.metadata.message_type, again.metadata.ttl) == (2, "train", 9.0)
     assert again is not messages[1]
+
+
+class Lossy:
+    """A SuperLink that is away during the second look, and has lost the first message to node 2."""
+
+    def __init__(self):
+        self.pushed, self.looks, self.away = [], 0, 3  # calls that Flower repeats
+        self._retry_invoker = SimpleNamespace(on_backoff=lambda state: None)
+
+    def fail(self, calls):
+        for _ in range(calls):
+            self._retry_invoker.on_backoff(None)
+
+    def push_messages(self, messages):
+        assert all(message.metadata.ttl for message in messages)  # Flower, too, goes through them twice
+        new = list(messages)
+        names = [f"{message.metadata.dst_node_id}-{len(self.pushed) + i}" for i, message in enumerate(new)]
+        self.pushed += zip(names, new, strict=True)
+        return names
+
+    def pull_messages(self, names):
+        self.looks += 1
+        if self.looks == 2:
+            self.fail(self.away)
+        first = [name for name in names if name == "1-0" and self.looks > 3]
+        lost = [name for name in names if name.startswith("2-") and name != "2-1"]
+        return [SimpleNamespace(metadata=SimpleNamespace(reply_to_message_id=name)) for name in first + lost]
+
+
+def test_calls_that_flower_repeats_are_counted_and_others_are_not():
+    grid = HttpGrid(token="any")
+    outages, invoker = Outages(grid), grid._retry_invoker
+    invoker.wait_function = lambda seconds: None
+    answers = iter([httpx.ConnectError("nobody there"), httpx.ConnectError("nobody there"), "there", "there"])
+
+    def call():
+        if isinstance(answer := next(answers), Exception):
+            raise answer
+        return answer
+
+    assert [invoker.invoke(call), outages.calls] == ["there", 2]
+    assert [invoker.invoke(call), outages.calls] == ["there", 2]
+
+
+def test_messages_that_flower_does_not_send_end_the_run_in_words():
+    nodes = Nodes(0, 0)
+    nodes.push_messages = lambda messages: []
+    with pytest.raises(RunError, match="Flower sent none of 2 messages"):
+        list(PollingGrid(nodes).send_and_receive([0, 1], timeout=60))
