@@ -127,7 +127,7 @@ def test_flowers_internals_are_touched_in_few_modules():
         for n in imports(p)
         if n.split(".")[0] == "flwr" and n not in public
     }
-    assert inner == {"local_grid.py", "supernode.py", "clientapp.py"}
+    assert inner == {"local_grid.py", "supernode.py", "superexec.py", "clientapp.py"}
 
 
 def test_private_names_of_keras_and_litert_are_touched_in_one_module_each():

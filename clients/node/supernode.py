@@ -5,17 +5,23 @@ its last work began, so that it doesn't make a round much longer, and three seco
 """
 
 import os
+import shlex
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from flwr.supercore.utils import get_flwr_home
 from flwr.supernode import start_client_internal
 from flwr.supernode.cli import flower_supernode
 
-from clients.node.clientapp import instead_of_flowers
+from fedkd.base.python import python
 
 IDLE = 3.0  # seconds that Flower waits where there was no work; less is while there is some
+_MODULES = {"flwr-clientapp": "clients.node.clientapp"}
+if sys.platform == "linux":  # elsewhere a fork isn't safe
+    _MODULES["flower-superexec"] = "clients.node.superexec"
 _SHORTEST = 0.2
 _SHARE = 0.1
 
@@ -25,6 +31,22 @@ def main() -> None:
     start_client_internal.time = Clock()  # type: ignore[assignment]  # the module, of which it uses no more
     os.environ["PATH"] = instead_of_flowers(get_flwr_home() / "fedkd")
     flower_supernode()
+
+
+def instead_of_flowers(folder: Path) -> str:
+    """Write commands of Flower's names that run modules of ours; returns the PATH by which they are found first.
+
+    Where the folder's file system runs nothing, Flower's own are found all the same.
+
+    Args:
+        folder: Made where it isn't there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, module in _MODULES.items():
+        command = folder / name
+        command.write_text(f'#!/bin/sh\nexec {shlex.join(python("-m", module))} "$@"\n')
+        command.chmod(0o755)
+    return f"{folder}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
 
 
 class Clock:

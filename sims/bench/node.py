@@ -23,7 +23,7 @@ from sims.signals import interruptible
 
 NODES, ROUNDS = 3, 4
 _EPOCHS = (1, 4)
-_CLIENTS = b"flwr-clientapp", b"clients.node.clientapp"
+_CLIENTS = b"flwr-clientapp", b"clients.node.clientapp"  # in a command, or a process' own name
 _MARK = "FEDKD_BENCH"
 _EVERY = 0.01  # seconds between two looks at the processes that are known
 _LOOK = 0.1  # and for new ones
@@ -106,8 +106,9 @@ class Watch:
 
 
 def _command(folder: Path) -> bytes:
+    """What a process runs and what it calls itself; empty where it has ended."""
     try:
-        return (folder / "cmdline").read_bytes()
+        return (folder / "cmdline").read_bytes() + (folder / "comm").read_bytes()
     except OSError:
         return b""
 

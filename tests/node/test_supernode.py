@@ -9,8 +9,7 @@ from inspect import getsource
 import pytest
 from flwr.supernode import start_client_internal
 
-from clients.node.clientapp import instead_of_flowers
-from clients.node.supernode import IDLE, Clock
+from clients.node.supernode import IDLE, Clock, instead_of_flowers
 from fedkd.base.python import import_path, python
 
 
