@@ -6,6 +6,7 @@ Flower's starts Python anew for each message, which imports for longer than a sm
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ def main() -> None:
     run = clientapp.flowers()  # before the fork, so that this process has the same memory of it
     forked = fork(_import)
     if not isinstance(forked, Template):
-        Path("/proc/self/comm").write_text(clientapp.COMMAND)  # for whoever looks at the machine's processes
+        with suppress(OSError):
+            Path("/proc/self/comm").write_text(clientapp.COMMAND)  # for whoever looks at the machine's processes
         sys.argv = [clientapp.COMMAND, *forked]
         return run()
     from flwr.supercore.cli.flower_superexec import flower_superexec
