@@ -71,6 +71,23 @@ def has_layers(layer: keras.layers.Layer) -> bool:
     return next(iter(layer._flatten_layers(include_self=False)), None) is not None
 
 
+def attend(layer: keras.layers.MultiHeadAttention, query: Any, key: Any, value: Any, mask: Any) -> tuple[Any, Any]:
+    """Mix values by attention, of what a layer has projected, as Keras' guide overrides it.
+
+    Args:
+        layer: Whose heads and scale.
+        query: (n, steps, heads, features), and so are key and value.
+        key: What queries are held against.
+        value: What is mixed.
+        mask: Bool (n, 1 or steps, steps).
+
+    Returns:
+        Of the shape of query, and the maps (n, heads, steps, steps).
+    """
+    mixed, maps = layer._compute_attention(query, key, value, attention_mask=mask, return_attention_scores=True)
+    return mixed, maps
+
+
 def without_distribution(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
     """Undo what Keras does to an optimiser for ``tf.distribute``, for which it gives up ``stateless_apply``.
 

@@ -42,7 +42,7 @@ _YOUNGER = {
 def deciding(config: Config) -> dict[str, Scalar]:
     """Settings, by their dotted keys, that a run has from its first round to its last, without any path."""
     settings = {key: value for key, value in to_settings(config).items() if key not in (*_FREE, *_PATHS)}
-    settings = {key: value for key, value in settings.items() if value != _YOUNGER.get(key)}
+    settings = as_before(settings)
     settings |= {key: "given" for key in _OPTIONAL_FILES if settings.get(key)}
     if not config.train.without_labels:
         settings.pop("train.unlabelled", None)
@@ -51,6 +51,11 @@ def deciding(config: Config) -> dict[str, Scalar]:
     if config.train.teacher_share:  # a longer run would have other stages
         settings["train.teacher_share"] = f"{config.teacher_rounds} rounds"
     return settings | {"task": pathless_task(config.task)}
+
+
+def as_before(settings: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """Leave out the keys that older builds don't know, where they ask for what those do."""
+    return {key: value for key, value in settings.items() if value != _YOUNGER.get(key)}
 
 
 def differing(before: Mapping[str, Scalar], now: Mapping[str, Scalar]) -> list[str]:

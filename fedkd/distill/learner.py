@@ -1,6 +1,6 @@
 """A Keras model as a pure function of lists of tensors."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -12,6 +12,7 @@ from fedkd.base.keras_internals import all_layers, given_to
 from fedkd.base.tensors import Weights
 from fedkd.models.adapters import adapters_of
 from fedkd.models.inspect import Outputs, get_weights, split_outputs, unfrozen
+from fedkd.models.packed import packed
 from fedkd.models.pool_first import pooled_first
 from fedkd.models.transformer import Rows, TokenEmbedding, rows_instead
 
@@ -34,18 +35,9 @@ class Learner:
         own = {id(w): i for i, w in enumerate(weights)}
         self._trainable = [own[id(v)] for v in model.trainable_variables]
         self._dtypes, self._shapes = [w.dtype for w in weights], [tuple(w.shape) for w in weights]
-        # What is called has the same variables and computes the same with less work.
-        self._called = pooled_first(model)
-        self._given = [own[id(v)] for v in self._called.trainable_variables]
-        # Of what isn't trained these are weights; frozen ones are given as they are, and seeds of dropout and the like
-        # are drawn anew for each round.
-        still = {id(w) for w in model.weights} - own.keys()
-        rest = self._called.non_trainable_variables
-        self._rest = [own.get(id(v)) for v in rest]
-        self._frozen = {i: v for i, v in enumerate(rest) if id(v) in still}
+        self._still = {id(w): w for w in model.weights if id(w) not in own}
         self._adapters = {id(model.weights[adapter.place]): adapter for adapter in adapters_of(model)}
         self._own = own
-        self._seed_shapes = [v.shape for v in rest if id(v) not in own and id(v) not in still]
         # Places of tables of the words that the model is given, by the names of their layers.
         tables = [layer for layer in model.layers if isinstance(layer, TokenEmbedding) and layer.words.trainable]
         self.tables = {
@@ -53,6 +45,11 @@ class Learner:
             for layer in tables
             if all(ids is model.inputs[0] for ids in given_to(layer))
         }
+        # What is called has the same variables and computes the same with less work, where it may by any operations.
+        self._built_in = pooled_first(model)
+        self._called = packed(self._built_in)
+        rest = self._called.non_trainable_variables
+        self._seeds = [v for v in rest if id(v) not in own and id(v) not in self._still]
 
     def initial(self) -> Weights:
         """Copy of the weights the model was built with."""
@@ -60,7 +57,7 @@ class Learner:
 
     def seeds(self, rng: np.random.Generator) -> Weights:
         """Draw the states of the model's random layers."""
-        return [rng.integers(2**32, size=s, dtype=np.uint32) for s in self._seed_shapes]
+        return [rng.integers(2**32, size=seed.shape, dtype=np.uint32) for seed in self._seeds]
 
     def trainable(self, values: Sequence[Any]) -> Tensors:
         """Pick the trainable ones of a list in the order of ``unfrozen``."""
@@ -87,7 +84,8 @@ class Learner:
             Its outputs in float32, the sum of its own losses (regularisers, ``add_loss``), all weights with statistics
             brought up to date, and seeds.
         """
-        drawn = iter(seeds)
+        called = self._built_in if built_in_only() else self._called
+        drawn = dict(zip(map(id, self._seeds), seeds, strict=True))
         by_place = dict(zip(self._trainable, trainable, strict=True))
         rows = {
             name: Rows(tf.cast(by_place[i], self._dtypes[i]), each)
@@ -95,27 +93,25 @@ class Learner:
         }
         for name in rows:  # the model wants a whole one, which nothing reads
             by_place[self.tables[name]] = tf.zeros(self._shapes[self.tables[name]])
-        given = [tf.cast(by_place[i], self._dtypes[i]) for i in self._given]
-        rest = [self._other(place, i, weights, drawn, by_place) for place, i in enumerate(self._rest)]
+        places = [self._own[id(v)] for v in called.trainable_variables]
+        given = [tf.cast(by_place[i], self._dtypes[i]) for i in places]
+        others = called.non_trainable_variables
+        rest = [drawn[id(v)] if id(v) in drawn else self._other(v, weights, by_place) for v in others]
         with rows_instead(rows):
-            output, rest, losses = self._called.stateless_call(given, rest, x, training=training, return_losses=True)
+            output, rest, losses = called.stateless_call(given, rest, x, training=training, return_losses=True)
+        ended = {id(v): value for v, value in zip(others, rest, strict=True)}
         after = list(weights)
-        for i, value in zip(self._rest, rest, strict=True):
-            if i is not None:
+        for identity, value in ended.items():
+            if (i := self._own.get(identity)) is not None:
                 after[i] = tf.cast(value, tf.float32)
         outputs = split_outputs(output).map(lambda tensor: tf.cast(tensor, tf.float32))
         own = tf.add_n([tf.zeros(()), *(tf.cast(loss, tf.float32) for loss in losses)])
-        places = enumerate(zip(self._rest, rest, strict=True))
-        fresh = [v for place, (i, v) in places if i is None and place not in self._frozen]
-        return outputs, own, after, [tf.cast(seed, tf.uint32) for seed in fresh]
+        return outputs, own, after, [tf.cast(ended[id(seed)], tf.uint32) for seed in self._seeds]
 
-    def _other(self, place: int, weight: int | None, weights: Tensors, drawn: Iterator[Any], moving: Any) -> Any:
-        """Return one of the model's variables that aren't trained: a statistic, a frozen weight, or a seed."""
-        if weight is not None:
-            return tf.cast(weights[weight], self._dtypes[weight])
-        if place not in self._frozen:
-            return next(drawn)
-        variable = self._frozen[place]
+    def _other(self, variable: keras.Variable, weights: Tensors, moving: Any) -> Any:
+        """Return one of the model's variables that aren't trained: a statistic, or a frozen weight."""
+        if (place := self._own.get(id(variable))) is not None:
+            return tf.cast(weights[place], self._dtypes[place])
         frozen, adapter = _still(variable), self._adapters.get(id(variable))
         if adapter is None:
             return frozen

@@ -45,17 +45,31 @@ def projection_shapes(teacher: Outputs, student: Outputs) -> list[tuple[int, int
 
 
 def hidden_loss(teacher: Outputs, student: Outputs, projection: Sequence[tf.Tensor], share: tf.Tensor) -> tf.Tensor:
-    """MSE(H_t, H_s W_h) + MSE(A_t, A_s), each summed over matched layers (eqs 3-4, before the weight 1/D)."""
-    states = [
-        mse(teacher.hidden[t], student.hidden[s] @ w, share)
+    """MSE(H_t, H_s W_h) + MSE(A_t, A_s), each summed over matched layers (eqs 3-4, before the weight 1/D).
+
+    What models make of padding differs in nothing: it isn't the example's, and the mean over its positions counts 0.
+    """
+    real = [outputs.mask for outputs in (teacher, student) if outputs.mask is not None]
+    pairs = [
+        (teacher.hidden[t], student.hidden[s] @ w, 1)
         for (t, s), w in zip(align(len(teacher.hidden), len(student.hidden)), projection, strict=True)
     ]
-    maps = [
-        mse(*align_heads(teacher.attention[t], student.attention[s]), share)
+    pairs += [
+        (*align_heads(teacher.attention[t], student.attention[s]), 2)
         for t, s in align(len(teacher.attention), len(student.attention))
         if teacher.attention[t].shape[2:] == student.attention[s].shape[2:]
     ]
-    return tf.add_n([tf.zeros(()), *states, *maps])
+    apart = [mse(_of_words(left, real, axis), _of_words(right, real, axis), share) for left, right, axis in pairs]
+    return tf.add_n([tf.zeros(()), *apart])
+
+
+def _of_words(tensor: tf.Tensor, real: Sequence[tf.Tensor], axis: int) -> tf.Tensor:
+    """A tensor with 0 at the padding along an axis, by masks (n, positions) of as many; others say nothing of it."""
+    for mask in real:
+        if mask.shape[1] == tensor.shape[axis]:
+            ones = [1] * len(tensor.shape)
+            tensor *= tf.reshape(mask, [-1, *ones[1:axis], mask.shape[1], *ones[axis + 1 :]])
+    return tensor
 
 
 def confidence(task_teacher: tf.Tensor, task_student: tf.Tensor, config: LossConfig) -> tf.Tensor:

@@ -54,6 +54,7 @@ def write(folder: Path, pretrained: Path | None, frozen: bool = False) -> dict[s
         "edge.sparsity": 0.0,
         "edge.calibration": 1,
         "edge.precisions": "none",
+        "edge.words": "all",  # what builds do that have no such setting
     }
 
 

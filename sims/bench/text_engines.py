@@ -14,6 +14,7 @@ from fedkd.base.encoder import read_encoder
 from fedkd.base.errors import RunError
 from fedkd.base.python import import_path, python
 from fedkd.base.tensors import Weights
+from fedkd.config.deciding import as_before
 from fedkd.config.settings import to_settings
 from fedkd.protocol.experiment import Experiment
 from sims.bench.measure import Engine, Measured, batch_order
@@ -45,7 +46,7 @@ def of_build(source: Path, experiment: Experiment) -> Measured:
     Raises:
         RunError: It failed; says its last line.
     """
-    settings = json.dumps(to_settings(experiment.config))
+    settings = json.dumps(as_before(to_settings(experiment.config)))
     with tempfile.TemporaryDirectory(prefix="fedkd-bench-") as scratch:
         result = Path(scratch) / "result.npz"
         path = os.pathsep.join([str(source), import_path()])

@@ -41,7 +41,7 @@ def names(model):
 def test_the_function_of_floats_stays():
     model = text_model()
     expected, found = np.asarray(model(IDS)), np.asarray(awq_scaled(model, moments(model, IDS))(IDS))
-    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
 
 
 def test_with_loud_channels_less_is_lost_by_rounding_also_of_examples_that_nobody_showed():
@@ -67,7 +67,7 @@ def test_of_an_encoder_as_bert_is_the_values_can_be_scaled_and_no_more():
     model = encoder()
     assert names(model) == [[f"layer{i}_attention/attention_output"] for i in range(2)]
     expected, found = np.asarray(model(IDS)), np.asarray(awq_scaled(model, moments(model, IDS))(IDS))
-    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
 
 
 def test_channels_that_others_read_too_stay():

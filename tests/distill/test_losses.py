@@ -96,6 +96,24 @@ def test_hidden_loss_is_zero_for_a_perfect_projection():
     assert hidden_loss(T, student, [tf.eye(8)], SHARE).numpy() == 0.0
 
 
+def test_what_models_make_of_padding_counts_nothing():
+    """Neither states of padding nor what it attends to, by the mask of either model."""
+    real = np.ones((4, 5), np.float32)
+    real[1, 3:] = real[2, 0] = 0
+    apart = (T.hidden[0] - S.hidden[0].numpy() @ W[0].numpy()) * real[..., None]
+    maps = (T.attention[0] - S.attention[0]) * real[:, None, :, None]
+    expected = np.mean(apart**2) + np.mean(maps**2)
+    mask = tf.constant(real)
+    for teacher, student in (
+        (T._replace(mask=mask), S),
+        (T, S._replace(mask=mask)),
+        (T._replace(mask=mask), S._replace(mask=mask)),
+    ):
+        np.testing.assert_allclose(hidden_loss(teacher, student, W, SHARE), expected, rtol=1e-5)
+    other = T._replace(mask=tf.ones((4, 7)))  # of other positions: it says nothing of these
+    np.testing.assert_allclose(hidden_loss(other, S, W, SHARE), hidden_loss(T, S, W, SHARE), rtol=1e-6)
+
+
 def test_attention_maps_are_averaged_over_heads_where_head_counts_differ():
     student = Outputs(S.logits, (), [tf.reduce_mean(T.attention[0], 1, keepdims=True)])
     teacher = Outputs(T.logits, (), T.attention)

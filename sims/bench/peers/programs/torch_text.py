@@ -116,7 +116,9 @@ class Client:
         total = tasks[0] + tasks[1]
         total = total + (kl(still_s.logits, teacher.logits) + kl(still_t.logits, student.logits)) / d
         constants = [w.detach() for w in self.projection]
-        total = total + (apart(teacher, still_s, constants) + apart(still_t, student, self.projection)) / d
+        real = (ids != self.teacher.padding).float()
+        away = apart(teacher, still_s, constants, real) + apart(still_t, student, self.projection, real)
+        total = total + away / d
         self.adam.zero_grad()
         total.backward()
         self.steps += 1
@@ -136,12 +138,19 @@ def kl(target: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
     return functional.kl_div(*logs, reduction="batchmean", log_target=True)
 
 
-def apart(teacher: Seen, student: Seen, projection: list[torch.Tensor]) -> torch.Tensor:
-    """How far matched hidden states, by their projections, and attention maps are apart."""
+def apart(teacher: Seen, student: Seen, projection: list[torch.Tensor], real: torch.Tensor) -> torch.Tensor:
+    """How far matched hidden states of words, by their projections, and their attention maps are apart."""
     pairs, every = len(projection), len(teacher.hidden) // len(projection)
     chosen = [(j + 1) * every - 1 for j in range(pairs)]
-    states = [functional.mse_loss(teacher.hidden[t], student.hidden[j] @ projection[j]) for j, t in enumerate(chosen)]
-    maps = [functional.mse_loss(teacher.attention[t], student.attention[j]) for j, t in enumerate(chosen)]
+    rows, queries = real[:, :, None], real[:, None, :, None]
+    states = [
+        functional.mse_loss(teacher.hidden[t] * rows, student.hidden[j] @ projection[j] * rows)
+        for j, t in enumerate(chosen)
+    ]
+    maps = [
+        functional.mse_loss(teacher.attention[t] * queries, student.attention[j] * queries)
+        for j, t in enumerate(chosen)
+    ]
     return torch.stack(states + maps).sum()
 
 
