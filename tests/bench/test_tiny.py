@@ -185,9 +185,15 @@ def test_the_c_array_compiles_and_is_the_file(made, name, tmp_path, reached):
 @pytest.mark.slow
 @pytest.mark.skipif(not TFLM.installed(), reason="needs the extra tflm")
 def test_the_table_of_the_docs_is_what_the_command_prints(made):
-    """Of the whole network, in the columns that don't depend on what training made of it."""
+    """Of the whole network, in the columns that hardly depend on what training made of it."""
     variant, found = made.variants[WHOLE], made.files[WHOLE]
     line = as_markdown([row(made.network.title, variant, found, made.test)]).splitlines()[-1]
     shown = next(text for text in EDGE.splitlines() if text.startswith(f"| {made.network.title} | {WHOLE} |"))
     cells, expected = (re.split(r" *\| *", text) for text in (shown, line))
-    assert [cells[i] for i in COLUMNS] == [expected[i] for i in COLUMNS]
+    for i in COLUMNS:
+        numbers = [re.sub(",", "", each[i]) for each in (cells, expected)]
+        if all(number.replace(".", "", 1).isdigit() for number in numbers):
+            # Some tens of bytes of a file hang on what the weights came to, which is the machine's rounding.
+            assert float(numbers[0]) == pytest.approx(float(numbers[1]), rel=1e-3)
+        else:
+            assert cells[i] == expected[i]
