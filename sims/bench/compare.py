@@ -73,7 +73,7 @@ def text_report(
         except environments.PeerError as error:
             skipped.append({"engine": environments.TORCH_TEXT.name, "work": "text", "skipped": str(error)})
     with tempfile.TemporaryDirectory(prefix="fedkd-text-") as work:
-        experiment = experiment_of({**text.write(Path(work), pretrained, frozen), "rounds": rounds})
+        experiment = experiment_of({**text.write(Path(work), pretrained, frozen, against is None), "rounds": rounds})
         measured, rates = compare("text", experiment, text_engines(against, torch), repeats, text.TOLERANCE)
     return report("engine", statistics.median(rates), [*measured, *skipped])
 

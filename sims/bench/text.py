@@ -16,19 +16,20 @@ from fedkd.config.config import Scalar
 CLIENTS, BATCHES, BATCH, STEPS, CLASSES = 4, 10, 16, 32, 6
 EXAMPLES = BATCHES * BATCH
 TOLERANCE = 1e-3  # Adam makes a step of a learning rate's size of a gradient near 0, whatever its sign
-_TEST = 64
+_TEST, _SHORTEST = 64, 8
 _LAYERS = {"teacher": 6, "student": 2}
 _WORDS, _WIDTH, _HEADS, _INNER = 30_522, 384, 12, 1536
 _MARKS = 1000  # ids below it are marks of BERT's own; 0 is padding
 
 
-def write(folder: Path, pretrained: Path | None, frozen: bool = False) -> dict[str, Scalar]:
+def write(folder: Path, pretrained: Path | None, frozen: bool = False, hidden: bool = True) -> dict[str, Scalar]:
     """Write the work into a folder.
 
     Args:
         folder: Which.
         pretrained: The Hugging Face folder of an encoder with six layers or more; one is made where None.
         frozen: Whether the tables of words and positions stay as they are.
+        hidden: Whether with the hidden loss, in which older builds count padding.
 
     Returns:
         Settings of a run on it.
@@ -44,6 +45,7 @@ def write(folder: Path, pretrained: Path | None, frozen: bool = False) -> dict[s
         **{f"model.{role}_layers": layers for role, layers in _LAYERS.items()},
         **({"model.freeze": "embedding"} if frozen else {}),
         "clients": CLIENTS,
+        "loss.hidden": hidden,
         "train.epochs": 1,
         "train.batch_size": BATCH,
         "train.teacher_lr": 1e-4,
@@ -59,16 +61,15 @@ def write(folder: Path, pretrained: Path | None, frozen: bool = False) -> dict[s
 
 
 def client_mflop() -> float:
-    """Million floating-point operations of one client's matrix products in a round: forward, and twice that back.
+    """Million floating-point operations of one client's layers in a round, for words: forward, and twice that back.
 
     >>> round(client_mflop())
-    459025
+    275566
     """
+    layers, words = sum(_LAYERS.values()), EXAMPLES * (_SHORTEST + STEPS) / 2
     dense = 4 * _WIDTH**2 + 2 * _WIDTH * _INNER
     attention = 2 * STEPS * _WIDTH
-    hidden = 2 * _WIDTH**2  # of matched layers, by W_h
-    a_word = sum(_LAYERS.values()) * (dense + attention) + 2 * hidden
-    return 2 * 3 * EXAMPLES * STEPS * a_word / 1e6
+    return 2 * 3 * layers * words * (dense + attention) / 1e6
 
 
 def _texts(rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -79,7 +80,7 @@ def _texts(rng: np.random.Generator) -> dict[str, np.ndarray]:
     for split, count in (("train", CLIENTS * EXAMPLES + 1), ("test", _TEST)):
         x = _MARKS + rng.choice(len(ranks), (count, STEPS), p=shares)
         arrays[f"y_{split}"] = x[:, 0] % CLASSES
-        arrays[f"x_{split}"] = np.where(np.arange(STEPS) < rng.integers(8, STEPS + 1, (count, 1)), x, 0)
+        arrays[f"x_{split}"] = np.where(np.arange(STEPS) < rng.integers(_SHORTEST, STEPS + 1, (count, 1)), x, 0)
     return arrays
 
 

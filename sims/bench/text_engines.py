@@ -86,7 +86,7 @@ def work_of(experiment: Experiment) -> Mapping[str, np.ndarray]:
     groups: dict[str, Weights] = {
         role: [np.asarray(w, np.float32) for w in model.get_weights()] for role, model in experiment.models.items()
     }
-    groups["projection"] = trainer.initial_state()["projection"]
+    groups["projection"] = trainer.initial_state().get("projection", [])
     arrays = {f"{group}_{i}": array for group, held in groups.items() for i, array in enumerate(held)}
     return {
         **arrays,

@@ -116,9 +116,10 @@ class Client:
         total = tasks[0] + tasks[1]
         total = total + (kl(still_s.logits, teacher.logits) + kl(still_t.logits, student.logits)) / d
         constants = [w.detach() for w in self.projection]
-        real = (ids != self.teacher.padding).float()
-        away = apart(teacher, still_s, constants, real) + apart(still_t, student, self.projection, real)
-        total = total + away / d
+        if self.projection:
+            real = (ids != self.teacher.padding).float()
+            away = apart(teacher, still_s, constants, real) + apart(still_t, student, self.projection, real)
+            total = total + away / d
         self.adam.zero_grad()
         total.backward()
         self.steps += 1
