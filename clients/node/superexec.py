@@ -52,9 +52,9 @@ class Launches:
 
     def __init__(self, template: Template) -> None:
         self._template = template
-        self.Popen = self._start
 
-    def _start(self, command: Sequence[str], **options: Any) -> None:
+    def Popen(self, command: Sequence[str], **options: Any) -> None:
+        """Start a process, of a client's command that says nothing of its output as a copy."""
         plain = command[0] == clientapp.COMMAND and not options
         if not (plain and self._template.copy(command[1:])):
             subprocess.Popen(command, **options)

@@ -12,7 +12,7 @@ from keras import layers
 
 from fedkd.base.errors import InputError
 from fedkd.base.keras_internals import all_layers, attend
-from fedkd.models.graph import functional, rebuild
+from fedkd.models.graph import INPUT, functional, rebuild
 from fedkd.models.inspect import split_outputs
 from fedkd.models.transformer import IntegerFriendlyNorm, SelfAttention, TokenEmbedding
 
@@ -57,7 +57,7 @@ class _Packing:
     def _call(self, operation: Any, sources: tuple[str, ...], *args: Any, **kwargs: Any) -> Any:
         """Make a call on real words alone where it can be, else on whole texts."""
         tensors = [each for each in keras.tree.flatten((args, kwargs)) if isinstance(each, keras.KerasTensor)]
-        if type(operation) is TokenEmbedding and len(args[0].shape) == 2:
+        if type(operation) is TokenEmbedding and sources == (INPUT,) and len(args[0].shape) == 2:
             self._real = self._mask(args[0])
             self._places = Places()(self._real)
             return self._held(PackedEmbedding(operation)(args[0], self._places))
