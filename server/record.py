@@ -8,7 +8,7 @@ import numpy as np
 from fedkd.config.config import Config
 from fedkd.exchange.codec import Payload
 from fedkd.protocol.experiment import Experiment
-from fedkd.protocol.messages import PEAK_BYTES, PERSONAL, SECONDS, SHARED_PERSONAL, Answer, teacher_key
+from fedkd.protocol.messages import PEAK_BYTES, PERSONAL, SECONDS, SHARED_PERSONAL, is_of_teacher, teacher_key
 from fedkd.results.round import Ranks, Round
 from server.validation import Received
 
@@ -47,9 +47,14 @@ def _phase(config: Config, number: int) -> str:
     return "train" if number <= config.rounds else "finish"
 
 
-def with_bytes(ended: Round, experiment: Experiment, answers: Sequence[Answer], down: Mapping[int, int]) -> Round:
+def of_models(metrics: Mapping[str, float]) -> dict[str, float]:
+    """What a client measured of its models."""
+    return {name: value for name, value in metrics.items() if is_of_teacher(name) or name == SHARED_PERSONAL}
+
+
+def with_bytes(ended: Round, experiment: Experiment, received: Sequence[Received], down: Mapping[int, int]) -> Round:
     """Add bytes of payload, those offered by partition; where no model is shared, blobs are headers without any."""
-    up = sum(len(a.blob) for a in answers)
+    up = sum(item.size for item in received)
     return replace(ended, up_bytes=up, down_bytes=sum(down.values())) if experiment.shares else ended
 
 
@@ -68,7 +73,7 @@ def with_clients(
     answers = [item.answer for item in received]
     found: dict[str, list[float | None]] = {"examples": [answer.examples for answer in answers]}
     if experiment.shares:
-        found["up_bytes"] = [len(answer.blob) for answer in answers]
+        found["up_bytes"] = [item.size for item in received]
         found["down_bytes"] = [down[answer.partition] for answer in answers]
         found["norm"] = [item.payload.norm for item in received]
     names = {SECONDS: SECONDS, PEAK_BYTES: PEAK_BYTES} | {f"loss_{role}": f"loss_{role}" for role in experiment.roles}

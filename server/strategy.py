@@ -18,13 +18,13 @@ from fedkd.exchange.codec import Payload, encode
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.federation import begin_round, failed_round, forget_steps, header_of, make_offer
 from fedkd.protocol.federation import server_round as average
-from fedkd.protocol.messages import SHARED_PERSONAL, Answer, is_of_teacher, offer_fields
+from fedkd.protocol.messages import Answer, offer_fields
 from fedkd.protocol.state import ServerState
 from fedkd.results.round import Round
 from server.checkpoint import RunProgress
 from server.kinds import Kinds
 from server.nodes import Nodes, PollingGrid, Simulation
-from server.record import round_of, with_bytes, with_clients, with_quality
+from server.record import of_models, round_of, with_bytes, with_clients, with_quality
 from server.reply import read, update_of
 from server.training_files import TrainingFiles
 from server.validation import Received, UpdateValidator
@@ -66,7 +66,7 @@ class FedKD:
         self._guard = UpdateValidator(experiment.config.guard)
         self._failed = 0
         self._begun = time.monotonic() - progress.elapsed
-        self._down_bytes = Counter[int]()
+        self._down_bytes, self._parts = Counter[int](), dict[bytes, list[bytes]]()
         self._kinds = Kinds(experiment, progress.classes)
         self._files = TrainingFiles(experiment, self._kinds)
 
@@ -80,15 +80,19 @@ class FedKD:
         log.info("%s on %s: %d clients, %d rounds", config.method, config.task, config.clients, config.rounds)
         try:
             for round_ in range(self.state.round + 1, config.total_rounds + 1):
-                self._started = time.monotonic()
-                offers = self._begin(round_)
-                received = self._received(self._grid.send_and_receive(offers, timeout=config.guard.deadline))
-                broadcast = self._average(received)
-                self._end(round_, received, broadcast)
-                self._count_failure(round_, received, broadcast)
+                self._round(round_)
         finally:
             if self._simulated:
                 self._simulated.close()  # none may still write its state when the run's folder is free for others
+
+    def _round(self, round_: int) -> None:
+        """Go through one round; its updates are gone as the next begins."""
+        self._started = time.monotonic()
+        offers = self._begin(round_)
+        received = self._received(self._grid.send_and_receive(offers, timeout=self.experiment.config.guard.deadline))
+        broadcast = self._average(received)
+        self._end(round_, received, broadcast)
+        self._count_failure(round_, received, broadcast)
 
     @property
     def _now(self) -> Experiment:
@@ -100,7 +104,7 @@ class FedKD:
         self._guard.begin(round_)
         self._wait_for_clients()
         self._ends = time.monotonic() + self.experiment.config.guard.deadline
-        self._down_bytes, self._behind = Counter(), {}
+        self._down_bytes, self._behind, self._parts = Counter(), {}, {}
         self.state = begin_round(self.state, self.experiment)
         self._dense = encode(self.state.base, self._now.spec, header_of(round_, self.state.digest, self._now))
         self.state = forget_steps(self.state, len(self._dense))
@@ -116,7 +120,7 @@ class FedKD:
         """Note what a round has brought."""
         answers = [item.answer for item in received]
         self._known_rounds |= {answer.partition: round_ for answer in answers}
-        self._quality |= {a.partition: q for a in answers if (q := _of_models(a.metrics))}
+        self._quality |= {a.partition: q for a in answers if (q := of_models(a.metrics))}
         if round_ == self.experiment.config.rounds:
             self.trained = self.state.shared
         evaluated = self.experiment.evaluates(round_)
@@ -125,7 +129,7 @@ class FedKD:
         ended = with_quality(ended, self._now, self._measured, quality)
         ended = with_clients(ended, self._now, received, self._down_bytes, evaluated)
         ended = replace(
-            with_bytes(ended, self.experiment, answers, self._down_bytes),
+            with_bytes(ended, self.experiment, received, self._down_bytes),
             classes=self._kinds.classes(ended.participants),
             by_class=self._kinds.figures(answers, quality),
             behind=sorted(self._behind),
@@ -289,10 +293,5 @@ class FedKD:
 
     def _message(self, fields: dict[str, Any], node: int, kind: str, seconds: float) -> Message:
         """Make a message that a node which comes back later than in some seconds needn't work on any more."""
-        content, live = to_records("offer", fields), max(1.0, seconds)
+        content, live = to_records("offer", fields, self._parts), max(1.0, seconds)
         return Message(content, dst_node_id=node, message_type=kind, ttl=live, group_id=str(self.state.round))
-
-
-def _of_models(metrics: Mapping[str, float]) -> dict[str, float]:
-    """What a client measured of its models."""
-    return {name: value for name, value in metrics.items() if is_of_teacher(name) or name == SHARED_PERSONAL}

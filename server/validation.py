@@ -7,7 +7,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flwr.app import Message
@@ -25,12 +25,14 @@ class Received:
     """An answer that can be read, and its update.
 
     Args:
-        answer: What the client says.
+        answer: What the client says; once its update is decoded, without the bytes of it.
         update: Decoded, or why it can't be used; None where it wasn't checked yet, or there is none.
+        size: Bytes of the encoded update; 0 where the client asks for the dense model instead.
     """
 
     answer: Answer
-    update: Payload | Refusal | None = None
+    update: Payload | Refusal | None
+    size: int
 
     @property
     def payload(self) -> Payload:
@@ -153,13 +155,13 @@ class UpdateValidator:
         passed, silenced = [], {node for node, _ in self._refused}
         for received in sorted(answers, key=lambda received: received.answer.partition):
             answer, node = received.answer, nodes[received.answer.partition]
-            if answer.needs_dense or node in silenced:
+            if not received.size or node in silenced:
                 continue
-            update = received.update or check(answer)
-            if isinstance(update, Refusal):
-                self._refuse(answer.partition, node, *update)
+            checked = received if received.update else _checked(answer, check)
+            if isinstance(checked.update, Refusal):
+                self._refuse(answer.partition, node, *checked.update)
             else:
-                passed.append(Received(answer, update))
+                passed.append(checked)
         return self._alike(passed, nodes)
 
     def _alike(self, received: list[Received], nodes: Mapping[int, int]) -> list[Received]:
@@ -196,7 +198,7 @@ class UpdateValidator:
     def stuck(self, answers: Iterable[Received], nodes: Mapping[int, int]) -> None:
         """Refuse those that ask for the dense model after they got it."""
         for received in answers:
-            if received.answer.needs_dense:
+            if not received.size:
                 partition = received.answer.partition
                 self._refuse(partition, nodes[partition], "stuck", "asked again for the model after it got it")
 
@@ -216,4 +218,10 @@ def _received(message: Message, partition: int, check: Check | None) -> Received
         return answer
     if answer.partition != partition:
         return Refusal("partition", f"answers as client {answer.partition}, which another node is")
-    return Received(answer, None if check is None or answer.needs_dense else check(answer))
+    if check is None or answer.needs_dense:
+        return Received(answer, None, len(answer.blob))
+    return _checked(answer, check)
+
+
+def _checked(answer: Answer, check: Check) -> Received:
+    return Received(replace(answer, blob=b""), check(answer), len(answer.blob))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fedkd.base.tensors import zeros
+from fedkd.base.tensors import empty, zeros
 
 WHOLE = -1
 # Numbers of an array that is worth a look.
@@ -36,7 +36,7 @@ def room(count: int, like: np.ndarray) -> list[np.ndarray]:
         ValueError: The array can't have as many rows.
     """
     if count == WHOLE:
-        return [np.empty(like.shape, like.dtype)]
+        return [empty(like.shape, like.dtype)]
     if like.ndim < 2 or not 0 <= count <= len(like):
         raise ValueError(f"an array of shape {like.shape} has no {count} rows")
     return [np.empty(count, np.int32), np.empty((count, *like.shape[1:]), like.dtype)]

@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 
 _LARGE = 1 << 22  # bytes, from which numpy asks for larger pages
+ALIGNMENT = 64  # bytes; TensorFlow reads an array in place that begins at a multiple of them
 
 Weights = list[np.ndarray]
 
@@ -72,6 +73,14 @@ def zeros(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     if size < _LARGE:
         return np.zeros(shape, dtype)
     return np.frombuffer(mmap.mmap(-1, size), dtype).reshape(shape)
+
+
+def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Return an array whose numbers aren't set, and which begins at a multiple of ``ALIGNMENT`` bytes."""
+    size = math.prod(shape) * dtype.itemsize
+    held = np.empty(size + ALIGNMENT, np.uint8)
+    begin = -held.ctypes.data % ALIGNMENT
+    return held[begin : begin + size].view(dtype).reshape(shape)
 
 
 def digest(weights: Sequence[np.ndarray]) -> str:

@@ -10,9 +10,13 @@ from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from fedkd.base import runtime
+from fedkd.base.tensors import ALIGNMENT
+
+_LARGE = 1 << 16  # bytes, from which a copy takes longer than going without
 
 
 class _Traced(NamedTuple):
@@ -52,7 +56,7 @@ class Compiled:
                     self._traced[key] = self._trace(args, varying)
         function, dtypes, outputs = self._traced[key]
         flat = keras.tree.flatten(args)
-        tensors = [array if isinstance(array, tf.Tensor) else tf.constant(array) for array in flat]
+        tensors = [array if isinstance(array, tf.Tensor) else _tensor(array) for array in flat]
         # A client that is alone gives its operations to all threads of TensorFlow's, which a call as operation doesn't.
         found = _inline(function, dtypes, tensors) if runtime.inline() else function(*tensors)
         return keras.tree.pack_sequence_as(outputs, found)
@@ -70,6 +74,16 @@ class Compiled:
         function = tf.function(flat, autograph=False).get_concrete_function(*given)
         shape = keras.tree.map_structure(lambda _: 0, outputs[0])
         return _Traced(function, [tensor.dtype for tensor in function.outputs], shape)
+
+
+def _tensor(array: Any) -> Any:
+    """An array as a tensor: in place where that may be, as nothing that a function is given is changed."""
+    if not isinstance(array, np.ndarray) or array.dtype != np.float32 or array.nbytes < _LARGE:
+        return tf.constant(array)
+    flags = array.flags
+    if array.ctypes.data % ALIGNMENT or not flags.c_contiguous or not flags.writeable:  # numpy lends no other
+        return tf.constant(array)
+    return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
 
 
 def _inline(function: Any, dtypes: list[Any], tensors: list[Any]) -> list[Any]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fedkd.base.tensors import State, Weights, zeros
+from fedkd.base.tensors import State, Weights, empty, zeros
 from fedkd.distill.adam import Adam
 from fedkd.distill.learner import Learner
 
@@ -86,7 +86,9 @@ def reduced(state: State, chosen: Sequence[Taken]) -> State:
     small = {group: list(arrays) for group, arrays in state.items()}
     for each in chosen:
         for group, place in each.table.places:
-            small[group][place] = state[group][place][each.rows]
+            table = state[group][place]
+            rows = empty((len(each.rows), *table.shape[1:]), table.dtype)
+            small[group][place] = np.take(table, each.rows, axis=0, out=rows, mode="clip")  # or it would make a copy
         small[f"{each.table.role}.where"] = [each.where]
     return small
 

@@ -13,19 +13,30 @@ from fedkd.protocol.messages import Fields
 PART = 1 << 19  # bytes, 17 s at 250 kbit/s
 
 
-def split(name: str, fields: Fields) -> dict[str, Fields]:
-    """Return the tables of a message: all fields under its name, and what is left of long bytes in tables after it."""
-    tables = {name: dict(fields)}
+def split(name: str, fields: Fields, parts: dict[bytes, list[bytes]] | None = None) -> dict[str, Fields]:
+    """Cut a message.
+
+    Args:
+        name: Of its table.
+        fields: What it says.
+        parts: Those of long bytes that were cut before, and where to keep those of others: messages to many clients
+            then share the parts of what is sent to all.
+
+    Returns:
+        All fields under its name, and what is left of long bytes in tables after it.
+    """
+    tables, cut = {name: dict(fields)}, {} if parts is None else parts
     for key, value in fields.items():
         if isinstance(value, bytes) and len(value) > PART:
-            tables[name][key] = value[:PART]
-            rest = range(PART, len(value), PART)
-            tables |= {_part(key, i): {"data": value[at : at + PART]} for i, at in enumerate(rest, 1)}
+            if value not in cut:
+                cut[value] = [value[at : at + PART] for at in range(0, len(value), PART)]
+            tables[name][key], *rest = cut[value]
+            tables |= {_part(key, i): {"data": part} for i, part in enumerate(rest, 1)}
     return tables
 
 
 def join(name: str, tables: Mapping[str, Mapping[str, Any]]) -> Fields:
-    """Return the fields that ``cut`` was given.
+    """Return the fields that ``split`` was given.
 
     Raises:
         KeyError, TypeError, ValueError: There is no such table, or one that belongs to no field.

@@ -121,7 +121,12 @@ def advance(base: Weights, step: Step, removed_channels: tuple[int, ...], experi
     begun: Weights | None = shared
     if begins(experiment.config, step.round):
         begun = experiment.begun(now.stage, removed_channels, shared)
-    return None if begun is None else prune(begun, step.sparsity, kernels(now.spec))
+    return None if begun is None else _base_of(begun, step.sparsity, now.spec)
+
+
+def _base_of(shared: Weights, sparsity: float, spec: Spec) -> Weights:
+    """The shared model with the zeros of a round; the very same arrays where there are to be none."""
+    return prune(shared, sparsity, kernels(spec)) if sparsity else list(shared)
 
 
 def kernels(spec: Spec) -> tuple[bool, ...]:
@@ -190,7 +195,7 @@ def begin_round(state: ServerState, experiment: "Experiment") -> ServerState:
         fresh = now.broadcast_chain.initial(now.spec)
         state = replace(state, shared=shared, transforms=fresh, removed_channels=removed)
     now = experiment.at(step.round, state.removed_channels)
-    base = prune(state.shared, step.sparsity, kernels(now.spec))
+    base = _base_of(state.shared, step.sparsity, now.spec)
     return replace(state, round=step.round, base=base, digest=now.digest(base), steps=(*state.steps, step))
 
 

@@ -3,6 +3,7 @@
 It belongs to the run's experiment and goes with it. What clients share, none may change: its arrays are read-only.
 """
 
+import hashlib
 import sys
 import threading
 from collections import OrderedDict
@@ -54,7 +55,7 @@ class RunCache:
     """What the process keeps of one run."""
 
     def __init__(self) -> None:
-        self._broadcasts = Recent[tuple[bytes, Spec], Weights](8, lambda arrays: sum(array.nbytes for array in arrays))
+        self._broadcasts = Recent[tuple[str, Spec], Weights](8, lambda arrays: sum(array.nbytes for array in arrays))
         self._directions = Recent[tuple[Spec, int, int, bytes], Bases](2)
         self._sub_models = Recent[int, SubModel](2)
         self._locals = Recent[str, "Local"](sys.maxsize)
@@ -67,7 +68,8 @@ class RunCache:
         Raises:
             PayloadError: See ``fedkd.exchange.codec.decode``.
         """
-        return list(self._broadcasts.get((blob, spec), lambda: _frozen(decode_part(blob, spec, part).tensors)))
+        key = hashlib.sha256(blob).hexdigest(), spec  # not the blob, which may be as large as the model
+        return list(self._broadcasts.get(key, lambda: _frozen(decode_part(blob, spec, part).tensors)))
 
     def directions(self, spec: Spec, rank: int, round_: int, previous: bytes, make: Callable[[], Bases]) -> Bases:
         """Return the directions that follow from the last broadcast."""

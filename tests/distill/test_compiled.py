@@ -9,6 +9,7 @@ import tensorflow as tf
 from tensorflow.python.eager import context
 
 from fedkd.base import runtime
+from fedkd.base.tensors import empty
 from fedkd.distill.compiled import Compiled
 
 
@@ -46,10 +47,12 @@ def test_what_the_function_holds_is_given_to_it():
     np.testing.assert_array_equal(total((), np.zeros(2, np.float32)), [5, 6])
 
 
-def test_arguments_are_not_changed_and_results_last():
+@pytest.mark.parametrize("aligned", [False, True])
+def test_arguments_are_not_changed_and_results_last(aligned):
     """Tensors may share the memory of arrays; neither side writes into it."""
     add = Compiled(lambda x: [x + 1, x])
-    given = np.zeros(100_000, np.float32)
+    given = empty((100_000,), np.dtype(np.float32)) if aligned else np.zeros(100_000, np.float32)
+    given[:] = 0
     first = [np.asarray(t) for t in add((), given)]
     add((), given + 7)
     assert not given.any()
@@ -105,3 +108,20 @@ def test_a_trace_that_fails_can_be_tried_again():
     for _ in range(2):
         with pytest.raises(ValueError, match="reshape"):
             fails((), np.zeros(2, np.float32))
+
+
+@pytest.mark.parametrize("shape", [(30, 4_000), (40_000, 3)])
+def test_arrays_end_in_the_same_bits_wherever_they_begin(shape):
+    """One is read in place, one is copied first, one may not be lent as it is read-only."""
+    norm = Compiled(lambda x: [tf.reduce_sum(tf.sin(x) * x, axis=1), tf.matmul(x, x[:3], transpose_b=True)])
+    first = empty(shape, np.dtype(np.float32))
+    first[...] = np.random.default_rng(0).normal(size=shape)
+    other = np.empty(first.size + 1, np.float32)[1:].reshape(shape)
+    other[...] = first
+    still = empty(shape, np.dtype(np.float32))
+    still[...] = first
+    still.flags.writeable = False
+    found = [[np.array(t) for t in norm((), given)] for given in (first, other, still)]
+    for each in found[1:]:
+        for a, b in zip(found[0], each, strict=True):
+            np.testing.assert_array_equal(a, b)

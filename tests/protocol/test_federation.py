@@ -167,6 +167,17 @@ def test_long_bytes_are_cut_into_tables_that_any_link_carries_in_time(size):
     assert join("answer", dict(sorted(tables.items()))) == fields
 
 
+def test_messages_to_many_share_the_parts_of_what_is_sent_to_all():
+    parts, large = {}, bytes(range(256)) * 8192
+    first, second = (split("offer", {"round": i, "dense": bytes(large), "steps": b"few"}, parts) for i in range(2))
+    assert [join("offer", tables) for tables in (first, second)] == [
+        {"round": i, "dense": large, "steps": b"few"} for i in range(2)
+    ]
+    assert len(first) == 4
+    assert all(first[name]["data"] is second[name]["data"] for name in first if name != "offer")
+    assert first["offer"]["dense"] is second["offer"]["dense"]
+
+
 @pytest.mark.parametrize(
     "tables",
     [
