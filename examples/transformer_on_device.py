@@ -15,6 +15,7 @@ parser.add_argument("run", type=Path)
 parser.add_argument("--task", default="trec6")
 parser.add_argument("--data", default="")
 parser.add_argument("--rows", type=int, default=512, help="training examples that the methods look at")
+parser.add_argument("--emulate", choices=["pi4"], help="a device to run each file on, too, see docs/edge.md")
 parser.add_argument("--out", type=Path, default=Path("runs/transformer_on_device"))
 order = parser.parse_args()
 
@@ -42,17 +43,23 @@ variants = {
 
 order.out.mkdir(parents=True, exist_ok=True)
 plain = student.predict(x_test, verbose=0)
-print("| file | bytes | in gzip | accuracy in LiteRT | decides as the student | signal to noise, dB | median, ms |")
-print("|---|---|---|---|---|---|---|")
+runtimes = ["litert", order.emulate] if order.emulate else ["litert"]
+names = {"litert": "accuracy in LiteRT", "pi4": "on an emulated Pi 4"}
+columns = ["file", "bytes", "in gzip", *(names[runtime] for runtime in runtimes)]
+columns += ["decides as the student", "signal to noise, dB", "median, ms"]
+print("| " + " | ".join(columns) + " |")
+print("|---" * len(columns) + "|")
 for number, (name, (model, precision)) in enumerate(variants.items()):
     model.save(order.out / "model.keras")
     (file,) = fedkd.convert(order.out / "model.keras", x, order.out, [precision], f"{number}")
     if file.path is None:
         raise SystemExit(file.error)
-    found = fedkd.measure(file.path, x_test, ["litert"])
+    found = fedkd.measure(file.path, x_test, runtimes)
+    for runtime, error in found.errors.items():
+        raise SystemExit(f"{name}: {runtime}: {error}")
     answers = found.outputs["litert"]
-    decided = answers.argmax(-1)
-    right, alike = (decided == y_test).mean(), (decided == plain.argmax(-1)).mean()
+    right = " | ".join(f"{(found.outputs[each].argmax(-1) == y_test).mean():.1%}" for each in runtimes)
+    alike = (answers.argmax(-1) == plain.argmax(-1)).mean()
     ratio = 10 * np.log10(np.square(plain).sum() / np.square(answers - plain).sum())
     sizes = f"{found.flash_bytes:,} | {found.gzip_bytes:,}"
-    print(f"| {name} | {sizes} | {right:.1%} | {alike:.1%} | {ratio:.1f} | {found.latency[1].median:.3f} |", flush=True)
+    print(f"| {name} | {sizes} | {right} | {alike:.1%} | {ratio:.1f} | {found.latency[1].median:.3f} |", flush=True)

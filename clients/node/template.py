@@ -9,25 +9,26 @@ import traceback
 from collections.abc import Callable, Sequence
 
 _LONGEST = 1 << 16  # bytes of a copy's arguments
+_BEGUN = b"begun"
 
 
 class Template:
     """A process that is copied for each list of arguments it is sent, and ends with the process that sends them.
 
     Args:
-        sends: The socket to it.
+        held: The socket to it.
     """
 
-    def __init__(self, sends: socket.socket) -> None:
-        self._sends = sends
+    def __init__(self, held: socket.socket) -> None:
+        self._held = held
 
     def copy(self, arguments: Sequence[str]) -> bool:
-        """Begin a copy; returns whether there is still a template for it."""
+        """Begin a copy, once the template is prepared; returns whether it has begun."""
         try:
-            self._sends.send(json.dumps(list(arguments)).encode())
+            self._held.send(json.dumps(list(arguments)).encode())
+            return self._held.recv(len(_BEGUN)) == _BEGUN
         except OSError:
             return False
-        return True
 
 
 def fork(prepare: Callable[[], None]) -> Template | list[str]:
@@ -57,12 +58,14 @@ def fork(prepare: Callable[[], None]) -> Template | list[str]:
     return arguments
 
 
-def _wait(receives: socket.socket) -> list[str] | None:
+def _wait(held: socket.socket) -> list[str] | None:
     """Make copies for as long as they are asked for; returns a copy's arguments in it, None in the template."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no copy is waited for
-    while asked := receives.recv(_LONGEST):
-        if os.fork() == 0:
-            receives.close()
+    while asked := held.recv(_LONGEST):
+        if os.fork():
+            held.send(_BEGUN)
+        else:
+            held.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)
             return list(json.loads(asked))

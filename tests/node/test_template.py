@@ -86,12 +86,20 @@ def test_a_copy_that_is_at_work_goes_on_when_its_template_has_ended(tmp_path):
 
 
 def test_a_template_that_cannot_prepare_says_why_and_asks_are_told(tmp_path):
-    asks = 'ends = time.time() + 30\n    while found.copy(["never"]) and time.time() < ends: time.sleep(.05)'
-    asks += '\n    Path("told").write_text(str(found.copy(["never"])))'
-    asked = start(tmp_path, asks, prepare='raise ImportError("no such library")')
-    assert come(tmp_path / "told") == ["False"]
+    """Those too that came before it failed: none is lost."""
+    asks = 'Path("told").write_text(" ".join(str(found.copy([name])) for name in ("early", "late")))'
+    asked = start(tmp_path, asks, prepare='time.sleep(1); raise ImportError("no such library")')
+    assert come(tmp_path / "told") == ["False", "False"]
     assert "no such library" in asked.communicate()[1]
-    assert not (tmp_path / "never").exists()
+    assert not (tmp_path / "early").exists()
+
+
+def test_a_copy_that_is_asked_for_early_begins_when_the_template_is_prepared(tmp_path):
+    asked = start(tmp_path, 'Path("told").write_text(str(found.copy(["a"]))); time.sleep(30)', prepare="time.sleep(1)")
+    assert come(tmp_path / "told") == ["True"]
+    assert come(tmp_path / "a")[2] == "True"
+    asked.kill()
+    asked.communicate()
 
 
 def test_an_interrupt_of_the_terminal_does_not_end_the_template(tmp_path):
