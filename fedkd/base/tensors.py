@@ -3,7 +3,7 @@
 import hashlib
 import math
 import mmap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -81,6 +81,14 @@ def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     held = np.empty(size + ALIGNMENT, np.uint8)
     begin = -held.ctypes.data % ALIGNMENT
     return held[begin : begin + size].view(dtype).reshape(shape)
+
+
+def frozen(arrays: Iterable[np.ndarray]) -> Weights:
+    """Make arrays read-only that several hold; returns the very same ones."""
+    held = [np.asarray(array) for array in arrays]
+    for array in held:
+        array.flags.writeable = False
+    return held
 
 
 def digest(weights: Sequence[np.ndarray]) -> str:

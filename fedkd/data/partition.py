@@ -84,11 +84,14 @@ def chosen_clients(data: Dataset, config: PartitionConfig) -> np.ndarray:
         found = (
             f"{len(small)} of {len(taken)} natural clients have fewer, such as {small[0]!r}" if small else "none has"
         )
-        raise InputError(
-            f"partition.minimum = {config.minimum} examples a client: {found}; leave them out with"
-            " partition.clients = 'large', or lower it (2 at the least)"
-        )
+        advice = _or_lower("leave them out with partition.clients = 'large'", min(counts[taken], default=0))
+        raise InputError(f"partition.minimum = {config.minimum} examples a client: {found}; {advice}")
     return np.flatnonzero(np.isin(inverse, taken))
+
+
+def _or_lower(advice: str, smallest: int) -> str:
+    """Advise to lower the bound, too, where that helps: no client may have fewer than 2 examples."""
+    return f"{advice}, or lower it (2 at the least)" if smallest >= 2 else advice
 
 
 def client_count(asked: int, data: Dataset, config: PartitionConfig, default: int = 10) -> int:
@@ -157,7 +160,7 @@ def _with_minimum(
     if config.kind == "natural":
         raise InputError(
             f"partition.minimum must be at most {smallest}, what the smallest client has, got {config.minimum}:"
-            " lower it (2 at the least), or leave small clients out with partition.clients"
+            f" {_or_lower('leave small clients out with partition.clients', smallest)}"
         )
     raise InputError(
         f"partition.minimum must be at most {smallest} with {clients} clients and partition.kind = {config.kind!r}"
@@ -171,7 +174,7 @@ def _own(data: Dataset, clients: int, config: PartitionConfig, rng: np.random.Ge
     if smallest < config.minimum:
         raise InputError(
             f"partition.minimum must be at most {smallest}, what {config.kind!r} deals the smallest client, got"
-            f" {config.minimum}: lower it (2 at the least), or deal otherwise"
+            f" {config.minimum}: {_or_lower('deal otherwise', smallest)}"
         )
     return rows
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fedkd.base.seeding import Purpose, generator
-from fedkd.base.tensors import Spec, State, Weights, add
+from fedkd.base.tensors import Spec, State, Weights, add, frozen
 from fedkd.compress.prune import masks, prune
 from fedkd.data.dataset import Dataset
 from fedkd.exchange.basis import Bases, shared_bases
@@ -125,8 +125,8 @@ def advance(base: Weights, step: Step, removed_channels: tuple[int, ...], experi
 
 
 def _base_of(shared: Weights, sparsity: float, spec: Spec) -> Weights:
-    """The shared model with the zeros of a round; the very same arrays where there are to be none."""
-    return prune(shared, sparsity, kernels(spec)) if sparsity else list(shared)
+    """The shared model with the zeros of a round; the very same arrays, read-only, where there are to be none."""
+    return prune(shared, sparsity, kernels(spec)) if sparsity else frozen(shared)
 
 
 def kernels(spec: Spec) -> tuple[bool, ...]:

@@ -7,12 +7,10 @@ import hashlib
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-import numpy as np
-
-from fedkd.base.tensors import Spec, Weights, digest
+from fedkd.base.tensors import Spec, Weights, digest, frozen
 from fedkd.exchange.basis import Bases
 from fedkd.exchange.sub_model import SubModel, decode_part
 
@@ -69,14 +67,14 @@ class RunCache:
             PayloadError: See ``fedkd.exchange.codec.decode``.
         """
         key = hashlib.sha256(blob).hexdigest(), spec  # not the blob, which may be as large as the model
-        return list(self._broadcasts.get(key, lambda: _frozen(decode_part(blob, spec, part).tensors)))
+        return list(self._broadcasts.get(key, lambda: frozen(decode_part(blob, spec, part).tensors)))
 
     def directions(self, spec: Spec, rank: int, round_: int, previous: bytes, make: Callable[[], Bases]) -> Bases:
         """Return the directions that follow from the last broadcast."""
 
         def made() -> Bases:
             bases = tuple(make())
-            _frozen(basis.vectors for basis in bases if basis)
+            frozen(basis.vectors for basis in bases if basis)
             return bases
 
         return self._directions.get((spec, rank, round_, previous), made)
@@ -95,12 +93,4 @@ class RunCache:
 
     def begun(self, shared: Weights, removed_channels: tuple[int, ...], make: Callable[[], Weights]) -> Weights:
         """Return the weights that finishing rounds begin with, which follow from those before them."""
-        return list(self._begun.get((digest(shared), removed_channels), lambda: _frozen(make())))
-
-
-def _frozen(arrays: Iterable[np.ndarray]) -> Weights:
-    """Make arrays read-only."""
-    frozen = [np.asarray(array) for array in arrays]
-    for array in frozen:
-        array.flags.writeable = False
-    return frozen
+        return list(self._begun.get((digest(shared), removed_channels), lambda: frozen(make())))

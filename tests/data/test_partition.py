@@ -219,6 +219,17 @@ def test_small_natural_clients_can_be_left_out_and_the_advice_can_be_followed():
         PartitionConfig(clients="a")
 
 
+@pytest.mark.parametrize("smallest, lower", [(1, False), (3, True)])
+def test_a_bound_on_examples_is_only_advised_to_be_lowered_where_it_can_be(smallest, lower):
+    owned = data(owners=np.repeat(["a", "b", "c"], [400, 200 - smallest, smallest]))
+    natural, advice = PartitionConfig(kind="natural", minimum=4), "lower it (2 at the least)"
+    with pytest.raises(InputError, match=r"partition.clients") as chosen:
+        chosen_clients(owned, natural)
+    with pytest.raises(InputError, match=r"partition.clients") as dealt:
+        partition(owned, 3, natural, rng())
+    assert [advice in str(found.value) for found in (chosen, dealt)] == [lower, lower]
+
+
 def test_rows_that_nobody_wants_for_int8_are_not_held_back_where_they_are_missing(tmp_path):
     """300 clients of 5 examples: any row that is held back leaves one with fewer than its 5."""
     x, y = np.random.default_rng(0).normal(size=(1500, 4, 3)).astype(np.float32), np.arange(1500) % 2
