@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from flwr.app import Context
@@ -45,6 +46,7 @@ def take_part(offer: Offer, context: Context, known: Callable[[], Rules], fresh:
     if base is None:
         log.warning("round %d: can't go on from round %d, so it asks for the dense model", offer.round, state.round)
         return Answer(partition)
+    state = replace(state, base=[])  # that of the round before, as large as the shared model
     own = own_data(context.node_config, experiment.task)
     alone = fresh and own is not None  # in a simulation the process is that of other clients, too
     data, held_out = experiment.client_data(partition, own)

@@ -1,5 +1,6 @@
 """Laws of the payload."""
 
+import json
 import tracemalloc
 import zlib
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load, save
 
 from fedkd.base.tensors import TensorSpec
 from fedkd.exchange.blob import _DICTIONARY, Header, PayloadError, write_blob
@@ -32,6 +34,24 @@ def update(seed=0):
     conv = np.outer(rng.normal(size=36), rng.normal(size=16)).astype(np.float32).reshape(SPEC[0].shape)
     rest = [rng.normal(size=s.shape).astype(np.float32) for s in SPEC[1:3]]
     return [conv, *rest, np.zeros((8, 8), np.float32)]
+
+
+@pytest.mark.parametrize("sizes", [(0, 0, 0, 0), (5, 3, 0, 7), (1, 1, 1, 1), (4, 1000, 33, 2)])
+def test_a_blob_is_what_safetensors_writes(sizes):
+    """Byte for byte, where its metadata have one key; every other number of an array in one that isn't contiguous."""
+    forms, values, steps, masks = (np.arange(2 * size)[::2] for size in sizes)
+    entries = {"values": values.astype("<f4"), "forms": forms.astype("<i4"), "masks": masks.astype("u1")}
+    entries["steps"] = np.arange(2 * len(steps)).astype("<u2")[::2]
+    blob = write_blob(entries, HEADER, 32, deflate=False)
+    (said,) = metadata_of(blob).items()
+    assert blob == save({n: np.ascontiguousarray(a) for n, a in entries.items() if a.size}, dict([said]))
+    found = load(blob)
+    assert set(found) == {name for name, array in entries.items() if array.size}
+    assert all(np.array_equal(found[name], entries[name]) for name in found)
+
+
+def metadata_of(blob):
+    return json.loads(blob[8 : 8 + int.from_bytes(blob[:8], "little")])["__metadata__"]
 
 
 def test_decoding_gives_back_what_was_encoded():
