@@ -83,7 +83,7 @@ class Watch:
                 if any(client in said for client in _CLIENTS) and self._is_marked(folder):
                     self.found[pid] = Taken(time.monotonic())
                     self._alive.add(pid)
-                if time.time() - folder.stat().st_ctime > 1:  # a younger one may not have its own command yet
+                if _age(folder) > 1:  # a younger one may not have its own command yet
                     self._seen.add(pid)
 
     def sample(self) -> None:
@@ -103,6 +103,14 @@ class Watch:
             return f"{_MARK}={self.mark}".encode() in (folder / "environ").read_bytes()
         except OSError:
             return False
+
+
+def _age(folder: Path) -> float:
+    """Seconds for which a process has been there; 0 where it has ended meanwhile."""
+    try:
+        return time.time() - folder.stat().st_ctime
+    except OSError:
+        return 0.0
 
 
 def _command(folder: Path) -> bytes:

@@ -195,3 +195,13 @@ def test_kernels_that_other_codes_lose_arrive():
         assert (dense["kept"], dense["numbers"], dense["energy_lost"]) == (10, 640, 0.0)
         assert (convolution["kept"], convolution["numbers"], convolution["numbers_dense"]) == (4, 704, 4608)
         assert convolution["energy_lost"] < 1e-12
+
+
+def test_a_process_that_ends_while_it_is_looked_at_is_none(tmp_path, monkeypatch):
+    from sims.bench import node
+
+    monkeypatch.setattr(node, "_command", lambda folder: b"something")
+    monkeypatch.setattr(node.Path, "glob", lambda self, pattern: [tmp_path / "4194305"])
+    watch = node.Watch("mark")
+    watch.look()
+    assert watch.found == {}
