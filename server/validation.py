@@ -224,4 +224,5 @@ def _received(message: Message, partition: int, check: Check | None) -> Received
 
 
 def _checked(answer: Answer, check: Check) -> Received:
+    """Check an answer's update, whose bytes aren't needed any more then."""
     return Received(replace(answer, blob=b""), check(answer), len(answer.blob))

@@ -5,29 +5,20 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
-from flwr.app import Context, RecordDict
 from rich.console import Console
 
-import clients.node.app
 import fedkd
 from clients.node.state_file import pooled_path
 from clients.node.state_folder import StateFolder, owner_of
-from fedkd.config.settings import to_settings
 from fedkd.litert.opened import Opened
 from fedkd.models.inspect import parameters
-from fedkd.protocol.federation import new_server
 from fedkd.protocol.local import content_of
 from fedkd.protocol.messages import Answer, answer_fields, read_answer
 from fedkd.protocol.node_experiment import about
 from fedkd.protocol.reference import Federation
-from fedkd.protocol.resolve import forget, hold, resolve
+from fedkd.protocol.resolve import resolve
 from fedkd.protocol.state import ClientState
-from fedkd.tasks.own import write_own
-from server.checkpoint import Checkpoint, RunProgress
-from server.kinds import Kinds
-from server.strategy import FedKD
 from sims.export import write_model
-from sims.local_grid import LocalGrid
 from sims.run import resume, run
 from tests import tiny
 
@@ -195,85 +186,6 @@ def test_a_training_file_is_for_its_class_and_says_nothing_of_others():
     assert not [key for key in found["settings"] if key.startswith("classes")]
     opened = Opened(content_of(experiment, "zero", found))
     assert opened.record["roles"] == ["student"]
-
-
-class Nodes:
-    """Machines of their own, which have to be asked who they are."""
-
-    def __init__(self, grid):
-        self._grid = grid
-
-    def get_node_ids(self):
-        return self._grid.get_node_ids()
-
-    def send_and_receive(self, messages, *, timeout=None):
-        return self._grid.send_and_receive(messages, timeout=timeout)
-
-
-@pytest.fixture
-def deployed(tmp_path):
-    """Serve an experiment to nodes with configurations; the rounds, and what the last ended with."""
-
-    def serve(experiment, *nodes):
-        options = {**to_settings(experiment.config), "experiment": hold(experiment)}
-
-        def context(node):
-            given = {"partition-id": node, "state-dir": str(tmp_path / "state"), **nodes[node]}
-            return Context(1, node, given, RecordDict(), options)
-
-        rounds, ends = [], []
-        grid = Nodes(LocalGrid(clients.node.app.app, {i: i for i in range(len(nodes))}, context, 1))
-        strategy = FedKD(
-            experiment,
-            RunProgress(new_server(experiment)),
-            grid,
-            lambda *found: (rounds.append(found[0]), ends.append(found[1])),
-        )
-        strategy.run()
-        return rounds, ends[-1]
-
-    yield serve
-    forget()
-
-
-@pytest.mark.slow
-def test_a_node_is_of_the_class_that_it_says(deployed, tmp_path):
-    settings = {"clients": 2, "classes.zero.teacher": "none", "train.evaluate_every": 1}
-    experiment = experiment_of(**settings)
-    rounds, last = deployed(experiment, {}, {"class": "zero"})
-    assert last.classes == {1: "zero"}
-    assert rounds[0].clients["loss_teacher"][1] is None
-    assert [rounds[-1].by_class[name].clients for name in ("", "zero")] == [1, 1]
-    assert sorted(rounds[-1].classes) == ["", "zero"]
-    assert rounds[-1].by_class["zero"].teacher_mean is None
-    assert rounds[-1].by_class[""].teacher_mean == rounds[-1].teacher_mean is not None
-    # As if it had been dealt to the class.
-    dealt = Federation(experiment_of(**settings, **{"classes.zero.clients": "1"}))
-    for _ in range(2):
-        dealt.round(range(2))
-    assert same(dealt.server.shared, last.state.shared)
-    # What it said outlasts the server.
-    Checkpoint(tmp_path / "states", "print").save(last)
-    again = Checkpoint(tmp_path / "states", "print").load()
-    assert Kinds(experiment, again.classes).of(1) == "zero"
-
-
-def test_a_node_of_an_unknown_class_is_refused_in_one_line(deployed):
-    experiment = experiment_of(**{"clients": 2, "classes.zero.teacher": "none", "guard.patience": 1.0})
-    rounds, last = deployed(experiment, {}, {"class": "one"})
-    assert last.classes == {}
-    assert rounds[0].participants == [0]
-    assert "says it is of class 'one'; known: zero" in [entry["why"] for entry in rounds[0].refused]
-
-
-@pytest.mark.slow
-def test_a_node_that_trains_by_a_file_gets_that_of_its_class(deployed, tmp_path):
-    experiment = experiment_of(**{"clients": 2, "rounds": 1, "classes.zero.teacher": "none"})
-    write_own(tmp_path / "own.npz", experiment.task.train.take(experiment.rows[1]))
-    lite = {"class": "zero", "engine": "litert", "data": str(tmp_path / "own.npz")}
-    rounds, _ = deployed(experiment, {}, lite)
-    assert rounds[0].participants == [0, 1]
-    assert rounds[0].clients["loss_teacher"][1] is None
 
 
 @pytest.mark.slow

@@ -78,12 +78,10 @@ class Compiled:
 
 def _tensor(array: Any) -> Any:
     """An array as a tensor: in place where that may be, as nothing that a function is given is changed."""
-    if not isinstance(array, np.ndarray) or array.dtype != np.float32 or array.nbytes < _LARGE:
-        return tf.constant(array)
-    flags = array.flags
-    if array.ctypes.data % ALIGNMENT or not flags.c_contiguous or not flags.writeable:  # numpy lends no other
-        return tf.constant(array)
-    return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+    large = isinstance(array, np.ndarray) and array.dtype == np.float32 and array.nbytes >= _LARGE
+    if large and array.ctypes.data % ALIGNMENT == 0 and array.flags.carray:  # numpy lends none that is read-only
+        return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+    return tf.constant(array)
 
 
 def _inline(function: Any, dtypes: list[Any], tensors: list[Any]) -> list[Any]:

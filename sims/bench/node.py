@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -79,12 +80,18 @@ class Watch:
     def look(self) -> None:
         """Look for new processes; each is asked once what it is."""
         for folder in Path("/proc").glob("[0-9]*"):
-            if (pid := int(folder.name)) not in self._seen and (said := _command(folder)):
-                if any(client in said for client in _CLIENTS) and self._is_marked(folder):
-                    self.found[pid] = Taken(time.monotonic())
-                    self._alive.add(pid)
-                if _age(folder) > 1:  # a younger one may not have its own command yet
-                    self._seen.add(pid)
+            if int(folder.name) not in self._seen:
+                with suppress(OSError):  # it has ended meanwhile, or is somebody else's
+                    self._ask(folder)
+
+    def _ask(self, folder: Path) -> None:
+        pid, said = int(folder.name), (folder / "cmdline").read_bytes() + (folder / "comm").read_bytes()
+        mark = f"{_MARK}={self.mark}".encode()
+        if any(client in said for client in _CLIENTS) and mark in (folder / "environ").read_bytes():
+            self.found[pid] = Taken(time.monotonic())
+            self._alive.add(pid)
+        if time.time() - folder.stat().st_ctime > 1:  # a younger one may not have its own command yet
+            self._seen.add(pid)
 
     def sample(self) -> None:
         """Read what the known processes have taken."""
@@ -97,28 +104,6 @@ class Watch:
                 continue
             taken = self.found[pid]
             taken.cpu, taken.memory = (int(stat[11]) + int(stat[12])) / _TICKS, memory
-
-    def _is_marked(self, folder: Path) -> bool:
-        try:
-            return f"{_MARK}={self.mark}".encode() in (folder / "environ").read_bytes()
-        except OSError:
-            return False
-
-
-def _age(folder: Path) -> float:
-    """Seconds for which a process has been there; 0 where it has ended meanwhile."""
-    try:
-        return time.time() - folder.stat().st_ctime
-    except OSError:
-        return 0.0
-
-
-def _command(folder: Path) -> bytes:
-    """What a process runs and what it calls itself; empty where it has ended."""
-    try:
-        return (folder / "cmdline").read_bytes() + (folder / "comm").read_bytes()
-    except OSError:
-        return b""
 
 
 def rows(task: str, data: str, sides: Sequence[Side], repeats: int) -> list[dict[str, Any]]:

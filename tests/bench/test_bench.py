@@ -13,7 +13,7 @@ from rich.console import Console
 from fedkd.base.errors import RunError
 from fedkd.models.inspect import build_model, parameters
 from fedkd.results.round import Round
-from sims.bench import kernels, measure, step, work
+from sims.bench import kernels, measure, node, step, work
 from sims.bench.alone import training_alone
 from sims.bench.bare import bare_loop
 from sims.bench.engine import check_complete, whole_path, write_work
@@ -197,10 +197,11 @@ def test_kernels_that_other_codes_lose_arrive():
         assert convolution["energy_lost"] < 1e-12
 
 
-def test_a_process_that_ends_while_it_is_looked_at_is_none(tmp_path, monkeypatch):
-    from sims.bench import node
-
-    monkeypatch.setattr(node, "_command", lambda folder: b"something")
+@pytest.mark.parametrize("read", [[], ["cmdline"], ["cmdline", "comm"]])
+def test_a_process_that_ends_while_it_is_looked_at_is_none(read, tmp_path, monkeypatch):
+    (tmp_path / "4194305").mkdir()
+    for name in read:
+        (tmp_path / "4194305" / name).write_bytes(b"flwr-clientapp")
     monkeypatch.setattr(node.Path, "glob", lambda self, pattern: [tmp_path / "4194305"])
     watch = node.Watch("mark")
     watch.look()

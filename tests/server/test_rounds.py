@@ -1,15 +1,12 @@
 """Laws of a round: who takes part, who isn't there, how long it waits, and what too few answers do."""
 
 import time
-import weakref
-from functools import partial
 
 import numpy as np
 import pytest
 from flwr.app import Error, Message
 
 import server.reply
-import server.strategy
 from clients.node.transport import to_records
 from fedkd.base.errors import InputError
 from fedkd.base.tensors import digest
@@ -42,30 +39,6 @@ def test_round_that_loses_clients_is_the_average_of_those_that_are_left(gone, ex
     after, _ = server_round(state, updates, [fields["examples"] for fields in left], experiment.energy(1), experiment)
     assert records[0].shared_sha256 == digest(after.shared)
     assert [(entry["client"], entry["reason"]) for entry in records[0].refused] == [(g, "no_answer") for g in gone]
-
-
-def test_updates_of_a_round_are_gone_as_the_next_begins(experiment, monkeypatch):
-    """A server with a large model has room for one round's, and holds of each what is decoded alone."""
-    held, blobs = [], []
-
-    def average(state, updates, weights, energy, experiment):
-        assert not any(reference() is not None for reference in held)
-        held[:] = [weakref.ref(array) for update in updates for array in update]
-        return server_round(state, updates, weights, energy, experiment)
-
-    def ended(number, received, broadcast):
-        blobs.extend(item.answer.blob for item in received)
-        return round_of(number, received, broadcast)
-
-    round_of = partial(server.strategy.round_of, experiment)
-    monkeypatch.setattr(server.strategy, "average", average)
-    monkeypatch.setattr(server.strategy, "round_of", lambda _, *args: ended(*args))
-    records, _ = run(experiment, lambda offer, partition: [honest(experiment, offer, partition)])
-    assert len(records) == 3
-    assert held
-    assert blobs == [b""] * 12
-    assert all(min(record.clients["up_bytes"]) > 100 for record in records)
-    assert [sum(record.clients["up_bytes"]) for record in records] == [record.up_bytes for record in records]
 
 
 def test_client_that_needs_the_dense_model_gets_it_once_and_takes_part(experiment):
