@@ -35,6 +35,9 @@ log = logging.getLogger("fedkd.server")
 # Seconds in which a node says which client it is; a slow one starts a process for it.
 _GREETING = 60.0
 
+# Seconds for which Flower keeps a message beyond its time: with it go replies, those too that came in time.
+_KEPT = 30.0
+
 
 class NoAnswerError(RunError):
     """Too few clients came, or sent an update that could be used."""
@@ -212,8 +215,8 @@ class FedKD:
             raise RunError(f"round {self.state.round}: the model is of no use as it begins: {error}") from None
 
     def _measure(self, state: ServerState) -> Mapping[str, float]:
-        """Quality of the shared model; none where no model is shared."""
-        return self._now.quality(state.shared, self.experiment.threads) if self.experiment.shares else {}
+        """Quality of the shared model; none where the server has no whole one."""
+        return self._now.quality(state.shared, self.experiment.threads) if self.experiment.config.ships else {}
 
     def _count_failure(self, round_: int, received: list[Received], broadcast: Payload | None) -> None:
         """End the run where too many rounds in a row, or all there are, had too few answers."""
@@ -292,6 +295,6 @@ class FedKD:
         return self._message(offer_fields(offer), self._nodes[partition], "train", self._ends - time.monotonic())
 
     def _message(self, fields: dict[str, Any], node: int, kind: str, seconds: float) -> Message:
-        """Make a message that a node which comes back later than in some seconds needn't work on any more."""
-        content, live = to_records("offer", fields, self._parts), max(1.0, seconds)
+        """Make a message that a node which comes back much later than in some seconds needn't work on any more."""
+        content, live = to_records("offer", fields, self._parts), max(1.0, seconds) + _KEPT
         return Message(content, dst_node_id=node, message_type=kind, ttl=live, group_id=str(self.state.round))

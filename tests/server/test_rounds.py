@@ -158,10 +158,10 @@ def test_who_is_behind_is_sent_the_model_while_a_dead_node_is_waited_for():
 
 
 class Mailbox:
-    """Flower's grid to nodes that answer as soon as they are asked."""
+    """Flower's grid to nodes that answer as soon as they are asked; a message that expires takes its reply along."""
 
     def __init__(self, nodes):
-        self.nodes, self.replies = nodes, {}
+        self.nodes, self.replies, self.ends = nodes, {}, {}
 
     def get_node_ids(self):
         return self.nodes.get_node_ids()
@@ -172,10 +172,19 @@ class Mailbox:
             ids.append(f"m{len(self.replies)}")
             message.metadata.__dict__["_message_id"] = ids[-1]
             self.replies[ids[-1]] = list(self.nodes.send_and_receive([message]))
+            self.ends[ids[-1]] = message, time.time() + message.metadata.ttl
         return ids
 
     def pull_messages(self, message_ids):
-        return [reply for i in sorted(message_ids) for reply in self.replies[i]]
+        return [reply for i in sorted(message_ids) for reply in self._replies(i)]
+
+    def _replies(self, name):
+        message, ends = self.ends[name]
+        if time.time() < ends:
+            return self.replies[name]
+        gone = Message(Error(2, "Message Unavailable"), reply_to=message)
+        gone.metadata.__dict__["_src_node_id"] = 0
+        return [gone]
 
 
 class Strangers(ForgedGrid):
