@@ -116,8 +116,9 @@ def test_step_by_a_file_ends_as_near_to_tensorflow_as_tensorflow_to_itself():
     assert [row["optimizer"] for row in rows] == ["adam", "sgd"]
     for row in rows:
         for role in ("teacher", "student"):
-            assert row[f"{role}_off"] < 1e-6
+            assert row[f"{role}_off"] < max(1e-6, 2 * row[f"{role}_off_by_rounding"])
             assert 0 < row[f"{role}_off_by_rounding"] < 1e-3
+        assert row["optimizer"] == "adam" or max(row["teacher_off"], row["student_off"]) < 1e-6
         assert row["litert_over_tensorflow"] == pytest.approx(row["litert_ms"] / row["tensorflow_ms"])
 
 
