@@ -226,6 +226,10 @@ def test_bytes_are_compared_with_plain_averaging_of_the_model_without_adapters()
     assert sum(item.size for item in with_.spec) < sum(item.size for item in without.spec)
 
 
+def test_a_setting_may_ask_for_what_the_method_has():
+    assert resolve(LORA | {"model.lora_freeze_a": True}).config.model.lora_rank("teacher") == 8
+
+
 def test_settings_that_ask_for_nothing_decide_nothing():
     assert not [key for key in deciding(resolve(TINY).config) if "lora" in key]
     assert deciding(resolve(LORA).config)["model.teacher_lora"] == 8

@@ -13,6 +13,7 @@ import tomli_w
 from fedkd.base.errors import InputError, require
 from fedkd.config.config import Config, Scalar, Settings
 from fedkd.config.device_class import SECTION, DeviceClass, check_name
+from fedkd.config.methods import method
 
 
 def keys(of: type = Config, prefix: str = "") -> Iterator[tuple[str, type]]:
@@ -90,9 +91,14 @@ def _typed(key: str, value: Any, known: Mapping[str, type]) -> Scalar:
 def build_of_task(settings: Settings) -> Config:
     """Return a configuration of what says which task it is, with what models and by which method; errors as ``build``.
 
-    Rules between sections are for all settings together: a method may set what a given one asks for.
+    Rules between sections are for all settings together: a method may set what a given one asks for. What a method sets
+    of models counts here, too.
+
+    Raises:
+        InputError: There is no such method, or as ``build``.
     """
-    return build({key: value for key, value in settings.items() if key in _OF_TASK or key.startswith("model.")})
+    given = {**method(str(settings.get("method", Config.method))).settings, **settings}
+    return build({key: value for key, value in given.items() if key in _OF_TASK or key.startswith("model.")})
 
 
 _OF_TASK = ("task", "data", "method")

@@ -9,7 +9,6 @@ from pathlib import Path
 from fedkd.base import runtime
 from fedkd.base.errors import InputError
 from fedkd.config.config import Config
-from fedkd.config.methods import method
 from fedkd.config.settings import build_of_task, check_settings
 from fedkd.protocol.resolve import resolve
 from fedkd.tasks.registry import load_task
@@ -70,7 +69,7 @@ def plan(cells: Sequence[Cell], out: Path) -> tuple[Job, ...]:
     """
     for cell in cells:
         with _about(cell):
-            method(build_of_task(check_settings(cell.settings)).method)
+            build_of_task(check_settings(cell.settings))
     load = lru_cache(maxsize=1)(load_task)
     configs: dict[str, Config] = {}
     for cell in sorted(cells, key=_data):
