@@ -85,7 +85,7 @@ def _run(experiment: Experiment, grid: Grid, folder: RunFolder, progress: RunPro
     strategy.run()
     summary = summarise(experiment, out.name, engine, folder.history, strategy.trained)
     folder.write_summary(summary)  # first without files: converters fail in more ways than one can list
-    if experiment.shares:
+    if experiment.config.ships:
         # These import TensorFlow, which ``runtime.configure`` comes before.
         from fedkd.models.inspect import logits_model
         from server.confused import confusion_of

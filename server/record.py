@@ -91,12 +91,12 @@ def with_quality(ended: Round, experiment: Experiment, shared: Mapping[str, floa
     Args:
         ended: The round.
         experiment: The round's, see ``Experiment.at``.
-        shared: What was measured of the shared model; where none is shared, the mean of the clients' own counts.
+        shared: What was measured of the shared model; where the server has none, the mean of the clients' own counts.
         measured: What the clients measured; empty where this was no round for it.
     """
     deciding, *others = (metric.name for metric in experiment.metrics)
     teachers = {name: _mean_of(teacher_key(name), measured.values()) for name in (deciding, *others)}
-    found: Mapping[str, float | None] = shared if experiment.shares else teachers
+    found: Mapping[str, float | None] = shared if experiment.config.ships else teachers
     each = _figures(teacher_key(deciding), measured.values())
     return replace(
         ended,

@@ -72,7 +72,7 @@ def summarise(experiment: Experiment, name: str, engine: str, history: Sequence[
         rounds=config.rounds,
         finish_rounds=config.total_rounds - config.rounds,
         clients=config.clients,
-        shared=config.exchange.shared,
+        shared=config.exchange.shared if config.ships else "none",
         parameters=experiment.parameters,
         metrics=experiment.metrics,
         quality=Quality(

@@ -88,7 +88,7 @@ def _check_method(folder: Path, config: Config, client: int | None) -> None:
         return
     if config.train.models == "student":
         raise InputError(f"{method} trains no teacher")
-    if shared == "teacher":
+    if config.ships and shared == "teacher":
         raise InputError(f"{method} has all clients share one teacher: that is {folder / 'student.keras'}")
     if shared == "both":
         raise InputError(f"{method} has all clients share one teacher, so none is a client's own")

@@ -68,6 +68,7 @@ class Config:
         self._check_stages()
         self._check_control()
         self._check_units()
+        self._check_personal()
         if self.clients:
             asked = f"at most {self.participants}, the clients a round asks"
             require(self.guard.minimum <= self.participants, "guard.minimum", self.guard.minimum, asked)
@@ -111,6 +112,22 @@ class Config:
         require(units == 1 or alone, "exchange.units", units, rule)
         rule = "1 with train.control_variates, which are means over all rounds"
         require(units == 1 or not self.train.control_variates, "exchange.units", units, rule)
+
+    def _check_personal(self) -> None:
+        part, key = self.exchange.personal, "exchange.personal"
+        if not part:
+            return
+        alone = self.train.models == self.exchange.shared == "teacher"
+        require(
+            alone, key, part, "empty where not the teacher alone is trained and shared (train.models, exchange.shared)"
+        )
+        rule = "empty with finishing rounds (edge.sparsity, edge.qat, edge.channels): only clients have whole models"
+        require(self.total_rounds == self.rounds, key, part, rule)
+        whole = self.exchange.units == 1 and not self.train.control_variates
+        require(whole, key, part, "empty with train.control_variates, or with exchange.units below 1")
+        rule = "another than lora_b without adapters that train both matrices (model.teacher_lora, model.lora_freeze_a)"
+        adapters = self.model.teacher_lora > 0 and not self.model.lora_freeze_a
+        require(part != "lora_b" or adapters, key, part, rule)
 
     def _check_losses(self) -> None:
         models = self.train.models
@@ -156,6 +173,11 @@ class Config:
         return "student" if self.exchange.shared == "both" else self.exchange.shared
 
     @property
+    def ships(self) -> bool:
+        """Whether the server has a model in the end: one is shared, and nothing of it stays with the clients."""
+        return self.exchange.shared != "none" and not self.exchange.personal
+
+    @property
     def reshapes(self) -> bool:
         """Whether finishing rounds train another model in the place of the one that ships.
 
@@ -166,7 +188,7 @@ class Config:
     @property
     def device_files(self) -> int:
         """Files that are made for devices at a run's end, one for each precision."""
-        return len(self.edge.wanted) if self.exchange.shared != "none" else 0
+        return len(self.edge.wanted) if self.ships else 0
 
     @property
     def prolongable(self) -> bool:

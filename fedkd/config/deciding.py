@@ -33,6 +33,7 @@ _YOUNGER = {
     "exchange.sketch_rows": 5,
     "exchange.momentum": 0.0,
     "exchange.units": 1.0,
+    "exchange.personal": "",
     "edge.words": "all",
     "edge.rounding": "nearest",
     "edge.drop": 2.0,

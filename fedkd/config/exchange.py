@@ -7,6 +7,9 @@ from fedkd.base.errors import require
 # What an update may be reduced to, see ``fedkd.exchange.compressors``.
 COMPRESSORS = ("svd", "dense", "topk", "powersgd", "sketch")
 
+# Parts of a model that may stay with each client, see ``fedkd.models.personal``.
+PERSONAL = ("lora_b", "head", "norms")
+
 # Bits of a number that is sent: 32 are float32, fewer are whole multiples of a step.
 BITS = (32, 16, 8, 4, 2)
 
@@ -18,7 +21,8 @@ class ExchangeConfig:
     ``transforms`` changes updates before they are encoded: names, separated by spaces, of ``fedkd.exchange.chain``.
     Count sketches go with ``up`` and ``down`` both ``sketch``: of ``sketch_rows``, with ``sketch_size`` times as many
     entries as the model; the server's has ``momentum``, and it broadcasts the ``density`` of entries it finds largest.
-    ``units`` is the share of each layer's units that a round trains and sends, others in each.
+    ``units`` is the share of each layer's units that a round trains and sends, others in each. ``personal`` says what
+    of the shared model stays with each client instead: one of ``PERSONAL``, or nothing where empty.
     """
 
     shared: str = "student"
@@ -38,6 +42,7 @@ class ExchangeConfig:
     deflate: bool = False
     weighting: str = "examples"
     transforms: str = ""
+    personal: str = ""
 
     def __post_init__(self) -> None:
         """Check the rules."""
@@ -60,6 +65,8 @@ class ExchangeConfig:
         ways = ("stochastic", "nearest")
         require(self.rounding in ways, "exchange.rounding", self.rounding, "stochastic or nearest")
         kinds = ("examples", "uniform")
+        known = self.personal in ("", *PERSONAL)
+        require(known, "exchange.personal", self.personal, f"one of {', '.join(PERSONAL)}, or empty (nothing)")
         require(self.weighting in kinds, "exchange.weighting", self.weighting, "examples or uniform")
 
     def _check_sketch(self) -> None:

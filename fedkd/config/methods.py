@@ -36,6 +36,14 @@ _ALONE: dict[str, Scalar] = {
     "edge.sparsity": 0.0,
     "edge.precisions": "none",
 }
+# Nobody but the clients has a whole model.
+_PERSONAL: dict[str, Scalar] = {
+    **_TEACHER,
+    **_DENSE,
+    "train.evaluate_every": 1,
+    "edge.sparsity": 0.0,
+    "edge.precisions": "none",
+}
 _LORA: dict[str, Scalar] = {"model.teacher_lora": 8, "train.teacher_lr": 1e-3}
 
 _FEW_BITS: dict[str, Scalar] = {
@@ -159,6 +167,25 @@ _ALL = (
         " adapters is that of their products",
         "Sun et al., ICLR 2024",
         {**_TEACHER, **_DENSE, **_LORA, "model.lora_freeze_a": True},
+    ),
+    Method(
+        "fedsa_lora",
+        "fedlora whose adapters have their second matrix stay with each client (FedSA-LoRA), which so has a model of"
+        " its own",
+        "Guo et al., ICLR 2025",
+        {**_PERSONAL, **_LORA, "exchange.personal": "lora_b"},
+    ),
+    Method(
+        "fedper",
+        "FedAvg of the teacher but for its head, which stays with each client",
+        "Arivazhagan et al., arXiv:1912.00818, 2019",
+        {**_PERSONAL, "exchange.personal": "head"},
+    ),
+    Method(
+        "fedbn",
+        "FedAvg of the teacher but for its normalization layers, which stay with each client",
+        "Li et al., ICLR 2021",
+        {**_PERSONAL, "exchange.personal": "norms"},
     ),
     Method(
         "local",

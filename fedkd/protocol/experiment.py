@@ -167,7 +167,8 @@ class Experiment(Rules):
 
     def initial_shared(self) -> Weights:
         """The shared model before the first round, which the seed alone determines; empty where none is shared."""
-        return self.with_control([tensor for role in self.shared_roles for tensor in self.untrained(role)])
+        models = (self.shared_of(self.untrained(role)) for role in self.shared_roles)
+        return self.with_control([tensor for model in models for tensor in model])
 
     def untrained(self, role: str) -> Weights:
         """Return the weights with which a model was built."""
@@ -200,7 +201,19 @@ class Experiment(Rules):
     def _specs(self) -> Mapping[str, Spec]:
         from fedkd.models.inspect import model_spec
 
-        return {role: model_spec(self.models[role]) for role in self.shared_roles}
+        return {role: tuple(self.shared_of(model_spec(self.models[role]))) for role in self.shared_roles}
+
+    @cached_property
+    def personal(self) -> frozenset[int]:
+        """Places of the shared model's tensors that stay with each client; none for most methods.
+
+        Raises:
+            InputError: The model has no such tensors, or no others.
+        """
+        from fedkd.models.personal import personal_places
+
+        part = self.config.exchange.personal
+        return personal_places(self.shared_model, part) if part else frozenset()
 
     @cached_property
     def shared_sizes(self) -> Mapping[str, int]:

@@ -43,7 +43,12 @@ if TYPE_CHECKING:
 def new_client(local: Local) -> ClientState:
     """State before the first round: its shared model follows from the seed, so it need not be sent."""
     state, experiment = local.initial_state(), local.experiment
-    parts = {role: state.pop(role) if role in state else experiment.untrained(role) for role in experiment.shared_roles}
+    parts = {
+        role: experiment.shared_of(state[role] if role in state else experiment.untrained(role))
+        for role in experiment.shared_roles
+    }
+    if not experiment.personal:
+        state = {group: arrays for group, arrays in state.items() if group not in parts}
     return ClientState(0, experiment.with_control([tensor for part in parts.values() for tensor in part]), state)
 
 

@@ -39,12 +39,13 @@ def check(experiment: "Experiment") -> dict[str, str]:
 
     check_builders(experiment)
     experiment.locals()
-    if experiment.shares:
+    if experiment.config.ships:
         check_copied(experiment)
         check_words(experiment)
         check_rounding(experiment)
     edge = experiment.config.edge
     experiment.sub_model(1)
+    experiment.shared_of(())  # none, of a model that has personal tensors
     if edge.channels:
         in_turn(_plain(experiment, None), macs=1 - edge.channels)
     return skipped(_plain(experiment, None)) if edge.qat else {}

@@ -67,8 +67,8 @@ class Local:
         return figures | {PERSONAL: self._deciding("teacher", teacher, held_out)}
 
     def shared_quality(self, base: Weights, held_out: Dataset) -> dict[str, float]:
-        """Quality of the shared model, as a round begins with it, on what the client held out; empty without either."""
-        if not base or not len(held_out):
+        """Quality of the shared model, as a round begins with it, on what it held out; empty without either."""
+        if not base or not len(held_out) or self.experiment.personal:
             return {}
         shown = self.experiment.shown
         return {SHARED_PERSONAL: self._deciding(shown, self.experiment.parts(base)[shown], held_out)}

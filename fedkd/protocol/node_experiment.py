@@ -69,6 +69,7 @@ def about(first: "Experiment", now: "Experiment", kind: str) -> dict[str, Any]:
         "fingerprint": first.fingerprint,
         "stage": now.stage,
         "shared_sizes": dict(now.shared_sizes),
+        "personal": sorted(now.personal),
         "kind": kind,
         "frozen": now.frozen,
         "units": now.units.to_json() if now.config.exchange.units < 1 else None,
@@ -150,6 +151,11 @@ class NodeExperiment(Rules):
         """Numbers of tensors of the models that are shared, by role."""
         sizes: Mapping[str, int] = self._about["shared_sizes"]
         return sizes
+
+    @cached_property
+    def personal(self) -> frozenset[int]:
+        """Places of the shared model's tensors that stay with each client."""
+        return frozenset(self._about["personal"])
 
     @cached_property
     def units(self) -> Units:

@@ -2,7 +2,7 @@
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -24,6 +24,7 @@ from fedkd.exchange.coding import Coding
 from fedkd.exchange.compressors import compressor
 from fedkd.exchange.sub_model import SubModel, Units, decode_part
 from fedkd.objectives.objective import Objective
+from fedkd.protocol.personal import shared_part
 from fedkd.protocol.run_cache import RunCache
 from fedkd.protocol.scaffold import zeros_like
 from fedkd.protocol.stages import TEACHER, TOGETHER, within_stage
@@ -163,6 +164,15 @@ class Rules(ABC):
     def shares(self) -> bool:
         """Whether any model is shared."""
         return self.config.exchange.shared != "none"
+
+    def shared_of(self, tensors: Sequence[T]) -> list[T]:
+        """Return what of a shared model's tensors is shared: all of them for most methods."""
+        return shared_part(tensors, self.personal)
+
+    @property
+    @abstractmethod
+    def personal(self) -> Collection[int]:
+        """Places of the shared model's tensors that stay with each client; none for most methods."""
 
     @cached_property
     def chain(self) -> Chain:

@@ -11,6 +11,7 @@ from fedkd.exchange.blob import PayloadError
 from fedkd.exchange.transforms import Context
 from fedkd.protocol import scaffold
 from fedkd.protocol.local import Local
+from fedkd.protocol.personal import with_shared
 from fedkd.protocol.state import Offer
 
 
@@ -38,7 +39,9 @@ def trained(
         base = part.spread(part.taken(base), context.spec)
     after, losses = _fit(state, base, offer, data, local, context)
     check_trained(after, losses, experiment.config.train)
-    parts = {role: after.pop(role, before) for role, before in experiment.parts(base).items()}
+    parts = {role: experiment.shared_of(after.get(role, before)) for role, before in experiment.parts(base).items()}
+    if not experiment.personal:
+        after = {group: arrays for group, arrays in after.items() if group not in parts}
     update = subtract(experiment.joined(parts), base)
     if part is not None:  # what layers have measured of units that weren't there is nothing
         update = part.spread(part.taken(update), context.spec)
@@ -58,6 +61,8 @@ def _fit(
     if not base:
         return trainer.fit(state, data, context.rng, rate)
     shared = {role: part for role, part in experiment.parts(base).items() if role in trainer.roles}
+    if experiment.personal:
+        shared = {role: with_shared(state[role], part, experiment.personal) for role, part in shared.items()}
     moved = [role for role in shared if f"{role}.moments" in state]
     if config.train.reset_student_moments:
         state = state | {f"{role}.moments": trainer.initial_moments(role) for role in moved}

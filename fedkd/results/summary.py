@@ -53,7 +53,7 @@ class Summary:
         rounds: Of training.
         finish_rounds: After them.
         clients: Of the federation.
-        shared: The model that is: ``student``, ``teacher`` or ``none``.
+        shared: The model that is, whole: ``student``, ``teacher``, ``both`` or ``none``.
         parameters: Counts by ``teacher`` and ``student``.
         metrics: How the task's figures are read, the deciding one first.
         quality: By the deciding metric, at the end of training, and of what ships; None where it isn't known.

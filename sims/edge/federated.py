@@ -55,7 +55,7 @@ def _examples(alone: Experiment, seed: int, round_: int, client: int) -> np.rand
 def _alone(config: Config, rounds: int) -> Config:
     """The same federation with one model, which crosses the network whole."""
     exchange = replace(config.exchange, shared="student", up="dense", down="dense", bits=32, feedback=False)
-    exchange = replace(exchange, weighting="examples", momentum=0.0, units=1.0)
+    exchange = replace(exchange, weighting="examples", momentum=0.0, units=1.0, personal="")
     train = replace(config.train, models="student", student_lr=_RATE * config.train.student_lr)
     train = replace(train, control_variates=False, teacher_share=0.0, unlabelled="")
     plain = config.model.without_lora("teacher").without_lora("student")

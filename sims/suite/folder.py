@@ -61,8 +61,7 @@ def summary_of(job: Job) -> Summary | None:
         written = build(read_toml(job.folder / "config.toml"))
         summary = RunFolder(job.folder).summary
         # A run writes its summary first without its device files, then with them; who made it comes last.
-        wanted = job.config.edge.wanted if job.config.exchange.shared != "none" else ()
-        whole = summary and len(summary.files) == len(wanted) and (job.folder / _ORIGIN).exists()
+        whole = summary and len(summary.files) == job.config.device_files and (job.folder / _ORIGIN).exists()
     except (InputError, OSError):
         return None
     return summary if written == job.config and whole else None
