@@ -43,7 +43,7 @@ def introduce(experiment: Experiment, console: Console) -> None:
 
 def _say_starts(experiment: Experiment, console: Console) -> None:
     """Say what models begin with that isn't the seed's, and what of them is trained where that isn't all."""
-    from fedkd.models.inspect import count, unfrozen
+    from fedkd.models.inspect import count, model_spec, unfrozen
 
     models = experiment.config.model
     if models.student_weights:
@@ -51,6 +51,10 @@ def _say_starts(experiment: Experiment, console: Console) -> None:
     if models.student_init == "teacher_layers":
         taken, hidden = experiment.taken_layers()
         console.print(f"the student starts from the teacher's layers, {taken} of its {hidden}", highlight=False)
+    if personal := sorted(experiment.personal):
+        spec = model_spec(experiment.shared_model)
+        names = ", ".join(spec[place].name for place in personal)
+        console.print(f"stays with each client, {len(personal)} of {len(spec)} tensors: {names}", highlight=False)
     for role in ("teacher", "student"):
         if rank := models.lora_rank(role):
             trained = count(unfrozen(experiment.model(role)))

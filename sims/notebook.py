@@ -78,7 +78,7 @@ class Run:
         """The shared model at the end of training, which answers with logits alone.
 
         Raises:
-            InputError: The run was interrupted, or shared no model.
+            InputError: The run was interrupted, or shared no whole model.
         """
         from fedkd.base import runtime
 
@@ -87,7 +87,7 @@ class Run:
 
         file = self.folder / "student.keras"
         if not file.is_file():
-            raise InputError(f"{self.folder}: has no student.keras: the run was interrupted, or shared no model")
+            raise InputError(f"{self.folder}: has no student.keras: the run was interrupted, or shared no whole model")
         return load_model(file)
 
     @property

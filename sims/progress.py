@@ -141,6 +141,7 @@ class State:
         written: how many of these there are already; None before they are begun.
         rows: the rounds so far by number, in order.
         metric: how their quality is read.
+        ships: whether a whole model is shared.
         started: when the watching began, by the monotonic clock.
         latest: when the last round was seen.
         stopped: whether the watching has ended.
@@ -152,6 +153,7 @@ class State:
     written: int | None = None
     rows: dict[int, Round] = field(default_factory=dict)
     metric: Scale = ACCURACY
+    ships: bool = True
     started: float = field(default_factory=time.monotonic)
     latest: float = field(default_factory=time.monotonic)
     stopped: bool = False
@@ -165,7 +167,8 @@ class State:
             if self.rows.get(number) == row:
                 continue
             if not self.rows:
-                self.metric = _metric(self.tail.path.parent, row)
+                run = _record(self.tail.path.parent, row)
+                self.metric, self.ships = run.metric, run.ships
             # A run continued from a checkpoint repeats rounds: those that came after them no longer count.
             self.rows = {old: self.rows[old] for old in self.rows if old < number} | {number: row}
             self.rounds = row.rounds or self.rounds
@@ -211,6 +214,8 @@ class State:
         quality = f"shared model {text(shared)}"
         if rows and rows[-1].phase == "teacher":
             quality = f"teacher, before it teaches {text(shared)}"
+        elif not self.ships:
+            quality = f"teachers {text(teachers)}"
         elif teachers is not None:
             quality = f"student {text(shared)} · teachers {text(teachers)}"
         up, down = sum(row.up_bytes for row in rows), sum(row.down_bytes for row in rows)
@@ -231,12 +236,13 @@ class State:
         return Group(line, Text(text, no_wrap=True, overflow="ellipsis"))
 
 
-def _metric(folder: Path, first: Round) -> Scale:
-    """What decides the run's quality, which its folder says before its first round ends."""
+def _record(folder: Path, first: Round) -> RunRecord:
+    """The run as its folder says before its first round ends."""
+    held = RunFolder(folder)
     try:
-        return RunRecord(folder, None, (first,), task=RunFolder(folder).task).metric
+        return RunRecord(folder, None, (first,), config=held.config, task=held.task)
     except (InputError, OSError):  # for the report to complain of
-        return RunRecord(folder, None, (first,)).metric
+        return RunRecord(folder, None, (first,))
 
 
 def clock(seconds: float) -> str:

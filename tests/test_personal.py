@@ -1,6 +1,9 @@
 """Laws of federations of which every client keeps a part of the shared model to itself."""
 
+import io
 import json
+import re
+import shutil
 from dataclasses import replace
 
 import keras
@@ -14,7 +17,12 @@ from fedkd.exchange.codec import decode
 from fedkd.models.inspect import get_weights, model_spec
 from fedkd.protocol.reference import Federation
 from fedkd.protocol.resolve import resolve
+from fedkd.results.run_folder import read
 from sims.cli import app
+from sims.report.compare import comparison, notices
+from sims.report.page import write_report
+from sims.report.plots.quality import quality_by_round
+from sims.report.table import summary_table
 from sims.run import resume, run
 from tests import tiny
 from tests.pretrained_folder import LAYERS, write
@@ -131,7 +139,13 @@ def test_a_round_begins_with_what_is_shared_and_what_is_the_clients_own():
 
 
 def test_a_run_reports_the_clients_models(tmp_path):
-    run(TINY | {"method": "fedper"}, "local", tmp_path / "run", False, True, QUIET)
+    console = Console(file=io.StringIO(), width=300)
+    run(TINY | {"method": "fedper"}, "local", tmp_path / "run", False, True, console)
+    said = console.file.getvalue()
+    assert re.search(r"stays with each client, 2 of 7 tensors: dense\w*/kernel, dense\w*/bias\n", said)
+    assert "teachers" in said
+    assert "student" not in said.partition("rounds of training")[2]
+    assert "shared model" not in said
     found = json.loads((tmp_path / "run" / "summary.json").read_text())
     rows = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
     assert [row["shared_accuracy"] for row in rows] == [row["teacher_mean"] for row in rows]
@@ -154,6 +168,28 @@ def test_each_clients_model_can_be_had(tmp_path):
     assert not same(*models)
     none = CliRunner().invoke(app, ["export", str(tmp_path / "run"), "--trust", "--out", str(tmp_path / "s.keras")])
     assert none.exit_code == 2
+
+
+@pytest.mark.parametrize("method", ["fedper", "local"])
+def test_no_picture_table_or_page_speaks_of_a_shared_model_where_none_is_whole(method, tmp_path):
+    run(TINY | {"method": method}, "local", tmp_path / "run", False, True, QUIET)
+    found = read(tmp_path / "run")
+    assert not found.ships
+    axes = quality_by_round(found).axes[0]
+    labels = [line.get_label() for line in axes.lines]
+    assert any("Teachers" in label for label in labels)
+    assert not any("hared" in label for label in labels)
+    assert "student" not in _text(summary_table(found.summary)).lower().partition("quality")[2].partition("\n")[0]
+    page = write_report(tmp_path / "run").read_text()
+    assert "Student (shared)" not in page
+    both = comparison([tmp_path / "run", shutil.copytree(tmp_path / "run", tmp_path / "again")])
+    assert any("shares no whole model" in line for line in notices(both))
+
+
+def _text(shown):
+    console = Console(file=io.StringIO(), width=200)
+    console.print(shown)
+    return console.file.getvalue()
 
 
 @pytest.mark.slow
@@ -214,6 +250,7 @@ def test_settings_that_ask_for_nothing_decide_nothing():
             "exchange.personal must be another than lora_b without adapters",
         ),
         (["method=fedsa_lora", "model.lora_freeze_a=true"], "another than lora_b without adapters that train both"),
+        (["method=fedper", "edge.precisions=int8"], "edge.precisions must be none with exchange.personal"),
         (["method=fedbn", "task=digits", "clients=2"], "exchange.personal must be empty with"),
     ],
 )

@@ -126,6 +126,12 @@ class Config:
         whole = self.exchange.units == 1 and not self.train.control_variates
         require(whole, key, part, "empty with train.control_variates, or with exchange.units below 1")
         rule = "another than lora_b without adapters that train both matrices (model.teacher_lora, model.lora_freeze_a)"
+        require(
+            not self.edge.wanted,
+            "edge.precisions",
+            self.edge.precisions,
+            f"none with {key}: only clients have whole models",
+        )
         adapters = self.model.teacher_lora > 0 and not self.model.lora_freeze_a
         require(part != "lora_b" or adapters, key, part, rule)
 

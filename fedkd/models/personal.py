@@ -24,7 +24,7 @@ def personal_places(model: keras.Model, part: str) -> frozenset[int]:
     Args:
         model: With its adapters, if any.
         part: ``lora_b`` for the second matrix of each adapter, ``head`` for the layer that makes the logits, ``norms``
-            for scales, offsets and statistics of Keras' normalization layers and our transformers'.
+            for scales, offsets and statistics of batch, group, layer and RMS normalization.
 
     Raises:
         InputError: It has none of these, or nothing else.

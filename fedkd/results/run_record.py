@@ -92,6 +92,15 @@ class RunRecord:
         return self.task.baseline_label if self.task else LARGEST_CLASS
 
     @property
+    def ships(self) -> bool:
+        """Whether a whole model is shared; where none is, what is said of one is the mean of the clients' own."""
+        try:
+            settings = self.settings
+        except InputError:
+            return True
+        return settings.get("exchange.shared") != "none" and not settings.get("exchange.personal")
+
+    @property
     def shared_name(self) -> str:
         """What the shared model is called: a student has teachers, a method without them shares just a model."""
         taught = any(row.teacher_mean is not None for row in self.history)

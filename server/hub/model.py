@@ -76,8 +76,9 @@ def _search(folder: Path) -> Search:
 def _held(folder: Path, run: Path, file: str, known: Sequence[DeviceFile]) -> ChosenFile:
     path = folder / file
     if not file or not path.is_file():
-        there = ", ".join(sorted(item.name for item in folder.glob("*.tflite"))) or "none"
-        raise InputError(f"{folder}: no device file {file or 'was chosen there'}; --file takes one of: {there}")
+        there = ", ".join(sorted(item.name for item in folder.glob("*.tflite")))
+        instead = f"--file takes one of: {there}" if there else "it has no others"
+        raise InputError(f"{folder}: no device file {file or 'was chosen there'}; {instead}")
     if not 0 < path.stat().st_size <= LARGEST_MODEL:
         raise InputError(f"{path}: must have 1 to {LARGEST_MODEL:,} bytes, got {path.stat().st_size:,}")
     if not (run / "config.toml").is_file():

@@ -125,7 +125,7 @@ def _of_run(folder: Path, task: str, data: str, seed: int, trust: bool) -> Sourc
     if not config.is_file():
         raise InputError(f"{folder}: not the folder of a run, it has no config.toml")
     if not (folder / "student.keras").is_file():
-        raise InputError(f"{folder}: has no student.keras: the run was interrupted, or shared no model")
+        raise InputError(f"{folder}: has no student.keras: the run was interrupted, or shared no whole model")
     settings = trusted_settings(config, trust, {"task": task}) | ({"data": data} if data else {})
     if task and task != settings.get("task"):
         raise InputError(f"{folder}: a run of task {settings.get('task')!r}, --task says {task!r}; leave --task out")

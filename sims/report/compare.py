@@ -152,6 +152,8 @@ def notices(held: Comparison) -> Iterator[str]:
     for pool in held.pools:
         if not pool.finished:
             yield f"{pool.name} isn't finished, rounds {_rounds(pool)}; its figures are the last it measured."
+        if not pool.runs[0].ships:
+            yield f"{pool.name} shares no whole model: its figures are the mean of the clients' own."
         if found := _other_versions(pool):
             yield f"{pool.name}: its seeds ran with other versions: {'; '.join(found)}."
 

@@ -71,9 +71,10 @@ def _wanted(run: RunRecord) -> Iterator[tuple[Draw, str, str]]:
     if run.confusion and run.confusion.classes:
         yield _confusion, "Which classes are taken for which", _confused(run.confusion)
     if client_rows(run) and _measured_at_clients(run):
+        models = "its teacher, and of the shared model as the round began," if run.ships else "its own model,"
         text = (
-            f"{run.metric.title} at each client, as it measured last: of its teacher, and of the shared model as the"
-            " round began, on the test set and on what the client held out of its own data."
+            f"{run.metric.title} at each client, as it measured last: of {models} on the test set and on what the"
+            " client held out of its own data."
         )
         yield client_quality, "Quality by client", text
     if any(row.norms.get("median") is not None for row in run.history):
@@ -165,7 +166,7 @@ def _refusal(entry: Any) -> str:
 def _tiles(run: RunRecord) -> Iterator[tuple[str, str, str]]:
     """The headline figures: what it is, the figure, what it compares to."""
     metric, quality, summary = run.metric, run.quality, run.summary or Summary()
-    if quality.shared is not None:
+    if run.ships and quality.shared is not None:
         when = " before finishing" if summary.finish_rounds and quality.finished is None else ""
         when += f", {metric.text(quality.shared)} before finishing" if quality.finished is not None else ""
         known = [(other, run.shared_figure(other)) for other, _ in summary.named_others]

@@ -164,8 +164,10 @@ def _quality(summary: Summary) -> str:
     metric, held = summary.metric, summary.quality or Quality()
     named = "shared model" if held.teacher_mean is None else "student"
     before = f" ({metric.text(held.shared)} before finishing)" if held.finished is not None else ""
-    parts = [f"{lead(metric)}{named} {metric.text(held.shipped)}{before}"]
+    parts = [f"{named} {metric.text(held.shipped)}{before}"]
     parts += [other.beside(value) for other, value in summary.shipped_others]
+    if summary.shared == "none":  # then these are the teachers'
+        parts = []
     if held.teacher_mean is not None:
         spread = f" ± {metric.spread(held.teacher_std)}" if held.teacher_std is not None else ""
         means = [(other, figures.teacher_mean) for other, figures in summary.named_others]
@@ -173,7 +175,7 @@ def _quality(summary: Summary) -> str:
         parts.append(f"teachers {metric.text(held.teacher_mean)}{spread}{others}")
     if held.teacher_personal is not None:
         parts.append(f"own data {metric.text(held.teacher_personal)}")
-    return " · ".join(parts)
+    return lead(metric) + " · ".join(parts)
 
 
 def _baseline(summary: Summary, label: str) -> str:

@@ -98,7 +98,8 @@ def _page(
     parts = [f"# {name}", markdown_table(found).strip() if found else "No cell is finished."]
     if found:
         parts.append(
-            "Mean ± sample standard deviation over seeds, of the shared model on the test set. MB a client: what a"
+            "Mean ± sample standard deviation over seeds, of the shared model on the test set, of the clients' own"
+            " where no whole model is shared. MB a client: what a"
             " client sent and received in all rounds; times less: than FedAvg of the teacher over the same rounds, and"
             " than the row of fedavg_teacher over its own."
         )

@@ -35,7 +35,7 @@ def client_quality(run: RunRecord, look: Look = LIGHT) -> Figure:
             size = 5.5 if len(figures) <= _MANY else 2.5
             style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": size, "linestyle": ""}
             handles += axes.plot(*zip(*known, strict=True), label=label, **style)
-    if (shared := run.quality.shipped) is not None:
+    if run.ships and (shared := run.quality.shipped) is not None:
         line: dict[str, Any] = {"color": look.student, "linestyle": "--", "linewidth": 1.2}
         handles.append(axes.axhline(metric.factor * shared, label="Shared model, test set", **line))
     axes.set_xlim(min(figures) - 0.5, max(figures) + 0.5)

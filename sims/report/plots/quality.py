@@ -100,6 +100,8 @@ def _curves(run: RunRecord, x: Sequence[float], look: Look) -> list[tuple[Points
     )
     found: list[tuple[Points, str, dict[str, Any]]] = []
     for figure, label, style in curves:
+        if label == run.shared_name and not run.ships:
+            continue
         known = [(at, figure(row)) for at, row in zip(x, run.history, strict=True)]
         points = [(at, metric.factor * value) for at, value in known if value is not None]
         if points:
