@@ -31,6 +31,8 @@ from tests.test_encoder import texts
 TINY = {"task": "tests.tiny:task", "clients": 3, "rounds": 2, "train.epochs": 1}
 QUIET = Console(quiet=True)
 METHODS = ("fedper", "fedbn", "fedsa_lora")
+# Of what takes seconds one method is enough in a short run of all tests.
+SOME_SLOW = (pytest.param("fedper"), *(pytest.param(method, marks=pytest.mark.slow) for method in METHODS[1:]))
 
 
 def federation(settings, rounds=((0, 1, 2), (0, 2), (0, 1, 2))):
@@ -109,7 +111,7 @@ def test_all_sides_hold_the_same_bits_whatever_the_codec(more):
     assert same(ends[0].clients[1].local["teacher"], ends[1].clients[1].local["teacher"])
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", SOME_SLOW)
 def test_one_client_alone_trains_as_if_all_were_shared(method):
     """Whoever shares with nobody has the same model at the end of a round, to the rounding of what it sent."""
     plain = (
@@ -170,7 +172,7 @@ def test_each_clients_model_can_be_had(tmp_path):
     assert none.exit_code == 2
 
 
-@pytest.mark.parametrize("method", ["fedper", "local"])
+@pytest.mark.parametrize("method", ["fedper", pytest.param("local", marks=pytest.mark.slow)])
 def test_no_picture_table_or_page_speaks_of_a_shared_model_where_none_is_whole(method, tmp_path):
     run(TINY | {"method": method}, "local", tmp_path / "run", False, True, QUIET)
     found = read(tmp_path / "run")
@@ -205,7 +207,7 @@ def test_a_run_that_was_cut_off_ends_in_the_same_bytes(method, tmp_path):
     assert hashes[0] == hashes[1]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", SOME_SLOW)
 def test_litert_trains_them_as_tensorflow_does(method):
     """Without random layers, to the rounding of float32."""
     ends = []
