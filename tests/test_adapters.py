@@ -154,6 +154,7 @@ def test_students_begin_with_the_layers_of_a_teacher_that_was_trained_by_adapter
         assert not np.array_equal(ours, initial)
 
 
+@pytest.mark.slow
 def test_litert_trains_adapters_as_tensorflow_does():
     """Kernels of two, three and four axes; without random layers, to the rounding of float32."""
 

@@ -101,7 +101,9 @@ def test_another_frozen_layer_is_another_model(experiment):
     assert follow(new_client(other.local()), offer, other) is None
 
 
-@pytest.mark.parametrize("freeze, sizes", [("embedding", LAYERS), ("embedding+1", LAYERS - 1)])
+@pytest.mark.parametrize(
+    "freeze, sizes", [pytest.param("embedding", LAYERS, marks=pytest.mark.slow), ("embedding+1", LAYERS - 1)]
+)
 def test_a_pretrained_models_tables_stay_at_home(freeze, sizes, tmp_path):
     settings = {
         "task": texts(tmp_path / "texts.npz"),
