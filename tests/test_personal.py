@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 from fedkd.config.deciding import deciding
 from fedkd.exchange.codec import decode
 from fedkd.models.inspect import get_weights, model_spec
-from fedkd.protocol.reference import Federation
 from fedkd.protocol.resolve import resolve
 from fedkd.results.run_folder import read
 from sims.cli import app
@@ -24,8 +23,10 @@ from sims.report.page import write_report
 from sims.report.plots.quality import quality_by_round
 from sims.report.table import summary_table
 from sims.run import resume, run
+from tests import test_adapters as adapters
 from tests import tiny
 from tests.pretrained_folder import LAYERS, write
+from tests.test_adapters import same
 from tests.test_encoder import texts
 
 TINY = {"task": "tests.tiny:task", "clients": 3, "rounds": 2, "train.epochs": 1}
@@ -36,16 +37,7 @@ SOME_SLOW = (pytest.param("fedper"), *(pytest.param(method, marks=pytest.mark.sl
 
 
 def federation(settings, rounds=((0, 1, 2), (0, 2), (0, 1, 2))):
-    found = Federation(resolve(TINY | {"rounds": 3} | settings))
-    for participants in rounds:
-        found.round(participants)
-        for client in participants:
-            assert same(found.clients[client].base, found.server.base)
-    return found
-
-
-def same(a, b):
-    return len(a) == len(b) and all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+    return adapters.federation(TINY | {"rounds": 3} | settings, rounds)
 
 
 def split(found, client):

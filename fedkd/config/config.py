@@ -118,20 +118,15 @@ class Config:
         if not part:
             return
         alone = self.train.models == self.exchange.shared == "teacher"
-        require(
-            alone, key, part, "empty where not the teacher alone is trained and shared (train.models, exchange.shared)"
-        )
+        rule = "empty where not the teacher alone is trained and shared (train.models, exchange.shared)"
+        require(alone, key, part, rule)
         rule = "empty with finishing rounds (edge.sparsity, edge.qat, edge.channels): only clients have whole models"
         require(self.total_rounds == self.rounds, key, part, rule)
         whole = self.exchange.units == 1 and not self.train.control_variates
         require(whole, key, part, "empty with train.control_variates, or with exchange.units below 1")
+        rule = f"none with {key}: only clients have whole models"
+        require(not self.edge.wanted, "edge.precisions", self.edge.precisions, rule)
         rule = "another than lora_b without adapters that train both matrices (model.teacher_lora, model.lora_freeze_a)"
-        require(
-            not self.edge.wanted,
-            "edge.precisions",
-            self.edge.precisions,
-            f"none with {key}: only clients have whole models",
-        )
         adapters = self.model.teacher_lora > 0 and not self.model.lora_freeze_a
         require(part != "lora_b" or adapters, key, part, rule)
 

@@ -29,21 +29,10 @@ _FEDKD = "Wu et al., Nature Communications 13:2032, 2022"
 _FEDAVG = "McMahan et al., AISTATS 2017"
 _DENSE: dict[str, Scalar] = {"exchange.up": "dense", "exchange.down": "dense"}
 _TEACHER: dict[str, Scalar] = {"train.models": "teacher", "exchange.shared": "teacher"}
-_ALONE: dict[str, Scalar] = {
-    "train.models": "teacher",
-    "exchange.shared": "none",
-    "train.evaluate_every": 1,
-    "edge.sparsity": 0.0,
-    "edge.precisions": "none",
-}
 # Nobody but the clients has a whole model.
-_PERSONAL: dict[str, Scalar] = {
-    **_TEACHER,
-    **_DENSE,
-    "train.evaluate_every": 1,
-    "edge.sparsity": 0.0,
-    "edge.precisions": "none",
-}
+_OWN: dict[str, Scalar] = {"train.evaluate_every": 1, "edge.sparsity": 0.0, "edge.precisions": "none"}
+_ALONE: dict[str, Scalar] = {"train.models": "teacher", "exchange.shared": "none", **_OWN}
+_PERSONAL: dict[str, Scalar] = {**_TEACHER, **_DENSE, **_OWN}
 _LORA: dict[str, Scalar] = {"model.teacher_lora": 8, "train.teacher_lr": 1e-3}
 
 _FEW_BITS: dict[str, Scalar] = {

@@ -167,8 +167,8 @@ class Experiment(Rules):
 
     def initial_shared(self) -> Weights:
         """The shared model before the first round, which the seed alone determines; empty where none is shared."""
-        models = (self.shared_of(self.untrained(role)) for role in self.shared_roles)
-        return self.with_control([tensor for model in models for tensor in model])
+        models = map(self.untrained, self.shared_roles)
+        return self.with_control([tensor for model in models for tensor in self.shared_of(model)])
 
     def untrained(self, role: str) -> Weights:
         """Return the weights with which a model was built."""

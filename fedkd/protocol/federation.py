@@ -43,13 +43,9 @@ if TYPE_CHECKING:
 def new_client(local: Local) -> ClientState:
     """State before the first round: its shared model follows from the seed, so it need not be sent."""
     state, experiment = local.initial_state(), local.experiment
-    parts = {
-        role: experiment.shared_of(state[role] if role in state else experiment.untrained(role))
-        for role in experiment.shared_roles
-    }
-    if not experiment.personal:
-        state = {group: arrays for group, arrays in state.items() if group not in parts}
-    return ClientState(0, experiment.with_control([tensor for part in parts.values() for tensor in part]), state)
+    models = (state[role] if role in state else experiment.untrained(role) for role in experiment.shared_roles)
+    shared = [tensor for model in models for tensor in experiment.shared_of(model)]
+    return ClientState(0, experiment.with_control(shared), experiment.without_shared(state))
 
 
 def new_server(experiment: "Experiment", run: str = "") -> ServerState:

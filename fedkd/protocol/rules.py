@@ -10,7 +10,7 @@ import numpy as np
 
 from fedkd.base.contents import hash_record
 from fedkd.base.seeding import Purpose, generator
-from fedkd.base.tensors import Spec, Weights, digest
+from fedkd.base.tensors import Spec, State, Weights, digest
 from fedkd.compress.prune import polynomial_sparsity
 from fedkd.config.config import Config
 from fedkd.data.dataset import Dataset
@@ -168,6 +168,12 @@ class Rules(ABC):
     def shared_of(self, tensors: Sequence[T]) -> list[T]:
         """Return what of a shared model's tensors is shared: all of them for most methods."""
         return shared_part(tensors, self.personal)
+
+    def without_shared(self, state: State) -> State:
+        """Return what a client keeps of a state beside the base: a model of which some is personal it keeps whole."""
+        return (
+            state if self.personal else {group: held for group, held in state.items() if group not in self.shared_roles}
+        )
 
     @property
     @abstractmethod

@@ -40,8 +40,7 @@ def trained(
     after, losses = _fit(state, base, offer, data, local, context)
     check_trained(after, losses, experiment.config.train)
     parts = {role: experiment.shared_of(after.get(role, before)) for role, before in experiment.parts(base).items()}
-    if not experiment.personal:
-        after = {group: arrays for group, arrays in after.items() if group not in parts}
+    after = experiment.without_shared(after)
     update = subtract(experiment.joined(parts), base)
     if part is not None:  # what layers have measured of units that weren't there is nothing
         update = part.spread(part.taken(update), context.spec)

@@ -162,12 +162,12 @@ def _title(summary: Summary) -> str:
 def _quality(summary: Summary) -> str:
     """Figures of quality, those that were measured."""
     metric, held = summary.metric, summary.quality or Quality()
-    named = "shared model" if held.teacher_mean is None else "student"
-    before = f" ({metric.text(held.shared)} before finishing)" if held.finished is not None else ""
-    parts = [f"{named} {metric.text(held.shipped)}{before}"]
-    parts += [other.beside(value) for other, value in summary.shipped_others]
-    if summary.shared == "none":  # then these are the teachers'
-        parts = []
+    parts = []
+    if summary.shared != "none":  # else these are the teachers'
+        named = "shared model" if held.teacher_mean is None else "student"
+        before = f" ({metric.text(held.shared)} before finishing)" if held.finished is not None else ""
+        parts = [f"{named} {metric.text(held.shipped)}{before}"]
+        parts += [other.beside(value) for other, value in summary.shipped_others]
     if held.teacher_mean is not None:
         spread = f" ± {metric.spread(held.teacher_std)}" if held.teacher_std is not None else ""
         means = [(other, figures.teacher_mean) for other, figures in summary.named_others]

@@ -99,9 +99,8 @@ def _page(
     if found:
         parts.append(
             "Mean ± sample standard deviation over seeds, of the shared model on the test set, of the clients' own"
-            " where no whole model is shared. MB a client: what a"
-            " client sent and received in all rounds; times less: than FedAvg of the teacher over the same rounds, and"
-            " than the row of fedavg_teacher over its own."
+            " where no whole model is shared. MB a client: what a client sent and received in all rounds; times less:"
+            " than FedAvg of the teacher over the same rounds, and than the row of fedavg_teacher over its own."
         )
     parts += [f"![{text}]({picture})" for picture, text in pictures.items()]
     if missing := [line["cell"] for line in rows if line["status"] != "finished"]:

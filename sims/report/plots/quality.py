@@ -93,15 +93,17 @@ def _curves(run: RunRecord, x: Sequence[float], look: Look) -> list[tuple[Points
     """Points, label and style of each curve that the run has."""
     metric = run.metric
     curves: tuple[tuple[Callable[[Round], float | None], str, dict[str, Any]], ...] = (
-        (partial(_shared, metric.name, False), run.shared_name, _line(look.student, "o", "-")),
+        *(
+            [(partial(_shared, metric.name, False), run.shared_name, _line(look.student, "o", "-"))]
+            if run.ships
+            else []
+        ),
         (partial(_shared, metric.name, True), "Teacher, before it teaches", _line(look.teacher, "D", "-")),
         (lambda row: row.teacher_mean, "Teachers ± std", _line(look.teacher, "s", "-")),
         (lambda row: row.teacher_personal, "Teachers, own data", _line(look.personal, "^", "--")),
     )
     found: list[tuple[Points, str, dict[str, Any]]] = []
     for figure, label, style in curves:
-        if label == run.shared_name and not run.ships:
-            continue
         known = [(at, figure(row)) for at, row in zip(x, run.history, strict=True)]
         points = [(at, metric.factor * value) for at, value in known if value is not None]
         if points:
