@@ -13,7 +13,7 @@ from fedkd.protocol.calibration import calibration_rows, without_examples
 from fedkd.protocol.experiment import Experiment
 from fedkd.protocol.federation import new_server
 from fedkd.protocol.finishing import check
-from fedkd.protocol.node_experiment import about
+from fedkd.protocol.node_experiment import check_said
 from fedkd.protocol.resolve import experiment_of
 from fedkd.results.folder_lock import alone
 from fedkd.results.resuming import check_resumable
@@ -46,7 +46,7 @@ def main(grid: Grid, context: Context) -> None:
     calibration_rows(experiment)  # may be a file that breaks a rule
     engine = str(options.get("engine", "flwr"))
     if engine not in SIMULATED:
-        _check_said(experiment)
+        check_said(experiment)
     for why in without_examples(experiment, check(experiment)).values():
         log.warning("no file: %s", why)
     out = run_path(options.get("out"), experiment.config)
@@ -63,13 +63,6 @@ def main(grid: Grid, context: Context) -> None:
         folder = RunFolder(out)
         progress = _begin(experiment, folder, back)
         _run(experiment, grid, folder, progress, engine)
-
-
-def _check_said(experiment: Experiment) -> None:
-    """Refuse what no training file could say of the experiment before any round, where its clients train by one."""
-    for local in experiment.locals():
-        if experiment.config.train_of(local.kind).engine == "litert":
-            about(experiment, experiment, local.kind)
 
 
 def _run(experiment: Experiment, grid: Grid, folder: RunFolder, progress: RunProgress, engine: str) -> None:

@@ -80,6 +80,20 @@ def about(first: "Experiment", now: "Experiment", kind: str) -> dict[str, Any]:
     }
 
 
+def check_said(experiment: "Experiment") -> None:
+    """Refuse what no training file could say of the experiment, where its clients train by one.
+
+    Args:
+        experiment: Of the first round.
+
+    Raises:
+        InputError: See ``about``.
+    """
+    for local in experiment.locals():
+        if experiment.config.train_of(local.kind).engine == "litert":
+            about(experiment, experiment, local.kind)
+
+
 @dataclass(frozen=True, eq=False)
 class NodeTask:
     """What a node knows of the task.

@@ -14,6 +14,7 @@ from fedkd.config.finish import rounds_in_words
 from fedkd.config.settings import check_settings, to_settings
 from fedkd.config.trust import trust_option
 from fedkd.protocol.experiment import Experiment
+from fedkd.protocol.node_experiment import check_said
 from fedkd.protocol.resolve import experiment_of
 from fedkd.results.folder_lock import alone
 from fedkd.results.resuming import resumable
@@ -53,6 +54,7 @@ def up(
     """
     experiment = experiment_of(absolute(_with_clients(check_settings(settings), nodes)))
     config = experiment.config
+    check_said(experiment)
     if not experiment.rows:
         _check_own(own, config.clients)
     folder = run_path(out, config).absolute()

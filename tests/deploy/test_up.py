@@ -45,6 +45,11 @@ def test_data_that_nobody_deals_must_be_a_splits(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_what_no_training_file_could_say_is_refused_before_any_process_starts(tmp_path):
+    code, line = call("--task", "tests.tiny:scored", "--set", "train.engine=litert", "--out", tmp_path / "run")
+    assert (code, "objective must be one of" in line, (tmp_path / "run").exists()) == (2, True, False), line
+
+
 def test_a_run_whose_nodes_states_are_elsewhere_doesnt_go_on(tmp_path):
     config = build({"task": "tests.tiny:task", "clients": 2})
     folder = RunFolder.create(tmp_path / "run", config, False)
