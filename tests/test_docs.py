@@ -12,7 +12,9 @@ import pytest
 from rich.console import Console
 
 import fedkd
+from fedkd.config.config import Config
 from fedkd.config.methods import METHODS
+from fedkd.config.settings import to_settings
 from fedkd.tasks.named import NAMED
 from sims.run import run
 
@@ -99,6 +101,13 @@ def test_what_pages_and_examples_import_is_public(page):
     for names in re.findall(r"from fedkd import (.+)", page.read_text()):
         assert {name.strip() for name in names.split(",")} <= set(fedkd.__all__)
     assert not re.search(r"(from|import) (fedkd\.|clients|server|sims)", page.read_text())
+
+
+@pytest.mark.parametrize("key", to_settings(Config()))
+def test_every_setting_is_named_in_a_page_or_where_its_section_is_explained(key):
+    section, _, name = key.rpartition(".")
+    text = "".join(page.read_text() for page in PAGES) + (getattr(Config(), section).__doc__ if section else "")
+    assert re.search(rf"\b{re.escape(key)}\b|`{name}\b", text), f"nobody explains {key}"
 
 
 @pytest.mark.parametrize("name", sorted(fedkd.__all__))

@@ -22,7 +22,7 @@ class EdgeConfig:
 
     In finishing rounds clients train it with zeros (``sparsity``), without some ``channels`` (share of the
     multiplications that go with them) and rounded as int8 rounds (``qat``). ``calibration`` counts training rows that a
-    simulation's server holds for the ranges of int8; none where clients learn them or a file has them.
+    simulation's server holds for the ranges of int8; none where clients learn them or ``calibration_file`` has them.
 
     ``words`` is which words the table of a device file holds: ``all`` of the model's, or those ``used`` in training; to
     such a file each of the others is the used word most like it. ``rounding`` is how the dense kernels of ``int4`` are

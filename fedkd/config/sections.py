@@ -49,6 +49,8 @@ class PartitionConfig:
 class TrainConfig:
     """What a client does in a round.
 
+    ``models`` is which it trains: ``both``, which teach each other, or the ``teacher`` or ``student`` alone. ``decay``
+    is the last round's learning rates as a share of the first's, ``proximal`` FedProx's pull to the round's model.
     ``class_weights`` is how much examples count in the task loss: ``balanced`` by how rare their class is among the
     client's own, or ``NAME=WEIGHT`` of classes, with commas between; empty for all alike.
     ``engine`` is what runs its steps: ``tensorflow``, or ``litert``, a training file in the runtime of devices.
@@ -107,7 +109,11 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Switches of the losses (Wu et al. 2022, eqs 1-7), and weights of further kinds of knowledge."""
+    """Switches of the losses (Wu et al. 2022, eqs 1-7), and weights of further kinds of knowledge.
+
+    ``mutual`` has the two models teach each other, ``hidden`` by their hidden states, too, and ``adaptive`` divides
+    both by their task losses: what is wrong teaches little.
+    """
 
     mutual: bool = True
     adaptive: bool = True
