@@ -22,8 +22,9 @@ from fedkd.results.run_folder import CHECKPOINT, RunFolder, run_path
 from server.checkpoint import Checkpoint, RunProgress
 from server.given import given_of
 from server.nodes import PollingGrid, Simulation
+from server.privacy import Keeper
 from server.results import summarise, task_record
-from server.resuming import go_on
+from server.resuming import check_spent_once, go_on
 from server.strategy import FedKD
 
 log = logging.getLogger("fedkd.server")
@@ -47,6 +48,10 @@ def main(grid: Grid, context: Context) -> None:
     engine = str(options.get("engine", "flwr"))
     if engine not in SIMULATED:
         check_said(experiment)
+    if promise := experiment.promise:
+        log.info("%s", promise.in_words)
+        if promise.warning:
+            log.warning("%s", promise.warning)
     for why in without_examples(experiment, check(experiment)).values():
         log.warning("no file: %s", why)
     out = run_path(options.get("out"), experiment.config)
@@ -61,11 +66,14 @@ def main(grid: Grid, context: Context) -> None:
         if options.get("resume", False):
             check_resumable(out, experiment.config, back)  # who held the folder until now may have ended the run
         folder = RunFolder(out)
-        progress = _begin(experiment, folder, back)
-        _run(experiment, grid, folder, progress, engine)
+        keeper = Keeper(experiment, isinstance(grid, Simulation) or engine == "ray")
+        progress = _begin(experiment, folder, back, keeper)
+        _run(experiment, grid, folder, progress, engine, keeper)
 
 
-def _run(experiment: Experiment, grid: Grid, folder: RunFolder, progress: RunProgress, engine: str) -> None:
+def _run(
+    experiment: Experiment, grid: Grid, folder: RunFolder, progress: RunProgress, engine: str, keeper: Keeper
+) -> None:
     """Go through the rounds that are left, and make what is left of a run."""
     out = folder.path
     checkpoint = Checkpoint(out / CHECKPOINT, experiment.fingerprint, given_of(experiment))
@@ -74,9 +82,11 @@ def _run(experiment: Experiment, grid: Grid, folder: RunFolder, progress: RunPro
         folder.append(ended)
         checkpoint.save(progress)
 
-    strategy = FedKD(experiment, progress, grid if isinstance(grid, Simulation) else PollingGrid(grid), on_round)
+    nodes = grid if isinstance(grid, Simulation) else PollingGrid(grid)
+    strategy = FedKD(experiment, progress, nodes, on_round, keeper)
     strategy.run()
     summary = summarise(experiment, out.name, engine, folder.history, strategy.trained)
+    summary = replace(summary, privacy=keeper.record(experiment.config.total_rounds))
     folder.write_summary(summary)  # first without files: converters fail in more ways than one can list
     if experiment.config.ships:
         # These import TensorFlow, which ``runtime.configure`` comes before.
@@ -92,8 +102,10 @@ def _run(experiment: Experiment, grid: Grid, folder: RunFolder, progress: RunPro
     folder.finish()
 
 
-def _begin(experiment: Experiment, folder: RunFolder, from_round: int) -> RunProgress:
+def _begin(experiment: Experiment, folder: RunFolder, from_round: int, keeper: Keeper) -> RunProgress:
     """Begin a run, or go on with it after its last round that is on disk, or the one to go back to."""
+    if keeper.withholds:
+        check_spent_once(experiment, folder)
     progress = go_on(experiment, folder, from_round) or RunProgress(new_server(experiment, secrets.token_hex(8)))
     folder.write_task(task_record(experiment))
     folder.keep(progress.state.round)

@@ -80,6 +80,11 @@ class Checkpoint:
         return [round_ for round_ in self._files.rounds() if self._files.load_round(round_)]
 
     @property
+    def newest(self) -> int:
+        """The last round of which there is a file, be it damaged; 0 for none."""
+        return max(self._files.rounds(), default=0)
+
+    @property
     def empty(self) -> bool:
         """Whether there is no file at all, not even a damaged one."""
         return not self._files.rounds()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -50,6 +51,21 @@ def _phase(config: Config, number: int) -> str:
 def of_models(metrics: Mapping[str, float]) -> dict[str, float]:
     """What a client measured of its models."""
     return {name: value for name, value in metrics.items() if is_of_teacher(name) or name == SHARED_PERSONAL}
+
+
+def why_failed(number: int, usable: int, needed: int, refused: Sequence[Mapping[str, Any]]) -> str:
+    """Say why a round has left the model as it is.
+
+    Args:
+        number: Of the round.
+        usable: How many updates could be used.
+        needed: How many a round needs.
+        refused: What was, see ``UpdateValidator.refused``; the last where the average was.
+    """
+    found = f"{usable} usable updates where a round needs {needed}" if usable else "no usable update from any client"
+    if usable >= needed:
+        found, refused = "the average can't be used", refused[-1:]
+    return f"round {number}: {found}" + (f": {refused[0]['why']}" if refused else "")
 
 
 def with_bytes(ended: Round, experiment: Experiment, received: Sequence[Received], down: Mapping[int, int]) -> Round:

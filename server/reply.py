@@ -82,7 +82,7 @@ def check_update(answer: Answer, state: ServerState, experiment: Experiment) -> 
     bound = settings.norm or _LARGEST_NORM
     if not payload.norm <= bound:
         raise TooLargeError(payload.norm, bound)
-    return payload
+    return experiment.counted(payload, bases)
 
 
 def _check_metrics(answer: Answer, metrics: Sequence[Scale]) -> None:

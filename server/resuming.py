@@ -46,6 +46,24 @@ def go_on(experiment: Experiment, folder: RunFolder, from_round: int = 0) -> Run
     return _with_trained(progress, experiment)
 
 
+def check_spent_once(experiment: Experiment, folder: RunFolder) -> None:
+    """Refuse to repeat a round whose model clients may have: with other noise it would tell them more than it may.
+
+    A round that is in the history and of which there is no file ended as the server did, so nobody has its model.
+
+    Raises:
+        InputError: The state after a later round than the one that could be gone on from is damaged, or lost.
+    """
+    states = Checkpoint(folder.states, experiment.fingerprint)
+    ended = folder.history if (folder.path / "history.jsonl").is_file() else ()
+    whole, told = max(states.rounds, default=0), max((row.number for row in ended), default=0)
+    if states.newest > whole or told > whole + 1:
+        raise InputError(
+            f"{folder.path}: the state after round {max(states.newest, told)} is damaged or lost, and what that round"
+            " has told stays told: a run that keeps privacy.epsilon goes on after its last round alone; begin a new one"
+        )
+
+
 def _named(rounds: list[int]) -> str:
     kept = " or ".join(map(str, rounds))
     return f"one of the rounds that are kept, {kept}" if rounds else "left out: no round of this run is kept"

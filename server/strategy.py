@@ -11,8 +11,7 @@ from typing import Any
 from flwr.app import Message
 
 from clients.node.transport import to_records
-from fedkd.base.errors import InputError, NotFiniteError, RunError
-from fedkd.base.seeding import Purpose, generator
+from fedkd.base.errors import InputError, NoAnswerError, NotFiniteError, RunError
 from fedkd.base.tensors import digest
 from fedkd.exchange.codec import Payload, encode
 from fedkd.protocol.experiment import Experiment
@@ -24,13 +23,13 @@ from fedkd.results.round import Round
 from server.checkpoint import RunProgress
 from server.kinds import Kinds
 from server.nodes import Nodes, PollingGrid, Simulation
-from server.record import of_models, round_of, with_bytes, with_clients, with_quality
+from server.privacy import Keeper
+from server.record import of_models, round_of, why_failed, with_bytes, with_clients, with_quality
 from server.reply import read, update_of
 from server.training_files import TrainingFiles
 from server.validation import Received, UpdateValidator
 
 log = logging.getLogger("fedkd.server")
-
 
 # Seconds in which a node says which client it is; a slow one starts a process for it.
 _GREETING = 60.0
@@ -38,9 +37,7 @@ _GREETING = 60.0
 # Seconds for which Flower keeps a message beyond its time: with it go replies, those too that came in time.
 _KEPT = 30.0
 
-
-class NoAnswerError(RunError):
-    """Too few clients came, or sent an update that could be used."""
+OnRound = Callable[[Round, RunProgress], None]
 
 
 class FedKD:
@@ -53,12 +50,19 @@ class FedKD:
         progress: What the last round ended with.
         grid: Where the clients are.
         on_round: Called with each round as it ends, and what it ended with.
+        keeper: Of what the run promises its clients; one of machines of their own where None.
     """
 
     def __init__(
-        self, experiment: Experiment, progress: RunProgress, grid: Nodes, on_round: Callable[[Round, RunProgress], None]
+        self,
+        experiment: Experiment,
+        progress: RunProgress,
+        grid: Nodes,
+        on_round: OnRound,
+        keeper: Keeper | None = None,
     ) -> None:
         self.experiment, self._grid, self._on_round = experiment, grid, on_round
+        self._keeper = keeper or Keeper(experiment, simulated=False)
         self.state, self.trained = progress.state, progress.trained
         self._quality = {partition: dict(figures) for partition, figures in progress.quality.items()}
         self._known_rounds: dict[int, int | None] = dict(progress.known_rounds)
@@ -66,7 +70,7 @@ class FedKD:
         self._behind: dict[int, int] = {}
         self._met = False
         self._measured: Mapping[str, float] = {}
-        self._guard = UpdateValidator(experiment.config.guard)
+        self._guard = UpdateValidator(self._keeper.guard)
         self._failed = 0
         self._begun = time.monotonic() - progress.elapsed
         self._down_bytes, self._parts = Counter[int](), dict[bytes, list[bytes]]()
@@ -123,7 +127,7 @@ class FedKD:
         """Note what a round has brought."""
         answers = [item.answer for item in received]
         self._known_rounds |= {answer.partition: round_ for answer in answers}
-        self._quality |= {a.partition: q for a in answers if (q := of_models(a.metrics))}
+        self._quality |= {a.partition: q for a in answers if (q := self._keeper.kept(of_models(a.metrics)))}
         if round_ == self.experiment.config.rounds:
             self.trained = self.state.shared
         evaluated = self.experiment.evaluates(round_)
@@ -142,7 +146,7 @@ class FedKD:
             shared_sha256=digest(self.state.shared),
         )
         kept = (self._known_rounds, self._quality, self.trained, elapsed, self._kinds.said)
-        self._on_round(ended, RunProgress(self.state, *kept))
+        self._on_round(self._keeper.told(ended), RunProgress(self.state, *kept))
 
     def _received(self, replies: Iterable[Message]) -> list[Received]:
         """Updates that can be used, of clients that needed the dense model too."""
@@ -196,7 +200,8 @@ class FedKD:
         uniform = config.exchange.weighting == "uniform"
         weights = [1.0 if uniform else float(r.answer.examples) for r in received]
         updates, energy = [r.payload.tensors for r in received], self.experiment.energy(self.state.round)
-        state, broadcast = average(self.state, updates, weights, energy, self._now)
+        noise = self._keeper.noise(self.state.round)
+        state, broadcast = average(self.state, updates, weights, energy, self._now, noise)
         try:
             self._measured = self._measure(state)
         except NotFiniteError as error:
@@ -224,12 +229,7 @@ class FedKD:
         if broadcast:
             return
         config, refused = self.experiment.config, self._guard.refused
-        found = "no usable update from any client"
-        if received:
-            found = f"{len(received)} usable updates where a round needs {config.guard.answers}"
-        if len(received) >= config.guard.answers:
-            found, refused = "the average can't be used", refused[-1:]
-        text = f"round {round_}: {found}" + (f": {refused[0]['why']}" if refused else "")
+        text = why_failed(round_, len(received), config.guard.answers, refused)
         if self._failed >= min(config.guard.failed_rounds, config.total_rounds):
             raise NoAnswerError(text + (f" ({self._failed} rounds in a row)" if self._failed > 1 else ""))
         log.warning("%s; the model stays as it is", text)
@@ -283,8 +283,8 @@ class FedKD:
         self._kinds.note(said)
 
     def _sample(self, round_: int) -> list[int]:
-        """Partition ids that take part in a round, ascending; the seed and the round alone decide."""
-        return self.experiment.sample(generator(self.experiment.config.seed, Purpose.SAMPLING, round_))
+        """Partition ids that take part in a round, ascending."""
+        return self.experiment.sample(self._keeper.chance(round_))
 
     def _offer(self, partition: int, known_round: int | None) -> Message:
         """Offer the steps since the round whose base a client has, or the dense model where that is None."""

@@ -32,6 +32,7 @@ from sims.options import (
     TrustOption,
     check_alone,
 )
+from sims.privacy import privacy
 from sims.report.cli import compare, report
 from sims.signals import interruptible
 from sims.split import split
@@ -47,6 +48,7 @@ app.add_typer(deploy, name="deploy")
 app.command()(edge)
 app.command()(publish)
 app.command()(split)
+app.command()(privacy)
 app.command()(tasks)
 app.command()(methods)
 app.command()(export)

@@ -31,6 +31,7 @@ def introduce(experiment: Experiment, console: Console) -> None:
     names = (config.method, "bold"), " on ", (experiment.task.name, "bold")
     console.print(Text.assemble(*names, said), highlight=False)
     console.print(rounds_in_words(config), highlight=False)
+    say_promise(experiment, console)
     for held in config.classes:
         count_of = sum(experiment.kind(client) == held.name for client in range(config.clients))
         console.print(f"class {held.name}: {count_of} client{'' if count_of == 1 else 's'}", highlight=False)
@@ -39,6 +40,18 @@ def introduce(experiment: Experiment, console: Console) -> None:
         warn(console, f"no file: {why}")
     if count["student"] > count["teacher"]:
         warn(console, "the student is larger than the teacher: FedKD saves bytes by the reverse")
+
+
+def say_promise(experiment: Experiment, console: Console) -> None:
+    """Say what a run promises its clients, and what that costs.
+
+    Raises:
+        InputError: See ``fedkd.protocol.promise.promise_of``.
+    """
+    if promise := experiment.promise:
+        console.print(promise.in_words, highlight=False)
+        if warning := promise.warning:
+            warn(console, warning)
 
 
 def _say_starts(experiment: Experiment, console: Console) -> None:

@@ -115,6 +115,7 @@ def test_the_shared_model_is_measured_with_its_adapters():
     assert np.abs(ours - plain(test.x)).max() > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("finish", [{"edge.sparsity": 0.5}, {"edge.qat": True}, {"edge.channels": 0.3}])
 def test_finishing_rounds_train_the_model_that_ships(finish):
     """In it the adapters are in the kernels, which can be pruned, thinned and rounded then."""
@@ -138,6 +139,17 @@ def test_finishing_rounds_begin_with_the_sums():
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_finishing_rounds_of_adapters_are_a_stage_on_all_sides():
+    """Their model lacks what made them one: directions begin anew, clients keep what they learn, rates fall."""
+    directions = {"exchange.up": "powersgd", "exchange.rank": 1, "exchange.feedback": True}
+    found = federation(LORA | directions | {"edge.sparsity": 0.5, "train.decay": 0.5})
+    last, whole = found.experiment.at(4, ()), found.experiment.client_data(0)[0]
+    steps = [array for array in found.clients[0].local["teacher.moments"] if array.dtype.kind == "i"]
+    assert [int(count) for count in steps] == [2 * last.local(0).trainer.steps_of(len(whole))]
+    assert [last.rate(round_) for round_ in (3, 4)] == [1.0, 0.5]
+
+
+@pytest.mark.slow
 def test_students_begin_with_the_layers_of_a_teacher_that_was_trained_by_adapters(pretrained):
     settings = pretrained | {"method": "fedkd_two_stage", "train.unlabelled": "none", "rounds": 2}
     found = Federation(experiment := resolve(settings))

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,7 @@ LAYERS = {
     "objectives": {"base"},
     "results": {"base", "config", "objectives"},
     "litert": {"base", "data", "distill"},
+    "privacy": {"base", "exchange"},
     "protocol": {
         "base",
         "compress",
@@ -45,13 +47,20 @@ LAYERS = {
         "litert",
         "models",
         "objectives",
+        "privacy",
         "tasks",
     },
 }
 
 
+@cache
+def nodes(path):
+    """All of a module's syntax tree."""
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
 def imports(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module in PACKAGES:
@@ -113,7 +122,7 @@ def test_the_method_knows_no_flower():
 def test_fields_are_packed_for_flower_in_one_module():
     for package in PACKAGES:
         for path in (path for path in sources(package) if path.parent.name != "programs"):
-            attributes = {n.attr for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Attribute)}
+            attributes = {n.attr for n in nodes(path) if isinstance(n, ast.Attribute)}
             packs = "config_records" in attributes or "fedkd.protocol.chunking" in imports(path)
             assert not packs or path == ROOT / "clients/node/transport.py", path
 
@@ -138,9 +147,7 @@ def test_private_names_of_keras_and_litert_are_touched_in_one_module_each():
         for path in sources(package):
             if path.name in ("keras_internals.py", "litert_internals.py"):
                 continue
-            attributes = {
-                node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)
-            }
+            attributes = {node.attr for node in nodes(path) if isinstance(node, ast.Attribute)}
             assert not attributes & private, path
             assert not [name for name in imports(path) if f"{name}.".startswith(tuple(f"{m}." for m in modules))], path
 
@@ -149,6 +156,7 @@ def test_private_names_of_keras_and_litert_are_touched_in_one_module_each():
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "google": "protobuf", "grpc": "grpcio", "tomli_w": "tomli-w"} | {
     "grpc_health": "grpcio-health-checking", "ai_edge_litert": "ai-edge-litert", "flwr_datasets": "flwr-datasets",
     "tflite_micro": "tflite-micro", "mlflow": "mlflow-skinny", "ai_edge_quantizer": "ai-edge-quantizer",
+    "dp_accounting": "dp-accounting",
 }  # fmt: skip
 # Whoever has it gets more of a history.
 NOT_NEEDED = {"pandas"}
@@ -178,13 +186,13 @@ def test_nothing_is_unpickled():
     for package in PACKAGES:
         for path in sources(package):
             assert "pickle" not in {n.split(".")[0] for n in imports(path)}, path
-            keywords = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.keyword)]
+            keywords = [node for node in nodes(path) if isinstance(node, ast.keyword)]
             assert {ast.unparse(k.value) for k in keywords if k.arg == "allow_pickle"} <= {"False"}, path
 
 
 def starts_of_python(path):
     """Lists that are a command of some Python: with ``sys.executable``, or with -m or -c, in them."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.List | ast.Tuple):
             words = [ast.unparse(each) for each in node.elts]
             if "sys.executable" in words or {"'-m'", "'-c'"} & set(words):
@@ -200,8 +208,7 @@ def test_every_python_that_is_started_leaves_the_current_folder_alone():
             for words in starts_of_python(path):
                 assert "'-P'" in words, f"{path} starts {words}"
                 places.add(path.relative_to(ROOT).as_posix())
-            tree = ast.parse(text)
-            whole = [n for n in ast.walk(tree) if isinstance(n, ast.Attribute) and ast.unparse(n) == "sys.executable"]
+            whole = [n for n in nodes(path) if isinstance(n, ast.Attribute) and ast.unparse(n) == "sys.executable"]
             held = [words for words in starts_of_python(path) if "sys.executable" in words]
             fine = sum(text.count(each) for each in known)
             assert len(whole) == len(held) + fine, f"{path} has sys.executable elsewhere than in a command with -P"
@@ -215,8 +222,7 @@ def test_every_python_that_is_started_leaves_the_current_folder_alone():
 def test_texts_reach_rich_as_texts():
     """Folders may be called [bold]x: one console for all commands, which knows no markup; what has a style is Text."""
     for path in sources("sims"):
-        tree = ast.parse(path.read_text())
-        calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        calls = {ast.unparse(node.func) for node in nodes(path) if isinstance(node, ast.Call)}
         assert "Console" not in calls, f"{path}: sims.terminal.Terminal"
         assert not {name for name in calls if name.endswith("from_markup")}, path
         assert "rich.markup" not in set(imports(path)), path
@@ -287,7 +293,7 @@ def test_the_table_of_runtimes_needs_none_of_them():
 
 
 def functions(path):
-    return (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef))
+    return (node for node in nodes(path) if isinstance(node, ast.FunctionDef))
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -55,7 +55,7 @@ def test_where_it_cannot_be_rounded_the_other_files_are_made(tmp_path):
     assert (int4.path, int4.error) == (None, "a must be finite")
 
 
-@pytest.mark.parametrize("aside", [8, 0])
+@pytest.mark.parametrize("aside", [pytest.param(8, marks=pytest.mark.slow), 0])
 def test_a_search_rounds_by_the_servers_examples_or_by_its_clients_sums(aside, tmp_path):
     np.savez(
         tmp_path / "t.npz", x_train=IDS, y_train=IDS[:, 0] % 2, x_test=IDS, y_test=IDS[:, 0] % 2, classes=["a", "b"]

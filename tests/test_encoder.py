@@ -150,6 +150,7 @@ def test_a_moved_folder_is_the_same_experiment_and_another_one_is_not(tmp_path):
     assert found[0] == found[1] != found[2]
 
 
+@pytest.mark.slow
 def test_a_federation_of_its_first_layers_learns_and_its_file_holds_the_words_in_use(tmp_path):
     settings = {"task": texts(tmp_path / "texts.npz"), "clients": 2, "rounds": 3, "edge.precisions": "float32"}
     settings |= {"model.pretrained": str(write(tmp_path / "model")), "train.student_lr": 3e-3, "train.teacher_lr": 3e-3}
@@ -179,6 +180,7 @@ def test_hidden_words_become_the_folders_mask_and_marks_are_never_hidden(kind, t
     np.testing.assert_array_equal(question.counts, hidden)
 
 
+@pytest.mark.slow
 def test_pretraining_goes_on_from_the_folders_weights(tmp_path):
     """Its file fits the teacher of the same settings."""
     settings = {"task": texts(tmp_path / "texts.npz"), "model.pretrained": str(write(tmp_path / "model")), "clients": 2}

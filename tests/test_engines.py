@@ -10,8 +10,7 @@ from flwr.clientapp import ClientApp
 from rich.console import Console
 
 import clients.node.app
-from fedkd.base.errors import RunError
-from server.strategy import NoAnswerError
+from fedkd.base.errors import NoAnswerError, RunError
 from sims.local_grid import LocalGrid
 from sims.report.page import write_report
 from sims.run import run
@@ -100,7 +99,9 @@ def test_written_configuration_repeats_the_run(reference, tmp_path):
     assert again["shared_sha256"] == summary["shared_sha256"]
 
 
-@pytest.mark.parametrize("method", ["fedavg_teacher", "fedavg_student", "fedkd_plus"])
+@pytest.mark.parametrize(
+    "method", [pytest.param("fedavg_teacher", marks=pytest.mark.slow), "fedavg_student", "fedkd_plus"]
+)
 def test_every_kind_of_method_runs_to_its_end(method, tmp_path):
     summary = run_in(tmp_path / "run", method=method, rounds=2)
     assert summary["method"] == method
@@ -125,9 +126,10 @@ def test_teachers_alone_need_not_be_measured_every_round(tmp_path):
     assert write_report(tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, figure, most",
-    [pytest.param("brier", "Brier score {:.3g}", 2, marks=pytest.mark.slow), ("worst", "worst loss {:.3g} nats", 99)],
+    [("brier", "Brier score {:.3g}", 2), ("worst", "worst loss {:.3g} nats", 99)],
 )
 def test_further_metrics_of_a_task_are_in_everything_a_run_leaves(name, figure, most, tmp_path):
     """One that all classes have, and one of the task's own."""

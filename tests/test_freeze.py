@@ -90,6 +90,7 @@ def test_training_is_that_of_keras_with_the_same_layers_frozen(experiment):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_another_frozen_layer_is_another_model(experiment):
     """Though all that is sent is the same: a node with other tables can't go on with the server's steps."""
     federation = Federation(experiment)
@@ -172,6 +173,7 @@ def test_no_more_layers_are_frozen_than_a_model_has_unless_nobody_trains_it(tmp_
         _ = resolve({**given, "method": "fedavg_teacher", "model.freeze": "embedding+5"}).models
 
 
+@pytest.mark.slow
 def test_a_training_file_holds_what_is_frozen(experiment):
     """LiteRT trains the rest as TensorFlow does."""
     state, data = experiment.local().trainer.initial_state(), experiment.client_data(0)[0]

@@ -13,7 +13,7 @@ from nbclient import NotebookClient
 import fedkd
 from tests import tiny
 
-SETTINGS = {"clients": 2, "edge.precisions": "int8", "edge.finish_rounds": 1}
+SETTINGS = {"clients": 2, "edge.precisions": "float32", "edge.finish_rounds": 1}
 ROOT = Path(__file__).parents[1]
 
 
@@ -27,7 +27,7 @@ def test_a_task_that_is_an_object_runs_and_everything_can_be_read(done):
     assert [row.number for row in done.history] == [1, 2, 3]
     assert done.summary.task == "object:tiny"
     assert isinstance(done.student, keras.Model)
-    assert [file.precision for file in done.files] == ["int8"]
+    assert [file.precision for file in done.files] == ["float32"]
     assert isinstance(done.plot(), Figure)
     assert (done.folder / "report.html").is_file()
     assert done._repr_html_().startswith("<pre")

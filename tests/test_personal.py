@@ -199,6 +199,7 @@ def test_a_run_that_was_cut_off_ends_in_the_same_bytes(method, tmp_path):
     assert hashes[0] == hashes[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", SOME_SLOW)
 def test_litert_trains_them_as_tensorflow_does(method):
     """Without random layers, to the rounding of float32."""

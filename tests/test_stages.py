@@ -15,7 +15,7 @@ from fedkd.config.settings import to_settings
 from fedkd.models.first_layers import tensor_pairs
 from fedkd.protocol.reference import Federation
 from fedkd.protocol.resolve import resolve
-from fedkd.protocol.stages import begins, stage_of, within_stage
+from fedkd.protocol.stages import begins, rounds_of, stage_of, within_stage
 from sims.cli import app
 from sims.run import RunFolder, resume, run
 from tests import tiny
@@ -88,6 +88,7 @@ def test_clients_that_miss_rounds_hold_the_servers_bits_in_every_stage(more):
     assert not any((array == 0).mean() > 0.4 for array in teacher if array.size > 50)  # only what ships is pruned
 
 
+@pytest.mark.slow
 def test_a_teacher_that_is_done_has_no_moments_and_keeps_its_statistics():
     federation = Federation(staged())
     for _ in range(3):
@@ -98,6 +99,7 @@ def test_a_teacher_that_is_done_has_no_moments_and_keeps_its_statistics():
     assert set(first.clients[0].local) == {"teacher.moments", "projection"}
 
 
+@pytest.mark.slow
 def test_litert_goes_through_the_same_stages():
     """Without random layers, to the rounding of float32."""
     plain = replace(tiny.task(), teacher=lambda: network(8), student=lambda: network(4))
@@ -209,3 +211,23 @@ def test_what_makes_no_stages_is_refused_in_one_line(settings, match):
     with pytest.raises(InputError, match=match) as caught:
         resolve({**BOTH, **settings})
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"edge.sparsity": 0.0, "edge.channels": 0.3},
+        {"exchange.shared": "both", "train.teacher_share": 0.5, "edge.qat": True},
+        {"method": "fedlora"},
+        {"method": "fedlora", "edge.sparsity": 0.0},
+    ],
+)
+def test_each_round_is_of_the_stage_whose_rules_it_has(settings):
+    experiment = resolve({"task": "tests.tiny:task", "clients": 2, "rounds": 4, "edge.finish_rounds": 2, **settings})
+    rules = {
+        rules.stage: rules for r in range(1, experiment.config.total_rounds + 1) for rules in [experiment.at(r, ())]
+    }
+    for round_ in range(1, experiment.config.total_rounds + 1):
+        assert [round_ in rounds_of(each) for each in rules.values()].count(True) == 1
+        assert round_ in rounds_of(experiment.at(round_, ()))

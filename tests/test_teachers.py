@@ -44,6 +44,7 @@ def test_clients_with_one_builder_share_a_trainer_and_all_share_the_student():
         np.testing.assert_array_equal(mine, others)
 
 
+@pytest.mark.slow
 def test_each_client_trains_its_own_teacher_into_the_finishing_rounds():
     federation = Federation(experiment_of(mixed(), rounds=1))
     for _ in range(2):

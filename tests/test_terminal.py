@@ -34,7 +34,7 @@ def test_texts_are_shown_as_they_are(name):
     assert said.count(name) >= 5, said
 
 
-@pytest.mark.parametrize("name", NAMES[:2])
+@pytest.mark.parametrize("name", [NAMES[0], pytest.param(NAMES[1], marks=pytest.mark.slow)])
 def test_commands_name_folders_as_they_are(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     folder = tmp_path.joinpath(*name.split("/"))

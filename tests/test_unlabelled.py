@@ -117,6 +117,7 @@ def test_losses_are_cross_entropy_of_the_labelled_and_divergence_of_all():
         assert losses[role] == pytest.approx(cross_entropy + divergence, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_file_trains_on_them_as_tensorflow_does():
     theirs, data = trainer(LossConfig(), unlabelled_ratio=2, epochs=2), mixed(21, 9)
     ours = LiteRTTrainer(Opened(training_file(theirs, data.x[:1], data.y[:1], ())), 2)

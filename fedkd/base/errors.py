@@ -16,6 +16,10 @@ class RunError(RuntimeError):
     """A run can't go on, for a reason its one line gives; the command line exits with code 1."""
 
 
+class NoAnswerError(RunError):
+    """Too few clients came, or sent an update that could be used."""
+
+
 class StoppedError(RunError):
     """Somebody stopped a run, which can go on; the command line exits with code 130, as for Ctrl-C."""
 

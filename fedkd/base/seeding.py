@@ -25,6 +25,7 @@ class Purpose(IntEnum):
     SKETCH = 14
     UNITS = 15
     ADAPTERS = 16
+    NOISE = 17
 
 
 def generator(seed: int, purpose: Purpose, *path: int) -> np.random.Generator:

@@ -8,6 +8,7 @@ from fedkd.config.device_class import DeviceClass, check_classes
 from fedkd.config.edge import EdgeConfig
 from fedkd.config.exchange import ExchangeConfig
 from fedkd.config.model import ModelConfig
+from fedkd.config.privacy import PrivacyConfig
 from fedkd.config.sections import GuardConfig, LossConfig, PartitionConfig, TrainConfig
 
 Scalar = str | int | float | bool
@@ -33,6 +34,7 @@ class Config:
     exchange: ExchangeConfig = field(default_factory=ExchangeConfig)
     edge: EdgeConfig = field(default_factory=EdgeConfig)
     guard: GuardConfig = field(default_factory=GuardConfig)
+    privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
     classes: tuple[DeviceClass, ...] = ()
 
     def __post_init__(self) -> None:
@@ -69,6 +71,7 @@ class Config:
         self._check_control()
         self._check_units()
         self._check_personal()
+        self._check_privacy()
         if self.clients:
             asked = f"at most {self.participants}, the clients a round asks"
             require(self.guard.minimum <= self.participants, "guard.minimum", self.guard.minimum, asked)
@@ -129,6 +132,27 @@ class Config:
         rule = "another than lora_b without adapters that train both matrices (model.teacher_lora, model.lora_freeze_a)"
         adapters = self.model.teacher_lora > 0 and not self.model.lora_freeze_a
         require(part != "lora_b" or adapters, key, part, rule)
+
+    def _check_privacy(self) -> None:
+        if not self.privacy.promised:
+            return
+        exchange, because = self.exchange, "with privacy.epsilon"
+        require(exchange.shared != "none", "exchange.shared", exchange.shared, f"a model {because}: else nobody tells")
+        rule = f"uniform {because}: a client that claims many examples would count for more than the noise hides"
+        require(exchange.weighting == "uniform", "exchange.weighting", exchange.weighting, rule)
+        rule = f"mean {because}: of other rules nobody knows how far one client moves them"
+        require(self.guard.rule == "mean", "guard.rule", self.guard.rule, rule)
+        rule = f"another than sketch {because}: a table's norm isn't its update's"
+        require(not exchange.sketches, "exchange.up", exchange.up, rule)
+        require(exchange.units == 1, "exchange.units", exchange.units, f"1 {because}")
+        wide, rule = self.guard.norm >= self.privacy.clip, "0, or at least privacy.clip, the norm that updates have"
+        require(wide or not self.guard.norm, "guard.norm", self.guard.norm, rule)
+        require(not self.train.control_variates, "train.control_variates", True, f"false {because}")
+        rule = f"false {because}: noise makes no ranges of what clients measured"
+        require(not self.edge.qat, "edge.qat", True, rule)
+        if self.clients:
+            rule = f"below 1/{self.clients}, one in all clients"
+            require(self.privacy.delta * self.clients < 1, "privacy.delta", self.privacy.delta, rule)
 
     def _check_losses(self) -> None:
         models = self.train.models
@@ -193,5 +217,5 @@ class Config:
 
     @property
     def prolongable(self) -> bool:
-        """Whether a finished run can go on training: no finishing round has made another model of the shared one."""
-        return self.total_rounds == self.rounds
+        """Whether a finished run can go on training: the shared model is what it was, and no promise is spent."""
+        return self.total_rounds == self.rounds and not self.privacy.promised

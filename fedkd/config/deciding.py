@@ -37,6 +37,9 @@ _YOUNGER = {
     "edge.words": "all",
     "edge.rounding": "nearest",
     "edge.drop": 2.0,
+    "privacy.epsilon": 0.0,
+    "privacy.delta": 1e-5,
+    "privacy.clip": 1.0,
 }
 
 
@@ -51,6 +54,8 @@ def deciding(config: Config) -> dict[str, Scalar]:
         settings["train.unlabelled"] = "given"
     if config.train.teacher_share:  # a longer run would have other stages
         settings["train.teacher_share"] = f"{config.teacher_rounds} rounds"
+    if config.privacy.promised:  # which a longer run would break
+        settings["privacy.epsilon"] = f"{config.privacy.epsilon:g} over {config.total_rounds} rounds"
     return settings | {"task": pathless_task(config.task)}
 
 

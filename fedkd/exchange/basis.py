@@ -25,6 +25,15 @@ class Basis:
         """K."""
         return int(self.vectors.shape[1])
 
+    def coordinates(self, matrix: np.ndarray) -> np.ndarray:
+        """Return what a matrix (P, Q) is in these directions, (P, K) in right ones, (K, Q) in left ones."""
+        product: np.ndarray = matrix @ self.vectors if self.side == "right" else self.vectors.T @ matrix
+        return product
+
+    def numbers(self, rows: int, columns: int) -> tuple[int, int]:
+        """Shape of the coordinates of a matrix with so many rows and columns."""
+        return (rows, self.rank) if self.side == "right" else (self.rank, columns)
+
 
 Bases = Sequence[Basis | None]
 

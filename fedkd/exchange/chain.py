@@ -7,9 +7,8 @@ from fedkd.base.errors import InputError
 from fedkd.base.tensors import Spec, Weights
 from fedkd.base.user_code import import_function
 from fedkd.config.exchange import ExchangeConfig
-from fedkd.exchange.basis import Bases
 from fedkd.exchange.blob import Header
-from fedkd.exchange.clip import Clip
+from fedkd.exchange.clip import Clip, ClipSent
 from fedkd.exchange.codec import encode
 from fedkd.exchange.coding import Coding
 from fedkd.exchange.feedback import ErrorFeedback
@@ -49,7 +48,6 @@ class Chain:
         context: Context,
         header: Header,
         coding: Coding,
-        bases: Bases | None = None,
     ) -> tuple[Sent, States]:
         """Transform and encode an update.
 
@@ -59,7 +57,6 @@ class Chain:
             context: Of the round.
             header: Of the blob.
             coding: How to compress.
-            bases: Directions that the receiver knows too.
 
         Returns:
             What is sent, and what is kept for the next round.
@@ -72,8 +69,8 @@ class Chain:
             update, held[transform.group] = transform.apply(update, held.get(transform.group, []), context)
         spec, part = self.sends(context.spec), context.sub_model
         taken, left = (update, spec) if part is None else (part.taken(update), part.spec(spec))
-        blob = encode(taken, left, header, coding, bases, context.rng)
-        sent = Sent(update, blob, spec, bases, part)
+        blob = encode(taken, left, header, coding, context.bases, context.rng)
+        sent = Sent(update, blob, spec, context.bases, part)
         return sent, _filled({each.group: each.sent(sent, held[each.group]) for each in self.transforms})
 
 
@@ -81,13 +78,14 @@ class Chain:
 TRANSFORMS: Mapping[str, Callable[[float], Transform]] = {"clip": Clip}
 
 
-def chain_of(exchange: ExchangeConfig, seed: int = 0, way: str = "up") -> Chain:
+def chain_of(exchange: ExchangeConfig, seed: int = 0, way: str = "up", clip: float = 0.0) -> Chain:
     """Return the chain of a configuration: error feedback first, so that what the others take away isn't lost by it.
 
     Args:
         exchange: Says which transforms there are.
         seed: Of a sketch's hashes.
         way: ``up`` for clients, ``down`` for the server; they differ where updates are sketched.
+        clip: Bound on what is sent, after all other transforms; 0 for none.
 
     Raises:
         InputError: ``exchange.transforms`` names no transform, or two that keep their state under one name.
@@ -100,6 +98,7 @@ def chain_of(exchange: ExchangeConfig, seed: int = 0, way: str = "up") -> Chain:
             f"exchange.transforms must name transforms of different groups, got {exchange.transforms!r} with two"
             f" {twice[0]!r}"
         )
+    transforms += [ClipSent(clip)] if clip else []
     if exchange.sketches:
         sketching = Sketching(seed, exchange.sketch_rows, exchange.sketch_size)
         found = HeavyHitters(sketching, exchange.momentum, exchange.density)

@@ -1,7 +1,9 @@
-"""A bound on the norm of an update."""
+"""Bounds on the norm of an update."""
 
 import math
 from dataclasses import dataclass
+
+import numpy as np
 
 from fedkd.base.errors import require
 from fedkd.base.tensors import Weights, squared_norm
@@ -29,5 +31,30 @@ class Clip(Transform):
 
     def apply(self, update: Weights, state: Weights, context: Context) -> tuple[Weights, Weights]:
         """Return the update, smaller where it must be."""
-        length = math.sqrt(squared_norm(update))
-        return (update if length <= self.bound else [array * (self.bound / length) for array in update]), state
+        return self.bounded(update, update), state
+
+    def bounded(self, update: Weights, measured: Weights) -> Weights:
+        """Return the update, scaled so that what is measured of it is within the bound."""
+        length = math.sqrt(squared_norm(measured))
+        if length <= self.bound:
+            return update
+        scale = np.float64(self.bound / length)  # which may be less than float32 holds
+        return [(array * scale).astype(np.float32) for array in update]
+
+
+@dataclass(frozen=True)
+class ClipSent(Clip):
+    """Bounds what is sent of an update: of a matrix for which both sides know directions that is its part in them.
+
+    The server does the same with what it decodes, see ``fedkd.privacy.noise``; a client does it before it encodes, so
+    that its error feedback knows what arrives.
+    """
+
+    group = "transform.bound"
+
+    def apply(self, update: Weights, state: Weights, context: Context) -> tuple[Weights, Weights]:
+        """Return the update, smaller where it must be."""
+        bases = context.bases or [None] * len(update)
+        pairs = zip(update, context.spec, bases, strict=True)
+        sent = [u if basis is None else basis.coordinates(u.reshape(item.matrix)) for u, item, basis in pairs]
+        return self.bounded(update, sent), state

@@ -13,7 +13,7 @@ from fedkd.base.errors import InputError
 from fedkd.base.user_code import import_function
 from fedkd.config.exchange import COMPRESSORS, ExchangeConfig
 from fedkd.exchange.basis import Basis
-from fedkd.exchange.factors import LeftFactor, RightFactor
+from fedkd.exchange.factors import in_directions
 from fedkd.exchange.forms import Form, Sparse
 from fedkd.exchange.svd import factorise
 
@@ -147,11 +147,7 @@ class PowerSgd(Compressor):
 
     def compress(self, matrix: np.ndarray, basis: Basis | None) -> Form | np.ndarray:
         """Return the factor that isn't known, or the matrix where no directions are."""
-        if basis is None:
-            return matrix
-        if basis.side == "right":
-            return LeftFactor(matrix @ basis.vectors, basis.vectors.T)
-        return RightFactor(basis.vectors, basis.vectors.T @ matrix)
+        return matrix if basis is None else in_directions(basis.coordinates(matrix), basis)
 
 
 @dataclass(frozen=True)

@@ -122,6 +122,13 @@ class RightFactor(Factors):
         return cls(_vectors(basis), rows[0])
 
 
+def in_directions(coordinates: np.ndarray, basis: Basis) -> Factors:
+    """The matrix with such coordinates, see ``Basis.coordinates``."""
+    if basis.side == "right":
+        return LeftFactor(coordinates, basis.vectors.T)
+    return RightFactor(basis.vectors, coordinates)
+
+
 def nothing(rows: int, columns: int) -> Factors:
     """The zero matrix (rows, columns), which costs nothing."""
     return Factors(np.zeros((rows, 0), np.float32), np.zeros((0, columns), np.float32))

@@ -26,12 +26,14 @@ class Context:
         kept: For each tensor which of its numbers aren't pruned in the round, 1 or 0; None where nothing is pruned.
         rng: Of the sender in the round; whatever is drawn changes the stochastic rounding that follows.
         sub_model: Of the round, where only some units are trained and sent.
+        bases: Directions that the receiver knows too, where the method has such.
     """
 
     spec: Spec
     kept: Weights | None
     rng: np.random.Generator
     sub_model: SubModel | None = None
+    bases: Bases | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,6 +24,7 @@ from fedkd.protocol.contents import contents_of, deal_of
 from fedkd.protocol.finishing import finishing, reshaped
 from fedkd.protocol.local import Local, trainer_of
 from fedkd.protocol.measuring import evaluation_interval
+from fedkd.protocol.promise import Promise, promise_of
 from fedkd.protocol.rules import ROLES, Rules, held_apart
 from fedkd.protocol.run_cache import RunCache
 from fedkd.protocol.scaffold import CONTROL, control_spec
@@ -70,6 +71,15 @@ class Experiment(Rules):
         checkpoint knows (``server.given``), and a node's own examples.
         """
         return hash_record({"settings": deciding(self.config), "contents": self.contents})
+
+    @cached_property
+    def promise(self) -> Promise | None:
+        """What the run promises its clients, see ``fedkd.protocol.promise``; None where nothing.
+
+        Raises:
+            InputError: It can't be kept.
+        """
+        return promise_of(self)
 
     def client_data(self, partition_id: int, own: Dataset | None = None) -> tuple[Dataset, Dataset]:
         """Return what a client trains on and what it holds out, which no model of the run is trained on.

@@ -27,12 +27,13 @@ from fedkd.exchange.basis import Bases, shared_bases
 from fedkd.exchange.blob import Header, PayloadError
 from fedkd.exchange.codec import Payload
 from fedkd.exchange.transforms import Context
+from fedkd.privacy.noise import Noise
 from fedkd.protocol.aggregation import aggregate
 from fedkd.protocol.finishing import channels_to_remove
 from fedkd.protocol.local import Local
 from fedkd.protocol.rules import Rules
 from fedkd.protocol.scaffold import over_all_clients
-from fedkd.protocol.stages import FINISHING, begins, stage_of
+from fedkd.protocol.stages import FINISHING, begins, rounds_of, stage_of
 from fedkd.protocol.state import ClientState, Offer, ServerState, Step, Upload
 from fedkd.protocol.training import trained
 
@@ -72,7 +73,7 @@ def known_bases(experiment: Rules, round_: int, previous: bytes | None) -> Bases
     rank = experiment.coding("up", experiment.energy(round_)).compressor.directions
     if not rank or previous is None:
         return None
-    last = b"" if begins(config, round_) else previous  # that was an update of another model
+    last = previous if round_ > rounds_of(experiment).start else b""  # before, it was an update of another model
 
     def make() -> Bases:
         update = experiment.cache.broadcast(last, spec) if last else None
@@ -167,18 +168,18 @@ def client_round(
     before = _held(state, offer, local)
     transforms = {group: arrays for group, arrays in before.items() if group in chain.groups}
     held = {group: arrays for group, arrays in before.items() if group not in chain.groups}
-    context = Context(spec, kept_of(base, offer.sparsity, spec), rng, experiment.sub_model(offer.round))
+    bases = known_bases(experiment, offer.round, offer.steps[-1].blob if offer.steps else None)
+    context = Context(spec, kept_of(base, offer.sparsity, spec), rng, experiment.sub_model(offer.round), bases)
     after, update, losses = trained(held, base, offer, data, local, context)
     header, coding = header_of(offer.round, offer.base, experiment), experiment.coding("up", offer.energy)
-    bases = known_bases(experiment, offer.round, offer.steps[-1].blob if offer.steps else None)
-    sent, kept = chain.send(update, transforms, context, header, coding, bases)
+    sent, kept = chain.send(update, transforms, context, header, coding)
     return ClientState(offer.round, base, {**after, **kept}), Upload(sent.blob, len(data), losses)
 
 
 def _held(state: ClientState, offer: Offer, local: Local) -> State:
     """What a client holds; as it begins a stage its own model goes on, and all else begins anew."""
     experiment = local.experiment
-    if state.round and stage_of(experiment.config, state.round) == experiment.stage:
+    if state.round in rounds_of(experiment):
         return state.local
     own = [role for role in local.trainer.roles if role not in experiment.shared_roles]
     kept = {group: arrays for group, arrays in state.local.items() if group.partition(".")[0] in own}
@@ -228,7 +229,12 @@ def make_offer(state: ServerState, known_round: int | None, energy: float, dense
 
 
 def server_round(
-    state: ServerState, updates: Sequence[Weights], weights: Sequence[float], energy: float, experiment: "Experiment"
+    state: ServerState,
+    updates: Sequence[Weights],
+    weights: Sequence[float],
+    energy: float,
+    experiment: "Experiment",
+    noise: Noise | None = None,
 ) -> tuple[ServerState, Payload]:
     """Average the clients' decoded updates, compress the average and apply what it decodes to.
 
@@ -238,6 +244,7 @@ def server_round(
         weights: Of each client: its number of examples, or 1.
         energy: Threshold T of the round.
         experiment: Of the round: the spec of the shared model, and the switches.
+        noise: For the mean, where the run promises its clients privacy, see ``fedkd.protocol.promise``.
 
     Returns:
         The state after the round, and the decoded broadcast (with its ranks).
@@ -250,6 +257,9 @@ def server_round(
     context = Context(spec, kept, rng, part)
     header, coding = header_of(state.round, state.digest, experiment), experiment.coding("down", energy)
     mean = over_all_clients(aggregate(updates, weights, experiment.config.guard), len(updates), experiment)
+    if noise is not None:
+        mean = noise.on(mean, len(updates), spec, known_bases(experiment, state.round, state.steps[-1].blob))
+        mean = mean if kept is None else [array * mask for array, mask in zip(mean, kept, strict=True)]
     sent, transforms = experiment.broadcast_chain.send(mean, state.transforms, context, header, coding)
     shared = add(state.base, sent.payload.tensors)
     return replace(state, shared=shared, update=sent.blob, transforms=transforms), sent.payload

@@ -26,7 +26,7 @@ from fedkd.objectives.objective import Objective
 from fedkd.protocol.local import Local
 from fedkd.protocol.rules import Rules, held_apart
 from fedkd.protocol.run_cache import RunCache
-from fedkd.protocol.stages import stage_of
+from fedkd.protocol.stages import rounds_of
 from fedkd.tasks.own import read_own
 from fedkd.tasks.wanted import Wanted
 
@@ -183,7 +183,7 @@ class NodeExperiment(Rules):
 
     def at(self, round_: int, removed_channels: Sequence[int]) -> "NodeExperiment | None":
         """Return itself where the file is for that round; other stages have files of their own."""
-        return self if stage_of(self.config, round_) == self.stage else None
+        return self if round_ in rounds_of(self) else None
 
     def begun(self, stage: str, removed_channels: Sequence[int], shared: Weights) -> None:
         """Return None: the server makes what a stage begins with, and sends it whole."""

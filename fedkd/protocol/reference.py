@@ -133,8 +133,13 @@ class Federation:
         """Decode the answers as the server does, and average them."""
         now, uniform = self.now, self.experiment.config.exchange.weighting == "uniform"
         bases = known_bases(now, self.server.round, self.server.steps[-1].blob)
-        self.updates = [now.received(upload.blob, self.server.round, bases).tensors for upload in uploads]
+        received = (now.received(upload.blob, self.server.round, bases) for upload in uploads)
+        self.updates = [now.counted(payload, bases).tensors for payload in received]
         self.weights = [1.0 if uniform else float(upload.examples) for upload in uploads]
         energy = self.experiment.energy(self.server.round)
-        self.server, broadcast = server_round(self.server, self.updates, self.weights, energy, now)
+        noise = None
+        if promise := self.experiment.promise:
+            rng = generator(self.experiment.config.seed, Purpose.NOISE, self.server.round)
+            noise = promise.noise(rng.standard_normal)
+        self.server, broadcast = server_round(self.server, self.updates, self.weights, energy, now, noise)
         return broadcast

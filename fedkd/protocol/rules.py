@@ -3,6 +3,7 @@
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -19,15 +20,16 @@ from fedkd.exchange import schedule
 from fedkd.exchange.basis import Bases
 from fedkd.exchange.blob import Header
 from fedkd.exchange.chain import Chain, chain_of
-from fedkd.exchange.codec import Payload
+from fedkd.exchange.codec import DENSE, Payload
 from fedkd.exchange.coding import Coding
 from fedkd.exchange.compressors import compressor
 from fedkd.exchange.sub_model import SubModel, Units, decode_part
 from fedkd.objectives.objective import Objective
+from fedkd.privacy.noise import bounded
 from fedkd.protocol.personal import shared_part
 from fedkd.protocol.run_cache import RunCache
 from fedkd.protocol.scaffold import zeros_like
-from fedkd.protocol.stages import TEACHER, TOGETHER, within_stage
+from fedkd.protocol.stages import FINISHING, TEACHER, TOGETHER, within_stage
 from fedkd.tasks.own import Wants
 
 if TYPE_CHECKING:
@@ -183,7 +185,8 @@ class Rules(ABC):
     @cached_property
     def chain(self) -> Chain:
         """What happens to a client's update before it is encoded."""
-        return chain_of(self.config.exchange, self.config.seed)
+        privacy = self.config.privacy
+        return chain_of(self.config.exchange, self.config.seed, clip=privacy.clip if privacy.promised else 0.0)
 
     @cached_property
     def broadcast_chain(self) -> Chain:
@@ -215,6 +218,13 @@ class Rules(ABC):
         """Decode a client's update of a round, see ``fedkd.exchange.codec.decode``."""
         return decode_part(blob, self.update_spec, self.sub_model(round_), bases, expected)
 
+    def counted(self, payload: Payload, bases: Bases | None) -> Payload:
+        """Return what of a client's update counts: all, or under privacy as much as ``privacy.clip`` lets."""
+        if not (privacy := self.config.privacy).promised:
+            return payload
+        whole = [rank == DENSE for rank in payload.ranks]
+        return replace(payload, tensors=bounded(payload.tensors, whole, self.spec, bases, privacy.clip))
+
     def coding(self, way: str, energy: float) -> Coding:
         """How updates are coded on their way ``up`` or ``down`` at an energy threshold."""
         exchange = self.config.exchange
@@ -233,7 +243,7 @@ class Rules(ABC):
         et al., ICLR 2020).
         """
         round_, rounds = within_stage(self.config, round_)
-        if self.config.reshapes and round_ > rounds:
+        if self.stage == FINISHING:
             round_, rounds = round_ - rounds, self.config.edge.finish_rounds
         return 1.0 + (self.config.train.decay - 1.0) * schedule.progress(round_, rounds)
 

@@ -13,6 +13,7 @@ from fedkd.config.config import Config
 
 if TYPE_CHECKING:
     from fedkd.protocol.experiment import Experiment
+    from fedkd.protocol.rules import Rules
 
 TEACHER, TOGETHER, FINISHING = "teacher", "", "finishing"
 
@@ -27,6 +28,19 @@ def stage_of(config: Config, round_: int) -> str:
 def begins(config: Config, round_: int) -> bool:
     """Whether a round is the first of a stage that follows another one."""
     return round_ > 1 and stage_of(config, round_) != stage_of(config, round_ - 1)
+
+
+def rounds_of(rules: "Rules") -> range:
+    """Return the rounds that rules are for: those of their stage.
+
+    The model of finishing rounds may lack what made them a stage, such as adapters.
+    """
+    config = rules.config
+    if rules.stage == TEACHER:
+        return range(1, config.teacher_rounds + 1)
+    if rules.stage == FINISHING:
+        return range(config.rounds + 1, config.total_rounds + 1)
+    return range(config.teacher_rounds + 1, (config.rounds if config.reshapes else config.total_rounds) + 1)
 
 
 def within_stage(config: Config, round_: int) -> tuple[int, int]:

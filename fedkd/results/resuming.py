@@ -28,9 +28,15 @@ def resumable(path: Path, rounds: int | None = None, from_round: int = 0, trust:
     """
     if not is_run(path):
         raise InputError(f"{path}: no run that could go on; a run's folder holds the config.toml that fedkd wrote")
-    settings = to_settings(build(trusted_settings(path / "config.toml", trust)))
-    before, asked = settings["rounds"], settings["rounds"] if rounds is None else rounds
-    _check_unfinished(path, build(settings), asked == before and not from_round)
+    config = build(trusted_settings(path / "config.toml", trust))
+    settings = to_settings(config)
+    before, asked = config.rounds, config.rounds if rounds is None else rounds
+    if config.privacy.promised and (from_round or asked != before):
+        promised = f"epsilon {config.privacy.epsilon:g} over {config.total_rounds} rounds"
+        raise InputError(
+            f"{path}: this run has promised {promised}: it goes on, but not from an earlier round, nor longer"
+        )
+    _check_unfinished(path, config, asked == before and not from_round)
     return settings | {"rounds": asked}
 
 
@@ -42,6 +48,8 @@ def _check_unfinished(path: Path, config: Config, as_it_was: bool) -> None:
         return
     if not config.prolongable:
         why = "its finishing rounds have made another model of the shared one, so it can't be prolonged"
+        if config.privacy.promised:
+            why = "what it has promised its clients is spent"
         raise InputError(f"{path}: this run has finished, and {why}; {again}")
     if not any(folder.states.glob("*")):
         raise InputError(f"{path}: this run has finished, and its states are gone, so it can't be prolonged; {again}")

@@ -50,6 +50,7 @@ class Round:
             ``shared_personal``.
         classes: Class of devices of each participant, in their order, empty for none; empty where there are no classes.
         by_class: Figures of each class of devices, by its name; empty where there are none.
+        epsilon: What this round and all before it may have told of a client; None where nothing was promised.
         seconds: How long the round took; None where it isn't known.
         elapsed: Seconds since the run began.
         shared_sha256: Of the shared model, 64 hex digits.
@@ -77,6 +78,7 @@ class Round:
     clients: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
     classes: Sequence[str] = ()
     by_class: ByClass = field(default_factory=dict)
+    epsilon: float | None = None
     seconds: float | None = None
     elapsed: float | None = None
     shared_sha256: str | None = None
@@ -104,6 +106,7 @@ class Round:
             "clients": {name: list(figures) for name, figures in self.clients.items()},
             **({"classes": list(self.classes)} if self.classes else {}),
             **class_figures.to_json(self.by_class),
+            **({} if self.epsilon is None else {"epsilon": self.epsilon}),
             "seconds": self.seconds,
             "elapsed": self.elapsed,
             _SHA256: self.shared_sha256,
@@ -151,7 +154,7 @@ class Round:
         )
 
 
-_MAY_BE_NONE = (*(_TEACHER + key for key in _OF_DECIDING), "sparsity", "energy", "seconds", "elapsed")
+_MAY_BE_NONE = (*(_TEACHER + key for key in _OF_DECIDING), "sparsity", "energy", "epsilon", "seconds", "elapsed")
 
 
 def _clients(row: Mapping[str, Any], where: str) -> dict[str, tuple[float | None, ...]]:

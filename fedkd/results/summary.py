@@ -61,6 +61,8 @@ class Summary:
         by_class: Figures of each class of devices at the end of training, by its name; empty where there are none.
         traffic: Bytes per client, see ``server.results.traffic``.
         speed: ``seconds`` and ``client_updates_per_second``.
+        privacy: What the run has promised its clients, and kept: ``epsilon`` of all its rounds, ``delta``, ``clip``,
+            ``noise_multiplier``, in what ``neighbours`` differ, and from where its ``noise`` was; empty where nothing.
         shared_sha256: Of the shared model at the end of training, 64 hex digits; None where none is shared.
         versions: Of the packages that computed it, by name.
         files: A row for each device file.
@@ -82,6 +84,7 @@ class Summary:
     by_class: ByClass = field(default_factory=dict)
     traffic: Mapping[str, float | None] = field(default_factory=dict)
     speed: Mapping[str, float | None] = field(default_factory=dict)
+    privacy: Mapping[str, float | str] = field(default_factory=dict)
     shared_sha256: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     files: Sequence[DeviceFile] = ()
@@ -114,6 +117,7 @@ class Summary:
             **class_figures.to_json(self.by_class),
             "traffic": dict(self.traffic),
             "speed": dict(self.speed),
+            **({"privacy": dict(self.privacy)} if self.privacy else {}),
             "shared_sha256": self.shared_sha256,
             "versions": dict(self.versions),
             "edge": [file.to_json() for file in self.files],
@@ -147,6 +151,7 @@ class Summary:
             by_class=class_figures.from_json(data, where),
             traffic=numbers(table(data, "traffic", where), where),
             speed=numbers(table(data, "speed", where), where),
+            privacy=_privacy(table(data, "privacy", where), where),
             shared_sha256=data.get("shared_sha256"),
             versions={name: str(found) for name, found in table(data, "versions", where).items()},
             files=tuple(DeviceFile.from_json(file, where) for file in files),
@@ -167,6 +172,12 @@ def read_metrics(rows: Any, where: str) -> tuple[Scale, ...]:
         return tuple(read_scale(row) for row in rows)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{where}: metrics must be objects with name, label, unit and better ({error!r})") from None
+
+
+def _privacy(held: Mapping[str, Any], where: str) -> dict[str, float | str]:
+    words = {key: str(held[key]) for key in ("neighbours", "noise") if key in held}
+    figures = numbers({key: held[key] for key in held if key not in words}, where)
+    return {key: value for key, value in figures.items() if value is not None} | words
 
 
 def _quality(held: Mapping[str, Any], where: str) -> Quality:

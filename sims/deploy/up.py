@@ -21,6 +21,7 @@ from fedkd.results.resuming import resumable
 from fedkd.results.run_folder import RunFolder, is_run, run_path
 from sims.deploy.local import NODES, LocalFederation
 from sims.deploy.waiting import Waiting
+from sims.introduction import say_promise
 from sims.run import absolute, forget_states, how_far, taken, write_partition
 from sims.signals import interruptible
 
@@ -59,6 +60,7 @@ def up(
         _check_own(own, config.clients)
     folder = run_path(out, config).absolute()
     console.print(rounds_in_words(config), highlight=False)
+    say_promise(experiment, console)
     with _work() as work, _interrupted(folder, config):
         with taken(folder, config, overwrite):
             federation = _started(work, experiment, console)

@@ -181,6 +181,9 @@ def _tiles(run: RunRecord) -> Iterator[tuple[str, str, str]]:
         less = saving(traffic, "teacher")
         compared = f"{less} than FedAvg of the teacher" if less != NONE else "sent and received"
         yield "Traffic of a client", size(total_bytes(traffic)), compared
+    if promised := summary.privacy:
+        noise = f"epsilon of a client at delta {promised.get('delta', NONE)}, noise from {promised.get('noise', NONE)}"
+        yield "Privacy", f"{promised.get('epsilon', NONE):.3g}", noise
     small = [file for file in run.converted_files() if file.precision.startswith("int8")]
     if small:
         file = min(small, key=lambda file: file.gzip_bytes or 0)

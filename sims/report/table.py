@@ -143,6 +143,7 @@ def summary_table(summary: Summary, report: Path | None = None, baseline: str = 
         ("Traffic", _traffic(summary.traffic)),
         ("", _savings(summary.traffic)),
         ("Speed", _speed(summary.speed)),
+        ("Privacy", _privacy(summary.privacy)),
         ("Teacher" if summary.shared == "teacher" else "Student", _shared(summary)),
         ("Report", str(report or "")),
     ):
@@ -182,6 +183,13 @@ def _baseline(summary: Summary, label: str) -> str:
     """What a model that has learnt nothing scores."""
     baseline = (summary.quality or Quality()).baseline
     return "" if baseline is None else f"{label} {summary.metric.text(baseline)}"
+
+
+def _privacy(held: Mapping[str, float | str]) -> str:
+    """What the run has promised its clients and kept; empty where it promised nothing."""
+    if "epsilon" not in held:
+        return ""
+    return f"epsilon {held['epsilon']:.3g} at delta {held['delta']:g} a client · noise from {held['noise']}"
 
 
 def _traffic(traffic: Mapping[str, float | None]) -> str:

@@ -50,6 +50,7 @@ def test_nor_in_a_suites_workers(trapped):
         assert subprocess.run([sys.executable, "-c", "import json, random"]).returncode == 0
 
 
+@pytest.mark.slow
 def test_the_users_own_layers_are_found_in_the_current_folder(tmp_path, monkeypatch):
     from fedkd.edge.convert import convert
 

@@ -44,6 +44,7 @@ def test_whole_path_ends_in_the_weights_of_a_loop_by_hand():
     check_equal({"whole path": whole, "alone": alone, "loop": bare_loop(experiment).weights}, tolerance=1e-5)
 
 
+@pytest.mark.slow
 def test_training_alone_trains_teachers_too():
     experiment = make_experiment("fedkd", 10, 2)
     check_equal({"alone": training_alone(experiment).weights, "loop": bare_loop(experiment).weights}, tolerance=1e-5)
@@ -169,7 +170,9 @@ def test_profile_of_a_task_as_it_ships():
     assert sum(row["share"] for row in rows) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("what", ["profile", "node", "step"])
+@pytest.mark.parametrize(
+    "what", ["node", *(pytest.param(what, marks=pytest.mark.slow) for what in ("profile", "step"))]
+)
 def test_task_without_its_data_is_refused_in_one_line(what):
     done = bench(what, "--task", "ade")
     assert done.returncode == 2

@@ -78,6 +78,7 @@ def published(network):
     return PUBLISHED[network.title.split(",")[0]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TINY)
 def test_networks_are_the_published_ones_and_training_that_sees_int8_skips_nothing(name):
     """Their multiplications are those that the benchmark names, to three digits, and those in the docs."""

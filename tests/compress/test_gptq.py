@@ -108,6 +108,7 @@ def test_an_encoder_as_bert_is_answers_more_as_it_did():
     assert lost(found, model, ids[150:]) < lost(in_four(model), model, ids[150:]) / 1.5
 
 
+@pytest.mark.slow
 def test_the_file_holds_the_integers_that_were_chosen(tmp_path):
     ids = np.random.default_rng(0).integers(1, 200, (100, 6)).astype(np.int32)
     keras.utils.set_random_seed(0)

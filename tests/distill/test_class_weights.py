@@ -92,7 +92,9 @@ def recall(trainer, state, role):
     return float(np.mean(trainer.logits(role, state[role], x).argmax(1)[test.y == 2] == 2))
 
 
-@pytest.mark.parametrize("setting, roles", [("balanced", ("teacher", "student")), ("d=20", ("student",))])
+@pytest.mark.parametrize(
+    "setting, roles", [pytest.param("balanced", ("teacher", "student"), marks=pytest.mark.slow), ("d=20", ("student",))]
+)
 def test_a_rare_class_is_found_more_often(setting, roles):
     plain, weighed = trained("", roles), trained(setting, roles)
     for role in roles:

@@ -271,6 +271,7 @@ def test_training_refuses_knowledge_that_its_models_lack():
         KerasTrainer({"teacher": model, "student": model}, TrainConfig(), LossConfig(distance=25.0), CLASSES, 0)
 
 
+@pytest.mark.slow
 def test_training_with_all_kinds_is_finite_and_repeats_to_the_bit():
     """On texts of all lengths, empty ones among them, the last batch of three examples padded to eight."""
     models = {

@@ -81,6 +81,7 @@ def test_answering_with_the_mean_has_a_loss_of_one():
     assert measure(pretext, x, rng()) == pytest.approx(1, abs=0.02)
 
 
+@pytest.mark.slow
 def test_pretrained_features_tell_classes_apart_by_fewer_labels():
     """16 texts show few of the 80 words, but texts without labels show which words belong together."""
     few, test, model = texts(16, 1), texts(400, 2), text_model()
@@ -120,6 +121,7 @@ def test_the_head_is_not_trained():
     assert not np.array_equal(before[0], after[0])
 
 
+@pytest.mark.slow
 def test_a_student_is_distilled_into_the_teachers_hidden_states_the_same_twice():
     teacher, x = build_model(lambda: transformer.teacher(STEPS, 2 + TOPICS * WORDS, TOPICS, 24), 3), texts(300, 0)[0]
     held = get_weights(teacher)

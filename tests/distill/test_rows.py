@@ -59,6 +59,7 @@ def test_rows_end_in_the_bits_of_whole_tables(small_tables_count, monkeypatch):
             assert np.array_equal(np.atleast_1d(a).view(np.uint8), np.atleast_1d(b).view(np.uint8)), group
 
 
+@pytest.mark.slow
 def test_rows_are_those_of_the_texts_and_of_texts_before(small_tables_count):
     trained = trainer()
     first, second = texts(0), texts(1)

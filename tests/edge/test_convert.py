@@ -162,6 +162,7 @@ def test_a_transformer_keeps_int32_ids_gives_int8_logits_and_decides_as_keras_do
     assert (found["input_dtype"], found["output_dtype"]) == ("int32", "int8")
 
 
+@pytest.mark.slow
 def test_padding_costs_the_scores_of_attention_none_of_their_steps(tmp_path: Path) -> None:
     """Masked scores were at -1e9, so that all others were one step of int8: attention to all words alike."""
     keras.utils.set_random_seed(0)
@@ -174,6 +175,7 @@ def test_padding_costs_the_scores_of_attention_none_of_their_steps(tmp_path: Pat
     assert power > 100 * noise
 
 
+@pytest.mark.slow
 def test_a_text_of_padding_alone_is_what_it_is_in_keras(tmp_path: Path) -> None:
     model, nothing = logits_model(small_transformer(16, 50, 4, 32)), np.zeros((2, 16), np.int32)
     (done,) = here(model, nothing, tmp_path, "float32")

@@ -52,7 +52,7 @@ def test_a_row_has_what_its_layer_costs(made):
     assert first == {**first, "kind": "Conv2D", "shape": [8, 8, 8], "parameters": 72, "macs": 64 * 72}
 
 
-@pytest.mark.parametrize("make", [depthwise, words])
+@pytest.mark.parametrize("make", [pytest.param(depthwise, marks=pytest.mark.slow), words])
 def test_an_aware_model_is_compared_without_its_rounding(make, tmp_path):
     """Against itself as trained its file would be all but exact."""
     keras.utils.set_random_seed(0)

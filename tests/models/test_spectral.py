@@ -42,6 +42,7 @@ def test_channels_of_all_hidden_layers_can_be_removed(student):
     assert cost(prune_channels(student, 0.5)).macs <= cost(student).macs / 2
 
 
+@pytest.mark.slow
 def test_a_keyword_model_fits_32_kb_of_flash_and_16_kb_of_arena(student, tmp_path):
     """The first two activations live together: 25x20x16 and 13x10x32 bytes."""
     pytest.importorskip("tflite_micro", reason="has wheels for Linux on x86-64 only")

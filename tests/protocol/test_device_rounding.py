@@ -34,7 +34,7 @@ def settings(path, **given):
     return {"task": f"npz:{path}", "clients": 2, **narrow, **given}
 
 
-@pytest.mark.parametrize(("rounding", "method"), [("gptq", gptq), ("awq", awq)])
+@pytest.mark.parametrize(("rounding", "method"), [("gptq", gptq), pytest.param("awq", awq, marks=pytest.mark.slow)])
 def test_kernels_are_rounded_by_the_servers_examples_without_their_padding(rounding, method, tmp_path):
     found = resolve(settings(tmp_path / "words.npz", **{"edge.rounding": rounding}))
     model, x = logits_model(found.shared_model), found.task.train.x[:30]

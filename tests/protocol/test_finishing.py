@@ -212,6 +212,7 @@ def test_ray_ends_in_the_same_bytes(tmp_path):
     assert ends[0] == ends[1]
 
 
+@pytest.mark.slow
 def test_power_sgd_begins_anew_with_the_other_model():
     federation = Federation(resolve({**SETTINGS, "method": "powersgd", "edge.channels": 0.0, "rounds": 1}))
     for _ in range(3):

@@ -12,10 +12,10 @@ def test_updates_of_a_round_are_gone_as_the_next_begins(monkeypatch):
     """A server with a large model has room for one round's, and holds of each what is decoded alone."""
     experiment, held, blobs = light(), [], []
 
-    def average(state, updates, weights, energy, experiment):
+    def average(state, updates, weights, energy, experiment, noise):
         assert not any(reference() is not None for reference in held)
         held[:] = [weakref.ref(array) for update in updates for array in update]
-        return server_round(state, updates, weights, energy, experiment)
+        return server_round(state, updates, weights, energy, experiment, noise)
 
     def ended(number, received, broadcast):
         blobs.extend(item.answer.blob for item in received)

@@ -5,11 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fedkd.base.errors import NotFiniteError
+from fedkd.base.errors import NoAnswerError, NotFiniteError
 from fedkd.exchange.codec import encode
 from fedkd.protocol.federation import header_of
 from fedkd.protocol.messages import read_answer
-from server.strategy import NoAnswerError
 from tests.forged import LIAR, Light, drawn, light, run, with_liar
 
 

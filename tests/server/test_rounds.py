@@ -8,14 +8,13 @@ from flwr.app import Error, Message
 
 import server.reply
 from clients.node.transport import to_records
-from fedkd.base.errors import InputError
+from fedkd.base.errors import InputError, NoAnswerError
 from fedkd.base.tensors import digest
 from fedkd.exchange.codec import decode
 from fedkd.protocol.federation import begin_round, make_offer, new_server, server_round
 from fedkd.protocol.messages import Answer, answer_fields
 from fedkd.protocol.resolve import resolve
 from server.nodes import PollingGrid
-from server.strategy import NoAnswerError
 from tests.forged import LIAR, ForgedGrid, honest, light, run, with_liar
 
 

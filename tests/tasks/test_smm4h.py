@@ -91,6 +91,7 @@ def test_without_data_one_line_says_where_they_are_from(data, words):
     assert "healthlanguageprocessing.org" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_run_is_judged_by_f1_of_the_tweets_that_tell_of_one(tmp_path):
     (tmp_path / "a.tsv").write_text(tweets(120))
     settings = {"task": "smm4h", "data": str(tmp_path / "a.tsv"), "method": "fedavg_student", "clients": 2, "rounds": 2}
