@@ -46,12 +46,11 @@ def main(grid: Grid, context: Context) -> None:
     experiment = experiment_of(options)
     calibration_rows(experiment)  # may be a file that breaks a rule
     engine = str(options.get("engine", "flwr"))
+    promise = experiment.promise
     if engine not in SIMULATED:
         check_said(experiment)
-    if promise := experiment.promise:
-        log.info("%s", promise.in_words)
-        if promise.warning:
-            log.warning("%s", promise.warning)
+        if promise:
+            log.warning("%s", promise.warning or promise.in_words)
     for why in without_examples(experiment, check(experiment)).values():
         log.warning("no file: %s", why)
     out = run_path(options.get("out"), experiment.config)

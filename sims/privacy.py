@@ -41,7 +41,7 @@ def privacy(
         console.print(_table(promises))
         console.print(
             f"By clients: norm of the noise on {first.coordinates:,} numbers, as a multiple of the largest that a mean"
-            f" of clipped updates can have; above 1 little can be learned. {first.rounds} rounds, delta"
+            f" of clipped updates can have; above 1 much of what they send is lost. {first.rounds} rounds, delta"
             f" {first.accountant.delta:g}, neighbours: {first.accountant.neighbours}.",
             highlight=False,
         )

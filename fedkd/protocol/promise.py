@@ -62,14 +62,14 @@ class Promise:
 
     @property
     def warning(self) -> str:
-        """Why nothing can be learned, and what to do; empty where something may."""
+        """What the noise does to what is learned, and what there is to do; empty where it is small."""
         if self.relative_noise <= 1:
             return ""
         needed = math.ceil(self.relative_noise * self.accountant.participants)
         return (
-            f"the noise is {self.relative_noise:.2g} x the largest mean update, so that little can be learned: it takes"
-            f" {needed} clients a round for as much of one as of the other, fewer rounds, a larger epsilon, or fewer"
-            " numbers (exchange.up = 'powersgd' with a small exchange.rank, adapters)"
+            f"privacy.epsilon: the noise is {self.relative_noise:.2g} x the largest mean update, so that much of what"
+            f" clients send is lost; {needed} clients a round make it as much as that, and fewer rounds, a larger"
+            " epsilon or a smaller model help"
         )
 
 
