@@ -70,9 +70,8 @@ class Accountant:
         least = known / 2
         while self._hidden(least, rounds) <= epsilon:
             least /= 2
-        bracket = library.ExplicitBracketInterval(
-            least, known
-        )  # from 0, which it begins with, the library would divide
+        # From 0, where it begins by itself, the library would divide by zero.
+        bracket = library.ExplicitBracketInterval(least, known)
         close = 1e-4 * known  # on the side that spends less
         return float(library.calibrate_dp_mechanism(self._fresh, event, epsilon, self.delta, bracket, tol=close))
 
