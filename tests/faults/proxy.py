@@ -15,6 +15,8 @@ class CountingProxy:
 
     def __init__(self, port):
         self._port, self.up, self.down, self.connections = port, 0, 0, 0
+        self._passes = threading.Event()
+        self._passes.set()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -22,6 +24,15 @@ class CountingProxy:
     @property
     def total(self):
         return self.up + self.down
+
+    @contextlib.contextmanager
+    def held(self):
+        """Let nothing pass while the body runs; it does afterwards."""
+        self._passes.clear()
+        try:
+            yield
+        finally:
+            self._passes.set()
 
     def close(self):
         self._listener.close()
@@ -46,6 +57,7 @@ class CountingProxy:
     def _hand_on(self, source, sink, way):
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                self._passes.wait()
                 setattr(self, way, getattr(self, way) + len(data))
                 sink.sendall(data)
         for end in (source, sink):
