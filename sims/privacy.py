@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -10,11 +10,13 @@ from rich.table import Table
 from fedkd.config.config import Scalar
 from fedkd.config.privacy import PrivacyConfig
 from fedkd.config.settings import check_settings, parse_assignment
-from fedkd.privacy.accountant import Accountant
-from fedkd.protocol.promise import Promise
 from sims.exit_codes import errors_for_people
 from sims.options import DataOption, SetOption, TaskOption
 from sims.terminal import Terminal
+
+if TYPE_CHECKING:
+    from fedkd.privacy.accountant import Accountant
+    from fedkd.protocol.promise import Promise
 
 EPSILONS = (1.0, 2.0, 4.0, 8.0)
 CLIENTS = (100, 1_000, 10_000)
@@ -47,7 +49,7 @@ def privacy(
         )
 
 
-def priced(settings: Mapping[str, Scalar]) -> list[Promise]:
+def priced(settings: Mapping[str, Scalar]) -> list["Promise"]:
     """Return the promises that a run with these settings could make, by their epsilons.
 
     Args:
@@ -70,11 +72,11 @@ def priced(settings: Mapping[str, Scalar]) -> list[Promise]:
     return [_with(promise, epsilon) for epsilon in wanted]
 
 
-def _with(promise: Promise, epsilon: float) -> Promise:
+def _with(promise: "Promise", epsilon: float) -> "Promise":
     return replace(promise, epsilon=epsilon, multiplier=promise.accountant.multiplier(epsilon, promise.rounds))
 
 
-def _table(promises: list[Promise]) -> Table:
+def _table(promises: list["Promise"]) -> Table:
     """A row for each epsilon: noise of this run, and of the same with more clients."""
     held = promises[0].accountant
     share = held.participants / held.clients
@@ -90,5 +92,5 @@ def _table(promises: list[Promise]) -> Table:
     return table
 
 
-def _clients(held: Accountant) -> str:
+def _clients(held: "Accountant") -> str:
     return f"{held.participants:,} of {held.clients:,}" if held.samples else f"{held.clients:,} clients"

@@ -83,8 +83,8 @@ def promise_of(experiment: "Experiment") -> Promise | None:
         InputError: ``dp-accounting`` isn't installed, or a layer of the shared model measures its inputs: with noise
             a variance is none.
     """
-    config = experiment.config
-    if not config.privacy.promised:
+    config, privacy = experiment.config, experiment.config.privacy
+    if not privacy.promised:
         return None
     stages = [experiment.at(round_, ()) for round_ in dict.fromkeys((1, config.rounds, config.total_rounds))]
     if measured := [item.name for stage in stages for item in stage.spec if item.statistic]:
@@ -92,10 +92,8 @@ def promise_of(experiment: "Experiment") -> Promise | None:
             f"privacy.epsilon needs a shared model in which no layer measures what it reads, got {measured[0]}:"
             " take another norm (LayerNormalization, GroupNormalization)"
         )
-    accountant = Accountant(config.clients, config.participants, config.privacy.delta)
-    multiplier = accountant.multiplier(config.privacy.epsilon, config.total_rounds)
-    privacy, rounds = config.privacy, config.total_rounds
-    numbers = max(map(_coordinates, stages))
+    accountant, rounds = Accountant(config.clients, config.participants, privacy.delta), config.total_rounds
+    multiplier, numbers = accountant.multiplier(privacy.epsilon, rounds), max(map(_coordinates, stages))
     return Promise(accountant, privacy.epsilon, rounds, privacy.clip, multiplier, numbers)
 
 
